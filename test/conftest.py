@@ -1,0 +1,19 @@
+"""Shared by all tests: where the real recordings are, and small things that several rooms need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def real_data(name: str) -> Path:
+    """A folder of real recordings, or skip the test: they may not be redistributed, so they are not in the repository."""
+    base = Path(os.environ.get("VLOCNETPP_DATA", ROOT.parent / "shared" / "data"))
+    folder = base / name
+    if not folder.is_dir():
+        pytest.skip(f"real recording '{name}' is not in {base}; set VLOCNETPP_DATA to the folder that has it")
+    return folder

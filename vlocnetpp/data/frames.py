@@ -1,0 +1,112 @@
+"""What every dataset layout is read into: sequences of frames whose pixels load on demand.
+
+Poses are camera-to-world `T_wc` as seven numbers (x, y, z, qw, qx, qy, qz); the camera frame is optical (x right, y
+down, z forward); metres. A depth of 0 is unknown, a mask id of 255 is unlabelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+VOID = 255
+
+
+class DataError(ValueError):
+    """A dataset, bag or file cannot be used; the message names the file and the reason in one line."""
+
+
+@dataclass(frozen=True)
+class LabelClass:
+    """One semantic class; its id is its position in `Dataset.classes`."""
+
+    name: str
+    color: tuple[int, int, int]
+    """RGB, 0-255."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image and what is known about it."""
+
+    name: str
+    """Unique in its dataset, e.g. `seq-01/frame-000000`."""
+    stamp_ns: int
+    image_path: Path
+    K_33: NDArray[np.float64]
+    """Pinhole intrinsics in pixels of the stored image."""
+    pose_7: NDArray[np.float64] | None = None
+    depth_path: Path | None = None
+    """16-bit PNG in millimetres, 0 = unknown."""
+    mask_path: Path | None = None
+    """8-bit PNG of class ids, 255 = unlabelled."""
+
+    def image(self) -> NDArray[np.uint8]:
+        """Read the image: (H, W, 3) uint8 RGB. Raises DataError if it does not decode."""
+        bgr = _read(self.image_path, cv2.IMREAD_COLOR)
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+    def depth(self) -> NDArray[np.float32] | None:
+        """Read the depth: (H, W) float32 metres, 0 = unknown; None where the frame has none."""
+        if self.depth_path is None:
+            return None
+        millimetres = _read(self.depth_path, cv2.IMREAD_UNCHANGED)
+        if millimetres.dtype != np.uint16 or millimetres.ndim != 2:
+            raise DataError(f"{self.depth_path}: a depth image must be 16-bit with one channel")
+        return np.where(millimetres == 65535, 0, millimetres).astype(np.float32) / 1000.0
+
+    def mask(self) -> NDArray[np.uint8] | None:
+        """Read the mask: (H, W) uint8 class ids, 255 = unlabelled; None where the frame has none."""
+        if self.mask_path is None:
+            return None
+        ids = _read(self.mask_path, cv2.IMREAD_UNCHANGED)
+        if ids.dtype != np.uint8 or ids.ndim != 2:
+            raise DataError(f"{self.mask_path}: a mask must be 8-bit with one channel of class ids")
+        return ids
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Frames in the order of their stamps, from one uninterrupted recording."""
+
+    name: str
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset read from disk; clips never cross the border of a sequence."""
+
+    root: Path
+    layout: str
+    """Name of the reader, e.g. `seven_scenes`."""
+    splits: dict[str, tuple[Sequence, ...]]
+    """`train`, `test` and possibly `val`."""
+    classes: tuple[LabelClass, ...] = ()
+    map_frame: str = "map"
+
+    def frames(self, split: str) -> list[Frame]:
+        """All frames of a split in order. Raises DataError if the dataset has no such split."""
+        return [frame for sequence in self.sequences(split) for frame in sequence.frames]
+
+    def sequences(self, split: str) -> tuple[Sequence, ...]:
+        """The sequences of a split. Raises DataError if the dataset has no such split."""
+        if split not in self.splits:
+            raise DataError(f"{self.root}: no split '{split}', there is {', '.join(sorted(self.splits)) or 'none'}")
+        return self.splits[split]
+
+
+def _read(path: Path, flags: int) -> NDArray:
+    """Decode an image file. Raises DataError if it is missing, truncated or not an image."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    pixels = cv2.imdecode(data, flags) if data.size else None
+    if pixels is None:
+        raise DataError(f"{path}: is not a decodable image (truncated or of another type)")
+    return pixels
