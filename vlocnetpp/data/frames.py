@@ -44,11 +44,13 @@ class Frame:
     """16-bit PNG in millimetres, 0 = unknown."""
     mask_path: Path | None = None
     """8-bit PNG of class ids, 255 = unlabelled."""
+    void_from: int = VOID
+    """Stored mask ids from here on are unlabelled; datasets that number their void class say so here."""
 
     def image(self) -> NDArray[np.uint8]:
         """Read the image: (H, W, 3) uint8 RGB. Raises DataError if it does not decode."""
         bgr = _read(self.image_path, cv2.IMREAD_COLOR)
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
     def depth(self) -> NDArray[np.float32] | None:
         """Read the depth: (H, W) float32 metres, 0 = unknown; None where the frame has none."""
@@ -66,7 +68,7 @@ class Frame:
         ids = _read(self.mask_path, cv2.IMREAD_UNCHANGED)
         if ids.dtype != np.uint8 or ids.ndim != 2:
             raise DataError(f"{self.mask_path}: a mask must be 8-bit with one channel of class ids")
-        return ids
+        return np.where(ids >= self.void_from, VOID, ids).astype(np.uint8) if self.void_from < VOID else ids
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,21 @@ class Dataset:
         return self.splits[split]
 
 
+def decode_image(data: bytes, where: object, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray:
+    """Decode JPEG or PNG bytes as OpenCV does (BGR). Raises DataError, naming `where`, if they are cut or no image."""
+    end = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PN": b"IEND"}.get(data[:3])
+    if end is not None and end not in data[-4096:]:  # decoders differ: some fill the missing rows with grey, some chat
+        raise DataError(f"{where}: is truncated, the end of the image is missing")
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if pixels is None:
+        raise DataError(f"{where}: is not a decodable image (damaged or of another type)")
+    return pixels
+
+
 def _read(path: Path, flags: int) -> NDArray:
     """Decode an image file. Raises DataError if it is missing, truncated or not an image."""
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    pixels = cv2.imdecode(data, flags) if data.size else None
-    if pixels is None:
-        raise DataError(f"{path}: is not a decodable image (truncated or of another type)")
-    return pixels
+    return decode_image(data, path, flags)

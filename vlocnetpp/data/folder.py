@@ -1,0 +1,308 @@
+"""The project's own folder: what `from-bag` and `render` write and every command reads.
+
+    ROOT/dataset.yaml               format, map_frame, classes, splits
+    ROOT/<sequence>/frames.csv      one row a frame: stamp, pose, K, and the files below relative to the sequence
+    ROOT/<sequence>/image/NNNNNN.jpg    (or .png)
+    ROOT/<sequence>/depth/NNNNNN.png    16-bit millimetres, 0 = unknown
+    ROOT/<sequence>/mask/NNNNNN.png     8-bit class ids, 255 = unlabelled
+
+Poses are camera-to-world (optical frame, metres), numbers are written so that they read back bit for bit; the cells of
+an unknown pose, depth or mask are empty.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from collections.abc import Sequence as Listing
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, final
+
+import cv2
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from vlocnetpp.data.frames import DataError, Dataset, Frame, LabelClass, Sequence, decode_image
+from vlocnetpp.data.poses import checked_intrinsics, checked_pose
+
+FORMAT = 1
+INDEX = "dataset.yaml"
+POSE_COLUMNS = ("x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
+K_COLUMNS = ("fx_px", "fy_px", "cx_px", "cy_px")
+FILE_COLUMNS = ("image", "depth", "mask")
+COLUMNS = ("name", "stamp_ns", *POSE_COLUMNS, *K_COLUMNS, *FILE_COLUMNS)
+DEEPEST_MM = 65534
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+def recognizes(root: Path) -> bool:
+    """Whether the folder has this layout."""
+    return (root / INDEX).is_file()
+
+
+def read(root: Path) -> Dataset:
+    """Read the index of a folder; pixels load on demand. Raises DataError naming the file and what is wrong in it."""
+    index = _read_index(root / INDEX)
+    classes = tuple(_label_class(entry, root / INDEX) for entry in index.get("classes") or ())
+    splits: dict[str, tuple[Sequence, ...]] = {}
+    owner: dict[str, str] = {}
+    for split, names in index["splits"].items():
+        for name in names:
+            if name in owner:
+                raise DataError(f"{root / INDEX}: sequence '{name}' is in split '{owner[name]}' and in '{split}'")
+            owner[name] = split
+        splits[split] = tuple(_read_sequence(root, name) for name in names)
+    if not owner:
+        raise DataError(f"{root / INDEX}: no split lists a sequence")
+    return Dataset(root, "folder", splits, classes, str(index.get("map_frame", "map")))
+
+
+@final
+class FolderWriter:
+    """Writes the project's folder, whole or not at all: into `<root>.partial`, renamed at a clean exit.
+
+    A context manager. An error inside the `with` removes what was written so far. Raises DataError if `root` exists
+    (nothing is overwritten), if another run is writing or was killed there, or if no frame was added.
+    """
+
+    def __init__(
+        self, root: Path, classes: Listing[LabelClass] = (), map_frame: str = "map", jpeg_quality: int = 92
+    ) -> None:
+        self.root = Path(root)
+        self.partial = self.root.with_name(self.root.name + ".partial")
+        self.classes = tuple(classes)
+        self.map_frame = map_frame
+        self.jpeg_quality = jpeg_quality
+        self._splits: dict[str, list[str]] = {}
+        self._rows: dict[str, list[list[str]]] = {}
+        if self.root.exists():
+            raise DataError(f"{self.root}: exists already and is not overwritten; remove it or name another folder")
+
+    def __enter__(self) -> FolderWriter:
+        try:
+            self.partial.mkdir(parents=True)
+        except FileExistsError:
+            raise DataError(
+                f"{self.partial}: another run is writing here or was killed; remove it if none is running"
+            ) from None
+        except OSError as error:
+            raise DataError(f"{self.partial}: cannot be created: {error.strerror}") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            shutil.rmtree(self.partial, ignore_errors=True)  # gone already after a clean finish
+
+    def add(
+        self,
+        sequence: str,
+        split: str,
+        stamp_ns: int,
+        image_HW3: NDArray[np.uint8] | None,
+        K_33: NDArray[np.float64],
+        pose_7: NDArray[np.float64] | None = None,
+        depth_HW: NDArray[np.float32] | None = None,
+        mask_HW: NDArray[np.uint8] | None = None,
+        *,
+        encoded: bytes | None = None,
+    ) -> str:
+        """Append a frame to a sequence and return its name, `<sequence>/NNNNNN`.
+
+        image_HW3: (H, W, 3) uint8 RGB, stored as JPEG; or None with `encoded`, the bytes of a JPEG or 8-bit PNG,
+        which are checked and stored unchanged. depth_HW: (H, W) metres; what is not finite, not positive or beyond
+        65.534 m becomes 0, unknown. mask_HW: (H, W) uint8 class ids. Stamps must increase within a sequence.
+        Raises DataError on anything that could not be read back.
+        """
+        rows = self._rows_of(sequence, split)
+        number = f"{len(rows):06d}"
+        name = f"{sequence}/{number}"
+        where = self.root / name
+        stamp_ns = int(stamp_ns)
+        if rows and stamp_ns <= int(rows[-1][1]):
+            raise DataError(f"{where}: stamp {stamp_ns} does not come after {rows[-1][1]}, the one before it")
+        K = checked_intrinsics(K_33, where)
+        pose_cells = [""] * 7 if pose_7 is None else [repr(float(value)) for value in checked_pose(pose_7, where)]
+        if encoded is None:
+            if image_HW3 is None:
+                raise DataError(f"{where}: a frame needs an image")
+            encoded, suffix, size = self._jpeg(image_HW3, where), ".jpg", image_HW3.shape[:2]
+        else:
+            suffix = image_suffix(encoded, where)
+            size = decode_image(encoded, where, cv2.IMREAD_GRAYSCALE).shape[:2]
+        files = {"image": (suffix, encoded)}
+        for kind, pixels in (("depth", None if depth_HW is None else _millimetres(depth_HW)), ("mask", mask_HW)):
+            if pixels is None:
+                continue
+            if pixels.shape != size:
+                raise DataError(f"{where}: {kind} of shape {pixels.shape} does not fit the image of shape {size}")
+            if kind == "mask" and pixels.dtype != np.uint8:
+                raise DataError(f"{where}: a mask must be uint8 class ids, not {pixels.dtype}")
+            files[kind] = (".png", cv2.imencode(".png", pixels)[1].tobytes())
+        cells = {kind: f"{kind}/{number}{ending}" for kind, (ending, _) in files.items()}
+        for kind, (_, data) in files.items():
+            _write(self.partial / sequence / cells[kind], data)
+        K_cells = [repr(float(value)) for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2])]
+        rows.append([number, str(stamp_ns), *pose_cells, *K_cells, *(cells.get(kind, "") for kind in FILE_COLUMNS)])
+        return name
+
+    def _rows_of(self, sequence: str, split: str) -> list[list[str]]:
+        if sequence not in self._rows:
+            for kind, name in (("sequence", sequence), ("split", split)):
+                if not _PLAIN_NAME.fullmatch(name):
+                    raise DataError(f"{self.root}: {kind} name '{name}' must be letters, digits, '.', '_' and '-'")
+            self._rows[sequence] = []
+            self._splits.setdefault(split, []).append(sequence)
+        if sequence not in self._splits.get(split, ()):
+            raise DataError(f"{self.root}: sequence '{sequence}' cannot be in a second split, '{split}'")
+        return self._rows[sequence]
+
+    def _jpeg(self, image_HW3: NDArray[np.uint8], where: Path) -> bytes:
+        if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3:
+            raise DataError(f"{where}: an image must be (H, W, 3) uint8, not {image_HW3.shape} {image_HW3.dtype}")
+        bgr = cv2.cvtColor(np.ascontiguousarray(image_HW3), cv2.COLOR_RGB2BGR)
+        return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])[1].tobytes()
+
+    def _finish(self) -> None:
+        if not any(self._rows.values()):
+            raise DataError(f"{self.root}: not written, no frame was added")
+        for sequence, rows in self._rows.items():
+            lines = [",".join(cells) for cells in (COLUMNS, *rows)]
+            _write(self.partial / sequence / "frames.csv", ("\n".join(lines) + "\n").encode())
+        index = {
+            "format": FORMAT,
+            "map_frame": self.map_frame,
+            "classes": [{"name": each.name, "color": list(each.color)} for each in self.classes],
+            "splits": self._splits,
+        }
+        text = yaml.safe_dump(index, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        _write(self.partial / INDEX, text.encode())
+        try:
+            self.partial.rename(self.root)
+        except OSError as error:
+            raise DataError(f"{self.root}: cannot be put in place: {error.strerror}") from error
+
+
+def image_suffix(encoded: bytes, where: object) -> str:
+    """`.jpg` or `.png` by the first bytes of an encoded image. Raises DataError, naming `where`, for anything else."""
+    if encoded.startswith(b"\xff\xd8\xff"):
+        return ".jpg"
+    if encoded.startswith(b"\x89PNG\r\n\x1a\n"):
+        return ".png"
+    raise DataError(f"{where}: the encoded image is neither JPEG nor PNG")
+
+
+def _millimetres(depth_HW: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """(H, W) metres -> uint16 millimetres, 0 where unknown or not representable."""
+    millimetres = np.round(np.nan_to_num(depth_HW.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0) * 1000.0)
+    return np.where((millimetres < 0) | (millimetres > DEEPEST_MM), 0, millimetres).astype(np.uint16)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    try:
+        index = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(index, dict) or "format" not in index:
+        raise DataError(f"{path}: has no 'format', so this is not a dataset folder")
+    if index["format"] != FORMAT:
+        raise DataError(f"{path}: format {index['format']} is not known, this version reads format {FORMAT}")
+    splits = index.get("splits")
+    named = isinstance(splits, dict) and all(
+        isinstance(names, list) and all(isinstance(name, str) and _PLAIN_NAME.fullmatch(name) for name in names)
+        for names in splits.values()
+    )
+    if not named:
+        raise DataError(f"{path}: 'splits' must map each split to a list of sequence folders")
+    return index
+
+
+def _label_class(entry: Any, path: Path) -> LabelClass:
+    try:
+        red, green, blue = (int(value) for value in entry["color"])
+        return LabelClass(str(entry["name"]), (red, green, blue))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: a class needs a name and a color [red, green, blue], not {entry!r}") from error
+
+
+def _read_sequence(root: Path, name: str) -> Sequence:
+    table = root / name / "frames.csv"
+    present = {
+        f"{kind}/{file.name}"
+        for kind in FILE_COLUMNS
+        if (root / name / kind).is_dir()
+        for file in (root / name / kind).iterdir()
+    }
+    try:
+        with table.open(newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+            if missing:
+                raise DataError(f"{table}: column {missing[0]} is missing")
+            frames = [_frame(row, root, name, f"{table}:{reader.line_num}", present) for row in reader]
+    except OSError as error:
+        raise DataError(f"{table}: cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{table}: is not a table: {error}") from error
+    if not frames:
+        raise DataError(f"{table}: lists no frame")
+    if len({frame.name for frame in frames}) < len(frames):
+        raise DataError(f"{table}: a frame name occurs twice")
+    for before, after in pairwise(frames):
+        if after.stamp_ns <= before.stamp_ns:
+            raise DataError(f"{table}: stamps do not increase, {after.name} comes at or before {before.name}")
+    return Sequence(name, tuple(frames))
+
+
+def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: set[str]) -> Frame:
+    if None in row or None in row.values():
+        raise DataError(f"{where}: has more or fewer cells than the header")
+    try:
+        stamp_ns = int(row["stamp_ns"])
+        fx, fy, cx, cy = (float(row[column]) for column in K_COLUMNS)
+        cells = [row[column] for column in POSE_COLUMNS]
+        pose = np.array(cells, np.float64) if any(cells) else None
+    except ValueError as error:
+        raise DataError(f"{where}: a cell is empty or not a number ({error})") from error
+    paths: dict[str, Path | None] = {}
+    for kind in FILE_COLUMNS:
+        if row[kind] and row[kind] not in present:
+            _refuse_outside(row[kind], where)
+            if not (root / sequence / row[kind]).is_file():
+                raise DataError(f"{root / sequence / row[kind]}: is missing, {where} lists it")
+        paths[kind] = root / sequence / row[kind] if row[kind] else None
+    if paths["image"] is None:
+        raise DataError(f"{where}: no image is given")
+    K = checked_intrinsics([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]], where)
+    return Frame(
+        f"{sequence}/{row['name']}",
+        stamp_ns,
+        paths["image"],
+        K,
+        None if pose is None else checked_pose(pose, where),
+        paths["depth"],
+        paths["mask"],
+    )
+
+
+def _refuse_outside(file: str, where: str) -> None:
+    if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        raise DataError(f"{where}: '{file}' leaves the folder of its sequence")

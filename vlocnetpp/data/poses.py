@@ -1,0 +1,64 @@
+"""Poses and intrinsics as they come out of files: checked once here, trusted everywhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vlocnetpp.data.frames import DataError
+
+TOLERANCE = 1e-3
+"""Largest deviation of R R^T from identity and of |q| from 1 that passes as rounding in a text file."""
+
+
+def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
+    """(4, 4) rigid transform, metres -> (7,) x, y, z, qw, qx, qy, qz with w >= 0.
+
+    Raises DataError, naming `where`, if the matrix is not finite, not 4 x 4 or no rotation with a translation.
+    """
+    from scipy.spatial.transform import Rotation  # type: ignore[import-untyped]
+
+    T = np.asarray(T_44, np.float64)
+    if T.shape != (4, 4):
+        raise DataError(f"{where}: a pose matrix must be 4 x 4, this is {' x '.join(map(str, T.shape))}")
+    if not np.isfinite(T).all():
+        raise DataError(f"{where}: the pose has a NaN or infinite entry")
+    R = T[:3, :3]
+    deviation = float(np.abs(R @ R.T - np.eye(3)).max())
+    if deviation > TOLERANCE or np.abs(T[3] - (0.0, 0.0, 0.0, 1.0)).max() > TOLERANCE:
+        raise DataError(f"{where}: not a rigid transform (R R^T differs from identity by {deviation:.2g})")
+    if np.linalg.det(R) < 0:
+        raise DataError(f"{where}: the rotation is a reflection (determinant -1), one axis is mirrored")
+    x, y, z, w = Rotation.from_matrix(R).as_quat()
+    return checked_pose((*T[:3, 3], w, x, y, z), where)
+
+
+def checked_pose(pose_7: ArrayLike, where: object) -> NDArray[np.float64]:
+    """(7,) x, y, z, qw, qx, qy, qz -> the same with |q| = 1 and w >= 0.
+
+    Raises DataError, naming `where`, if a number is not finite or the quaternion is not of unit length.
+    """
+    pose = np.array(pose_7, np.float64)
+    if pose.shape != (7,):
+        raise DataError(f"{where}: a pose has seven numbers (x, y, z, qw, qx, qy, qz), not shape {pose.shape}")
+    if not np.isfinite(pose).all():
+        raise DataError(f"{where}: the pose has a NaN or infinite entry")
+    norm = float(np.linalg.norm(pose[3:]))
+    if abs(norm - 1.0) > TOLERANCE:
+        raise DataError(f"{where}: the quaternion has length {norm:.4g} instead of 1")
+    # A length within rounding of 1 is left alone, so that what was written is read back bit for bit.
+    scale = 1.0 if abs(norm - 1.0) < 1e-12 else 1.0 / norm
+    pose[3:] *= -scale if pose[3] < 0 else scale
+    return pose
+
+
+def checked_intrinsics(K_33: ArrayLike, where: object) -> NDArray[np.float64]:
+    """(3, 3) pinhole intrinsics in pixels. Raises DataError, naming `where`, if they cannot be those of a camera."""
+    K = np.array(K_33, np.float64)
+    if K.shape != (3, 3):
+        raise DataError(f"{where}: intrinsics must be 3 x 3, this is {' x '.join(map(str, K.shape))}")
+    if not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
+        raise DataError(f"{where}: fx and fy must be positive pixels, got fx={K[0, 0]:g}, fy={K[1, 1]:g}")
+    if K[0, 1] != 0 or K[1, 0] != 0 or not np.array_equal(K[2], (0.0, 0.0, 1.0)):
+        raise DataError(f"{where}: only fx, fy, cx, cy are used; skew or another last row is not supported")
+    return K
