@@ -49,14 +49,14 @@ class Frame:
 
     def image(self) -> NDArray[np.uint8]:
         """Read the image: (H, W, 3) uint8 RGB. Raises DataError if it does not decode."""
-        bgr = _read(self.image_path, cv2.IMREAD_COLOR)
+        bgr = read_image(self.image_path, cv2.IMREAD_COLOR)
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
     def depth(self) -> NDArray[np.float32] | None:
         """Read the depth: (H, W) float32 metres, 0 = unknown; None where the frame has none."""
         if self.depth_path is None:
             return None
-        millimetres = _read(self.depth_path, cv2.IMREAD_UNCHANGED)
+        millimetres = read_image(self.depth_path, cv2.IMREAD_UNCHANGED)
         if millimetres.dtype != np.uint16 or millimetres.ndim != 2:
             raise DataError(f"{self.depth_path}: a depth image must be 16-bit with one channel")
         return np.where(millimetres == 65535, 0, millimetres).astype(np.float32) / 1000.0
@@ -65,7 +65,7 @@ class Frame:
         """Read the mask: (H, W) uint8 class ids, 255 = unlabelled; None where the frame has none."""
         if self.mask_path is None:
             return None
-        ids = _read(self.mask_path, cv2.IMREAD_UNCHANGED)
+        ids = read_image(self.mask_path, cv2.IMREAD_UNCHANGED)
         if ids.dtype != np.uint8 or ids.ndim != 2:
             raise DataError(f"{self.mask_path}: a mask must be 8-bit with one channel of class ids")
         return np.where(ids >= self.void_from, VOID, ids).astype(np.uint8) if self.void_from < VOID else ids
@@ -113,7 +113,7 @@ def decode_image(data: bytes, where: object, flags: int = cv2.IMREAD_UNCHANGED) 
     return pixels
 
 
-def _read(path: Path, flags: int) -> NDArray:
+def read_image(path: Path, flags: int) -> NDArray:
     """Decode an image file. Raises DataError if it is missing, truncated or not an image."""
     try:
         data = path.read_bytes()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from vlocnetpp.data import folder
+from vlocnetpp.data import camvid, folder, seven_scenes
 from vlocnetpp.data.frames import DataError, Dataset
 
-LAYOUTS = {"folder": folder}
+LAYOUTS = {"folder": folder, "seven_scenes": seven_scenes, "camvid": camvid}
 """Every reader by name: a module with `recognizes(root) -> bool` and `read(root) -> Dataset`."""
 
 
