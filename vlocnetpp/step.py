@@ -7,7 +7,7 @@ the robot calls it once per image. Nothing here has a place for a ground-truth p
 A task that a preset lacks has tensors without channels, e.g. `pose_B7` of shape (B, 0).
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: TorchScript reads these annotations as objects, not as text.
 
 from typing import NamedTuple
 
