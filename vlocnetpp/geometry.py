@@ -176,6 +176,14 @@ def reproject(depth_B1HW: Tensor, K_B33: Tensor, relative_B7: Tensor) -> tuple[T
     return pixels, known & in_front & inside_x & inside_y
 
 
+def resized_shape(height: int, width: int, input_height: int, input_width: int, whole: bool) -> tuple[int, int]:
+    """Rows and columns after the resize and before the crop; the paper scales the short side to 256 and crops 224."""
+    if whole:
+        return input_height, input_width
+    ratio = max(256.0 / 224.0 * input_height / height, 256.0 / 224.0 * input_width / width)
+    return max(input_height, int(round(height * ratio))), max(input_width, int(round(width * ratio)))
+
+
 def scale_intrinsics(K_B33: Tensor, scale_x: float, scale_y: float, crop_x: float = 0.0, crop_y: float = 0.0) -> Tensor:
     """Intrinsics (..., 3, 3) after a resize by the scales and a crop that starts at (crop_x, crop_y) of the result."""
     K = K_B33.clone()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, cat, nn, ones, zeros
+import torch
+from torch import Tensor, nn
 
 from vlocnetpp.geometry import normalize_quaternion
 from vlocnetpp.network.units import ACTIVATIONS, scaled
@@ -11,11 +12,20 @@ from vlocnetpp.network.units import ACTIVATIONS, scaled
 class PoseHead(nn.Module):
     """Final norm and activation, global average pool, fc1 with ELU and dropout, fc2 to 3 and fc3 to 4.
 
-    `centre_3` and `spread` put the regressed position into metres around the training poses, so that the layers work on
-    numbers near one whatever the size of the map.
+    Args:
+        centre, spread: the regressed position is multiplied by `spread` and moved to `centre`, metres, so that the
+            layers work on numbers near one whatever the size of the map.
     """
 
-    def __init__(self, channels: int, width: float, activation: str, dropout: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: float,
+        activation: str,
+        dropout: float,
+        centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        spread: float = 1.0,
+    ) -> None:
         super().__init__()
         hidden = scaled(1024, width)
         self.norm = nn.BatchNorm2d(channels)
@@ -25,8 +35,8 @@ class PoseHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.fc2 = nn.Linear(hidden, 3)
         self.fc3 = nn.Linear(hidden, 4)
-        self.register_buffer("centre_3", zeros(3))
-        self.register_buffer("spread", ones(1))
+        self.cx, self.cy, self.cz = (float(value) for value in centre)
+        self.spread = float(spread)
         self.start()
 
     def start(self) -> None:
@@ -36,19 +46,18 @@ class PoseHead(nn.Module):
             nn.init.zeros_(layer.bias)
         self.fc3.bias.data[0] = 1.0
 
-    def features(self, x_BCHW: Tensor) -> Tensor:
-        """(B, 1024) activations of the penultimate layer."""
-        pooled = self.act(self.norm(x_BCHW)).mean(dim=(2, 3))
-        return self.elu(self.fc1(pooled))
-
     def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Pose (B, 7) and the penultimate features (B, 1024)."""
-        features = self.features(x_BCHW)
+        pooled = self.act(self.norm(x_BCHW)).mean(dim=(2, 3))
+        features = self.elu(self.fc1(pooled))
         hidden = self.dropout(features)
-        # The answer is formed in the buffers' precision: half a number cannot hold millimetres in a map of metres.
-        position = self.fc2(hidden).to(self.spread.dtype) * self.spread + self.centre_3
-        rotation = normalize_quaternion(self.fc3(hidden).to(self.spread.dtype))
-        return cat((position, rotation), dim=1), features
+        position, rotation = self.fc2(hidden), self.fc3(hidden)
+        if position.dtype == torch.float16 or position.dtype == torch.bfloat16:
+            # Half a number cannot hold millimetres in a map of metres: the answer is formed in full precision.
+            position, rotation = position.float(), rotation.float()
+        x, y, z = (position * self.spread).unbind(1)
+        position = torch.stack((x + self.cx, y + self.cy, z + self.cz), dim=1)
+        return torch.cat((position, normalize_quaternion(rotation)), dim=1), features
 
 
 class ScaleHead(nn.Module):

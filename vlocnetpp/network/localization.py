@@ -54,7 +54,7 @@ class LocalizationStream(nn.Module):
         self.res5 = Stage("res5", channels_4f + beside, width, c.activation, stride=2, split=1)
         channels_5a = self.res5.out_channels
         self.past_fusion = FUSIONS[c.fusion]([channels_5a, channels_5a], channels_5a) if c.past == "features" else None
-        self.head = PoseHead(channels_5a, width, c.activation, c.dropout)
+        self.head = PoseHead(channels_5a, width, c.activation, c.dropout, c.position_centre, c.position_spread)
         self.scale_head = ScaleHead(width)
 
     def forward(

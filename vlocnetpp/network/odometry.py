@@ -33,7 +33,9 @@ class OdometryStream(nn.Module):
         self.res4 = Stage("res4", in_channels, config.width, config.activation, stride=2)
         self.past = PastStream(config) if config.siamese == "untied" else None
         self.res5 = Stage("res5", 2 * self.res4.out_channels, config.width, config.activation, stride=2)
-        self.head = PoseHead(self.res5.out_channels, config.width, config.activation, config.dropout)
+        self.head = PoseHead(
+            self.res5.out_channels, config.width, config.activation, config.dropout, spread=config.motion_spread
+        )
 
     def forward(self, res3: Tensor, image_B3HW: Tensor, past_4f: Tensor, valid_B: Tensor) -> tuple[Tensor, Tensor]:
         """Relative pose (B, 7), the identity at a cold start, and the map (B, 1024, H/16, W/16) for the next step."""

@@ -53,6 +53,12 @@ class NetworkConfig:
     """Of AdapNet: `relu` or `elu`."""
     dropout: float = 0.2
     """After fc1, while training."""
+    position_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Mean of the training positions in the map, metres; the trainer sets it from the data."""
+    position_spread: float = 1.0
+    """Standard deviation of the training positions, metres; set by the trainer."""
+    motion_spread: float = 1.0
+    """Root mean square of the training motions between frames, metres; set by the trainer."""
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():

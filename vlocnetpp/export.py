@@ -1,0 +1,107 @@
+"""From a trained network to the one file that the robot runs; the only place that makes TorchScript."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlocnetpp import __version__
+from vlocnetpp.geometry import resized_shape, scale_intrinsics
+from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
+from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network.preprocess import Preprocess
+from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, metadata_to_json
+from vlocnetpp.step import Answer, State
+
+
+class ExportedStep(nn.Module):
+    """Preprocessing, network and the reduction of scores to ids: what runs on the robot."""
+
+    def __init__(self, network: VLocNetPlusPlus) -> None:
+        super().__init__()
+        c = network.config
+        self.preprocess = Preprocess(c.height, c.width_px, c.resize == "whole")
+        self.network = network
+
+    def forward(
+        self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State
+    ) -> tuple[Answer, State]:
+        """See `network.preprocess.Preprocess.forward` for the input and `step` for the rest."""
+        image, K, depth = self.preprocess(image_BHWC, channels_3, K_B33, depth_B1HW)
+        prediction, state = self.network(image.to(state.valid_B.dtype), K, depth, state)
+        logits = prediction.logits_BCHW
+        mask = torch.zeros((image.shape[0], 0, 0), dtype=torch.uint8, device=image.device)
+        if logits.shape[1] > 0:
+            mask = logits.argmax(dim=1).to(torch.uint8)
+        return Answer(prediction.pose_B7, prediction.relative_B7, prediction.log_scale_B2, mask), state
+
+
+def camera_of(config: NetworkConfig, K_33: np.ndarray, height: int, width: int) -> tuple[tuple[float, ...], ...]:
+    """Intrinsics at the network's resolution of a camera whose images are `height` x `width`."""
+    rows, columns = resized_shape(height, width, config.height, config.width_px, config.resize == "whole")
+    top, left = (rows - config.height) // 2, (columns - config.width_px) // 2
+    K = scale_intrinsics(torch.from_numpy(np.asarray(K_33, np.float64)), columns / width, rows / height, left, top)
+    return tuple(tuple(row) for row in K.tolist())
+
+
+def source_revision() -> str:
+    """Version of the package and, inside a checkout, its commit."""
+    here = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return __version__
+    commit = result.stdout.strip()
+    return f"{__version__}+{commit}" if result.returncode == 0 and commit else __version__
+
+
+def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32", **about: Any) -> Metadata:
+    """Script the network and write it with its metadata, whole or not at all.
+
+    Args:
+        network: trained; it is left as it was.
+        path: file to write, replaced if it exists.
+        precision: fp32, fp16 or bf16 of the stored weights; half of the size costs three decimal digits.
+        about: fields of `Metadata` that the network does not know: K_33, classes, map_frame, bounds, calibration,
+            dataset, metrics.
+
+    Returns:
+        The metadata written.
+    """
+    c = network.config
+    metadata = Metadata(
+        preset=c.preset,
+        tasks=c.tasks,
+        input_height=c.height,
+        input_width=c.width_px,
+        resize=c.resize,
+        state_shapes=network.state_shapes(),
+        network=config_to_json(c),
+        precision=precision,
+        source_revision=source_revision(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **about,
+    )
+    text = metadata_to_json(metadata)
+    # A copy: scripting shares the parameters, and the conversion below would reach back into the caller's network.
+    scripted = torch.jit.script(ExportedStep(copy.deepcopy(network)).eval())
+    if precision != "fp32":
+        scripted.to(PRECISIONS[precision])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        torch.jit.save(scripted, str(partial), _extra_files={METADATA_NAME: text})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return metadata

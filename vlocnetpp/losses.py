@@ -1,0 +1,153 @@
+"""What training minimizes: eq. 1-4, 6 and 9 of the paper, and two terms beyond it.
+
+Every term is an L2 norm per sample, then the mean over the samples that have a label. The learnable `s` balance terms
+of different units (Kendall & Cipolla, 2017): `L exp(-s) + s`. A negative total is normal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlocnetpp.geometry import conjugate_quaternion, multiply_quaternions, relative, rotate, rotation_angle
+
+VOID = 255
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Choices where the paper is ambiguous; the defaults are DESIGN's, the others the paper's literal text."""
+
+    relative_frame: str = "body"
+    """Eq. 1 compares `body` (SE(3) relative motion in the previous camera) or `world` (x_t - x_{t-1}, the literal
+    text, which changes when the map is rotated)."""
+    relative_target: str = "truth"
+    """Eq. 1 compares with the `truth` or with the detached `odometry` output (self-consistency)."""
+    literal_eq9: bool = False
+    """Weight whole tasks by a second learnable scalar as printed in eq. 9. With learnable weights inside the task losses
+    that objective has no lower bound, so the default weights only the segmentation loss, which has none inside."""
+    initial_s_x: float = 0.0
+    initial_s_q: float = -3.0
+
+
+def l2(difference_BD: Tensor) -> Tensor:
+    """(B,) Euclidean norms whose gradient at zero is zero instead of undefined."""
+    squared = difference_BD.square().sum(dim=-1)
+    positive = squared > 0
+    return torch.where(positive, squared, torch.ones_like(squared)).sqrt() * positive
+
+
+def quaternion_loss(q_B4: Tensor, p_B4: Tensor) -> Tensor:
+    """(B,) min(|q - p|, |q + p|): a rotation and its other sign cost the same."""
+    return torch.minimum(l2(q_B4 - p_B4), l2(q_B4 + p_B4))
+
+
+def masked_mean(values_B: Tensor, valid_B: Tensor) -> Tensor:
+    """Mean over the samples with valid = 1; zero where there is none."""
+    weights = valid_B.to(values_B.dtype)
+    return (torch.where(weights > 0, values_B, torch.zeros_like(values_B)) * weights).sum() / weights.sum().clamp_min(1)
+
+
+class Balance(nn.Module):
+    """The learnable weights of one pose term: x exp(-s_x) + s_x + q exp(-s_q) + s_q (eq. 1, 2 and 4)."""
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.s_x = nn.Parameter(torch.tensor(config.initial_s_x))
+        self.s_q = nn.Parameter(torch.tensor(config.initial_s_q))
+
+    def forward(self, x: Tensor, q: Tensor) -> Tensor:
+        return x * torch.exp(-self.s_x) + self.s_x + q * torch.exp(-self.s_q) + self.s_q
+
+
+def euclidean_terms(predicted_B7: Tensor, truth_B7: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. 2 per sample: |x - x^| in metres and the quaternion distance, each (B,)."""
+    return l2(predicted_B7[:, :3] - truth_B7[:, :3]), quaternion_loss(predicted_B7[:, 3:], truth_B7[:, 3:])
+
+
+def relative_terms(
+    previous_B7: Tensor, current_B7: Tensor, target_B7: Tensor, frame: str, previous_truth_B7: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Eq. 1 per sample: how far the motion between two predictions is from the target motion, each (B,).
+
+    Args:
+        previous_B7, current_B7: predicted global poses at t-1 and t.
+        target_B7: inv(T_{t-1}) @ T_t, from the ground truth or from odometry.
+        frame: `body`, or `world` for the paper's literal x_t - x_{t-1}; `world` also needs the true previous pose, to
+            turn the target's translation into the map.
+    """
+    if frame == "body":
+        return euclidean_terms(relative(previous_B7, current_B7), target_B7)
+    if previous_truth_B7 is None:
+        raise ValueError("the world difference of eq. 1 needs the previous true pose to turn its target into the map")
+    moved = current_B7[:, :3] - previous_B7[:, :3]
+    target = rotate(previous_truth_B7[:, 3:], target_B7[:, :3])
+    turned = multiply_quaternions(conjugate_quaternion(previous_B7[:, 3:]), current_B7[:, 3:])
+    return l2(moved - target), quaternion_loss(turned, target_B7[:, 3:])
+
+
+def segmentation_loss(logits_BCHW: Tensor, mask_BHW: Tensor) -> Tensor:
+    """Eq. 6: cross-entropy, averaged over labelled pixels; zero where no pixel is labelled."""
+    labelled = (mask_BHW != VOID).sum()
+    total = F.cross_entropy(logits_BCHW, mask_BHW.long(), ignore_index=VOID, reduction="sum")
+    return total / labelled.clamp_min(1)
+
+
+def depth_loss(inverse_depths: list[Tensor], depth_B1HW: Tensor) -> Tensor:
+    """Multi-scale L1 of inverse depth in 1/m (DispNet), over pixels whose depth is known."""
+    total = depth_B1HW.new_zeros(())
+    for inverse in inverse_depths:
+        target = F.interpolate(depth_B1HW, size=inverse.shape[-2:], mode="nearest-exact")
+        known = target > 0
+        error = (inverse - 1 / target.clamp_min(1e-3)).abs()
+        total = total + torch.where(known, error, torch.zeros_like(error)).sum() / known.sum().clamp_min(1)
+    return total / len(inverse_depths)
+
+
+def scale_terms(log_scale_B2: Tensor, predicted_B7: Tensor, truth_B7: Tensor) -> Tensor:
+    """(B,) Laplace likelihood of the errors under the predicted scales; the errors are detached (beyond the paper)."""
+    x = l2(predicted_B7[:, :3] - truth_B7[:, :3]).detach()
+    angle = rotation_angle(predicted_B7[:, 3:], truth_B7[:, 3:]).detach()
+    errors_B2 = torch.stack((x, angle), dim=-1)
+    return (errors_B2 * torch.exp(-log_scale_B2) + log_scale_B2).sum(dim=-1)
+
+
+class MultitaskLoss(nn.Module):
+    """Eq. 3, 4, 6 and 9 over one step, or over whichever of its terms have labels."""
+
+    def __init__(self, config: LossConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.euclidean = Balance(config)
+        self.relative = Balance(config)
+        self.odometry = Balance(config)
+        self.s_loc = nn.Parameter(torch.zeros(()), requires_grad=config.literal_eq9)
+        self.s_vo = nn.Parameter(torch.zeros(()), requires_grad=config.literal_eq9)
+        self.s_seg = nn.Parameter(torch.zeros(()))
+
+    def localization(self, terms: dict[str, Tensor]) -> Tensor:
+        """Eq. 3 from mean terms `x`, `q` and, for frames with a predecessor, `x_rel`, `q_rel`."""
+        loss = self.euclidean(terms["x"], terms["q"])
+        if "x_rel" in terms:
+            loss = loss + self.relative(terms["x_rel"], terms["q_rel"])
+        return loss
+
+    def forward(self, terms: dict[str, Tensor]) -> Tensor:
+        """The total of the mean terms that are present.
+
+        Terms: `x q x_rel q_rel` localization, `x_vo q_vo` odometry, `seg` segmentation, `depth` and `scale` unweighted.
+        """
+        parts: list[Tensor] = []
+        if "x" in terms:
+            parts.append(self.localization(terms) * torch.exp(-self.s_loc) + self.s_loc)
+        if "x_vo" in terms:
+            parts.append(self.odometry(terms["x_vo"], terms["q_vo"]) * torch.exp(-self.s_vo) + self.s_vo)
+        if "seg" in terms:
+            parts.append(terms["seg"] * torch.exp(-self.s_seg) + self.s_seg)
+        parts += [terms[name] for name in ("depth", "scale") if name in terms]
+        if not parts:
+            raise ValueError("no frame of the batch has a label for any task of the network")
+        return torch.stack(parts).sum()

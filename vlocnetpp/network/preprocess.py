@@ -1,0 +1,53 @@
+"""From raw pixels of any size and colour order to the network's input; part of the exported file.
+
+The same functions resize the frames that the trainer reads, so that training and running see equal pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlocnetpp.geometry import resized_shape, scale_intrinsics
+
+
+
+def resize_image(image_BCHW: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased bilinear resize of 0..255 values, rounded as a stored 8-bit image would be."""
+    if image_BCHW.shape[-2] == height and image_BCHW.shape[-1] == width:
+        return image_BCHW
+    resized = F.interpolate(image_BCHW, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
+    return resized.round().clamp(0.0, 255.0)
+
+
+def resize_depth(depth_B1HW: Tensor, height: int, width: int) -> Tensor:
+    """Nearest-neighbour resize: depths of two surfaces are never mixed, and unknown stays unknown."""
+    return F.interpolate(depth_B1HW, size=(height, width), mode="nearest-exact")
+
+
+class Preprocess(nn.Module):
+    """Channel order, resize, centre crop; intrinsics and depth follow."""
+
+    def __init__(self, height: int, width: int, whole: bool) -> None:
+        super().__init__()
+        self.height, self.width, self.whole = height, width, whole
+
+    def forward(
+        self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Network input (B, 3, h, w) RGB 0..255, intrinsics (B, 3, 3) and depth (B, 1, h, w) at its resolution.
+
+        Args:
+            image_BHWC: uint8 as the camera gave it.
+            channels_3: which channel of the image is red, green, blue, e.g. 2, 1, 0 for bgra8.
+            depth_B1HW: metres, aligned with the image, of any resolution; (B, 1, 1, 1) zeros where there is none.
+        """
+        height, width = image_BHWC.shape[1], image_BHWC.shape[2]
+        rows, columns = resized_shape(height, width, self.height, self.width, self.whole)
+        top, left = (rows - self.height) // 2, (columns - self.width) // 2
+        image = image_BHWC.index_select(3, channels_3).permute(0, 3, 1, 2).to(K_B33.dtype)
+        image = resize_image(image, rows, columns)[:, :, top : top + self.height, left : left + self.width]
+        depth = resize_depth(depth_B1HW, rows, columns)[:, :, top : top + self.height, left : left + self.width]
+        K = scale_intrinsics(K_B33, columns / width, rows / height, float(left), float(top))
+        return torch.clone(image), K, depth

@@ -1,0 +1,227 @@
+"""The streaming localizer: one image in, one estimate out, the past kept in the ring buffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vlocnetpp.geometry import resized_shape, scale_intrinsics
+from vlocnetpp.runtime.model_file import Model
+from vlocnetpp.runtime.ring_buffer import RingBuffer
+from vlocnetpp.step import State
+
+ENCODINGS: dict[str, tuple[int, int, int, int]] = {
+    "rgb8": (3, 0, 1, 2),
+    "rgba8": (4, 0, 1, 2),
+    "bgr8": (3, 2, 1, 0),
+    "bgra8": (4, 2, 1, 0),
+    "mono8": (1, 0, 0, 0),
+}
+"""Channels of the image, and which of them are red, green and blue."""
+FOCAL_TOLERANCE = 0.03
+"""Largest relative difference of focal length, and of principal point over image size, from the training camera."""
+
+
+class ImageError(ValueError):
+    """An image has another type, shape or encoding than it can have."""
+
+
+class CameraMismatchError(ValueError):
+    """The camera's intrinsics are not those that the network was trained with, even after rescaling."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one image says. Fields are None where the preset lacks the task."""
+
+    stamp_ns: int
+    """Of the image."""
+    pose_7: NDArray[np.float64] | None
+    """Camera-to-map T_map_cam, optical frame: x, y, z in metres, qw, qx, qy, qz."""
+    relative_7: NDArray[np.float64] | None
+    """inv(T_{t-1}) @ T_t; None also at a cold start."""
+    interval_s: float | None
+    """Time since the frame that `relative_7` refers to; None at a cold start."""
+    sigma_2: NDArray[np.float64] | None
+    """Calibrated 68 % bounds of the pose's error: metres and radians."""
+    mask_hw: NDArray[np.uint8] | None
+    """Class ids at the network's resolution."""
+    image_shape: tuple[int, int]
+    """Rows and columns of the image that was given."""
+    cold_start: str | None
+    """Why no past was used, or None where it was."""
+
+
+class Localizer:
+    """Runs a model over a stream of images.
+
+    Args:
+        model: from `load_model`.
+        capacity: frames whose features are kept.
+        max_gap_s: a longer time between two images starts cold, since the past would describe another place.
+    """
+
+    def __init__(self, model: Model, capacity: int = 8, max_gap_s: float = 0.5) -> None:
+        if max_gap_s <= 0:
+            raise ValueError(f"max_gap_s must be positive, not {max_gap_s}")
+        self.model = model
+        self.max_gap_s = max_gap_s
+        self.ring = RingBuffer(capacity, model.metadata.state_shapes, model.device, model.dtype)
+        self._reason = "first frame"
+        self._image_shape: tuple[int, int] | None = None
+        self._camera_checked: bytes | None = None
+        self._no_depth = torch.zeros((1, 1, 1, 1), device=model.device)
+
+    def reset(self, reason: str = "reset") -> None:
+        """Forget the past; the next image starts cold and says `reason`."""
+        self.ring.clear()
+        self._reason = reason
+
+    def warm_up(self, height: int, width: int, passes: int = 3) -> None:
+        """Run on a black image, so that compilation and allocation are paid before the first real one."""
+        meta = self.model.metadata
+        K_33 = self._network_to_image(height, width, np.array(meta.K_33))
+        for i in range(passes):
+            self.localize(np.zeros((height, width, 3), np.uint8), K_33, stamp_ns=i + 1)
+        self.reset("first frame")
+        self._image_shape = None
+
+    def localize(
+        self,
+        image_HWC: NDArray[np.uint8],
+        K_33: NDArray[np.float64],
+        stamp_ns: int,
+        encoding: str = "rgb8",
+        depth_HW: NDArray[np.float32] | None = None,
+    ) -> Estimate:
+        """One step on one image.
+
+        Args:
+            image_HWC: uint8 as the camera gave it, (H, W) allowed for mono8.
+            K_33: pinhole intrinsics in pixels of this image.
+            stamp_ns: of the image; a stamp that does not advance starts cold.
+            encoding: rgb8, rgba8, bgr8, bgra8 or mono8.
+            depth_HW: metres, 0 or NaN where unknown, aligned with the image; read by presets with a depth sensor.
+
+        Raises:
+            ImageError: wrong type, shape or encoding; the past is kept.
+            CameraMismatchError: intrinsics of another camera; the past is kept.
+        """
+        image, channels = self._check_image(image_HWC, encoding)
+        height, width = image.shape[:2]
+        self._check_camera(K_33, height, width)
+        cold = self._cold_start(stamp_ns, (height, width))
+        device = self.model.device
+        with torch.inference_mode():
+            state = self.ring.cold if cold else self.ring.latest()
+            interval_s = None if cold else (stamp_ns - self.ring.stamps_ns[-1]) * 1e-9
+            answer, new_state = self.model.step(
+                torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).to(device),
+                torch.tensor(channels, device=device),
+                torch.from_numpy(np.asarray(K_33, np.float32)).unsqueeze(0).to(device),
+                self._depth(depth_HW),
+                state,
+            )
+            self.ring.push(stamp_ns, State(*new_state))
+            pose, relative, log_scale, mask = (value[0].cpu().numpy() for value in answer)
+        tasks = self.model.metadata.tasks
+        sigma = np.exp(log_scale.astype(np.float64)) * np.array(self.model.metadata.calibration_2)
+        return Estimate(
+            stamp_ns=stamp_ns,
+            pose_7=pose.astype(np.float64) if "localization" in tasks else None,
+            relative_7=relative.astype(np.float64) if "odometry" in tasks and not cold else None,
+            interval_s=interval_s,
+            sigma_2=sigma if "localization" in tasks else None,
+            mask_hw=mask if "segmentation" in tasks else None,
+            image_shape=(height, width),
+            cold_start=cold,
+        )
+
+    def full_mask(self, estimate: Estimate) -> NDArray[np.uint8]:
+        """(H, W) class ids at the image's own resolution, 255 outside what the network saw.
+
+        Raises ValueError where the preset has no segmentation.
+        """
+        if estimate.mask_hw is None:
+            raise ValueError(f"preset '{self.model.metadata.preset}' has no segmentation")
+        height, width = estimate.image_shape
+        rows, columns, top, left = self._view(height, width)
+        y = ((np.arange(height) + 0.5) * rows / height).astype(np.int64) - top
+        x = ((np.arange(width) + 0.5) * columns / width).astype(np.int64) - left
+        h, w = estimate.mask_hw.shape
+        full = estimate.mask_hw[y.clip(0, h - 1)][:, x.clip(0, w - 1)]
+        full[(y < 0) | (y >= h), :] = 255
+        full[:, (x < 0) | (x >= w)] = 255
+        return full
+
+    def _view(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Size of the image after the resize, and where the network's crop starts in it."""
+        meta = self.model.metadata
+        rows, columns = resized_shape(height, width, meta.input_height, meta.input_width, meta.resize == "whole")
+        return rows, columns, (rows - meta.input_height) // 2, (columns - meta.input_width) // 2
+
+    def _network_to_image(self, height: int, width: int, K_33: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Intrinsics of an image of this size that the network would see as `K_33`."""
+        rows, columns, top, left = self._view(height, width)
+        K = torch.from_numpy(K_33.astype(np.float64).copy())
+        K[0, 2] += left
+        K[1, 2] += top
+        return scale_intrinsics(K, width / columns, height / rows).numpy()
+
+    def _check_image(self, image: NDArray[np.uint8], encoding: str) -> tuple[NDArray[np.uint8], list[int]]:
+        if encoding not in ENCODINGS:
+            raise ImageError(f"encoding '{encoding}' is not supported; use one of {', '.join(ENCODINGS)}")
+        channels, red, green, blue = ENCODINGS[encoding]
+        if image.ndim == 2:
+            image = image[:, :, None]
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
+            raise ImageError(f"{encoding} needs (H, W, {channels}) uint8, not {image.shape} {image.dtype}")
+        return image, [red, green, blue]
+
+    def _check_camera(self, K_33: NDArray[np.float64], height: int, width: int) -> None:
+        key = np.asarray(K_33, np.float64).tobytes() + bytes(str((height, width)), "ascii")
+        if key == self._camera_checked:
+            return
+        K = np.asarray(K_33, np.float64)
+        if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
+            raise CameraMismatchError("the camera's intrinsics are empty or not finite; is the camera calibrated?")
+        expected = self._network_to_image(height, width, np.array(self.model.metadata.K_33))
+        differences = {
+            "fx": abs(K[0, 0] / expected[0, 0] - 1),
+            "fy": abs(K[1, 1] / expected[1, 1] - 1),
+            "cx": abs(K[0, 2] - expected[0, 2]) / width,
+            "cy": abs(K[1, 2] - expected[1, 2]) / height,
+        }
+        worst = max(differences, key=lambda name: differences[name])
+        if differences[worst] > FOCAL_TOLERANCE:
+            raise CameraMismatchError(
+                f"{worst} differs by {differences[worst]:.0%} from the training camera "
+                f"(at {width} x {height} it had fx {expected[0, 0]:.1f} fy {expected[1, 1]:.1f} "
+                f"cx {expected[0, 2]:.1f} cy {expected[1, 2]:.1f}); rectify to that camera or train with this one"
+            )
+        self._camera_checked = key
+
+    def _cold_start(self, stamp_ns: int, image_shape: tuple[int, int]) -> str | None:
+        """Why the past must not be used for this image; clears it if so."""
+        reason = None
+        if len(self.ring) == 0:
+            reason = self._reason
+        elif image_shape != self._image_shape:
+            reason = "image size changed"
+        elif stamp_ns <= self.ring.stamps_ns[-1]:
+            reason = "stamp went back"
+        elif (stamp_ns - self.ring.stamps_ns[-1]) * 1e-9 > self.max_gap_s:
+            reason = f"gap of {(stamp_ns - self.ring.stamps_ns[-1]) * 1e-9:.1f} s"
+        if reason is not None:
+            self.ring.clear()
+        self._image_shape = image_shape
+        return reason
+
+    def _depth(self, depth_HW: NDArray[np.float32] | None) -> torch.Tensor:
+        if depth_HW is None:
+            return self._no_depth
+        depth = np.nan_to_num(np.asarray(depth_HW, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        return torch.from_numpy(depth)[None, None].to(self.model.device)

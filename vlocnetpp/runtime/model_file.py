@@ -1,0 +1,169 @@
+"""The one file that is copied to the robot: a TorchScript step with everything known about it as JSON beside it.
+
+The file is an archive of weights and TorchScript code. Loading it never runs a Python pickle: `torch.jit.load` reads it
+with TorchScript's own reader, which builds tensors and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 1
+"""Raised whenever a reader of the last format could not run the file."""
+METADATA_NAME = "metadata.json"
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class ModelFileError(ValueError):
+    """A model file cannot be used; the message names the file and the reason in one line."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a model file says of itself."""
+
+    preset: str
+    """Preset of the network, e.g. `mtl`."""
+    tasks: tuple[str, ...]
+    """Which of localization, odometry, segmentation it answers."""
+    input_height: int
+    input_width: int
+    """Resolution at which the network looks at the image, pixels."""
+    resize: str
+    """`whole` image, or short side and centre `crop`."""
+    state_shapes: dict[str, tuple[int, ...]]
+    """Shape of each field of the state for one stream, without the batch axis."""
+    K_33: tuple[tuple[float, ...], ...]
+    """Intrinsics of the training images at the network's resolution."""
+    classes: tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    """Name and RGB colour of each class id."""
+    map_frame: str = "map"
+    position_min_3: tuple[float, ...] = ()
+    position_max_3: tuple[float, ...] = ()
+    """Bounds of the training positions in the map, metres."""
+    calibration_2: tuple[float, ...] = (1.0, 1.0)
+    """Factors that turn the predicted scales of translation and rotation into 68 % bounds, from validation data."""
+    dataset: dict[str, Any] = field(default_factory=dict)
+    """Name, layout, digest and size of the training data."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Of the validation or test run that the exporter was given."""
+    network: dict[str, Any] = field(default_factory=dict)
+    """The whole network configuration."""
+    precision: str = "fp32"
+    """Precision in which the weights are stored."""
+    source_revision: str = ""
+    """Version and commit of the code that wrote the file."""
+    created: str = ""
+    """UTC time of the export."""
+    format: int = FORMAT
+
+
+def metadata_to_json(metadata: Metadata) -> str:
+    """The JSON text that lies inside the file."""
+    return json.dumps(asdict(metadata), indent=2, allow_nan=False)
+
+
+def metadata_from_json(text: str, path: Path) -> Metadata:
+    """Parse and check the JSON of a file. Raises ModelFileError for another format or missing fields."""
+    try:
+        data = json.loads(text)
+        version = data.get("format") if isinstance(data, dict) else None
+    except ValueError as error:
+        raise ModelFileError(f"{path}: its {METADATA_NAME} is not JSON ({error})") from error
+    if not isinstance(version, int):
+        raise ModelFileError(f"{path}: its {METADATA_NAME} names no format; it was not written by 'vlocnetpp export'")
+    if version > FORMAT:
+        raise ModelFileError(f"{path}: has format {version}, this runtime reads up to {FORMAT}; update vlocnetpp")
+    known = {f.name for f in fields(Metadata)}
+    try:
+        return Metadata(**{name: _tuples(value) for name, value in data.items() if name in known})
+    except TypeError as error:
+        raise ModelFileError(f"{path}: its {METADATA_NAME} is incomplete: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON lists as tuples, at every depth."""
+    if isinstance(value, list):
+        return tuple(_tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value
+
+
+def read_metadata(path: str | Path) -> Metadata:
+    """What a model file says of itself, without loading its weights. Raises ModelFileError."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise ModelFileError(f"{path}: is not a model file, or it is truncated; copy it again")
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_NAME}")]
+        if not names:
+            raise ModelFileError(f"{path}: is not a model file of vlocnetpp (no {METADATA_NAME}); see 'vlocnetpp export'")
+        try:
+            text = archive.read(names[0]).decode()
+        except (zipfile.BadZipFile, UnicodeDecodeError, EOFError) as error:
+            raise ModelFileError(f"{path}: is damaged: {error}") from error
+    return metadata_from_json(text, path)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded file: call `step(image_BHWC, channels_3, K_B33, depth_B1HW, state) -> (Answer, State)`."""
+
+    path: Path
+    metadata: Metadata
+    device: torch.device
+    dtype: torch.dtype
+    step: torch.jit.ScriptModule
+
+
+def choose_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is one; a device that is asked for by name must exist, there is no silent fallback."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelFileError(f"device '{device}' does not exist; use auto, cpu, cuda or cuda:N") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ModelFileError(f"device '{device}' was asked for, but this PyTorch sees no CUDA device")
+    if chosen.type not in ("cpu", "cuda"):
+        raise ModelFileError(f"device '{device}' is not supported; use auto, cpu, cuda or cuda:N")
+    return chosen
+
+
+def load_model(path: str | Path, device: str = "auto", precision: str | None = None) -> Model:
+    """Load a model file for inference, frozen and optimized.
+
+    Args:
+        path: file written by `vlocnetpp export`.
+        device: auto, cpu, cuda or cuda:N.
+        precision: fp32, fp16 or bf16; by default fp32 on a CPU and the stored precision on a GPU.
+
+    Raises:
+        ModelFileError: missing, truncated, foreign or newer file, unknown device or precision.
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    chosen = choose_device(device)
+    if precision is None:
+        precision = "fp32" if chosen.type == "cpu" else metadata.precision
+    if precision not in PRECISIONS:
+        raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
+    try:
+        step = torch.jit.load(str(path), map_location=chosen)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelFileError(f"{path}: TorchScript cannot read it ({reason}); copy or export it again") from error
+    dtype = PRECISIONS[precision]
+    step.eval()
+    step.to(dtype)
+    return Model(path, metadata, chosen, dtype, torch.jit.freeze(step))
