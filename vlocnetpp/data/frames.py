@@ -113,10 +113,14 @@ def decode_image(data: bytes, where: object, flags: int = cv2.IMREAD_UNCHANGED) 
     return pixels
 
 
-def read_image(path: Path, flags: int) -> NDArray:
-    """Decode an image file. Raises DataError if it is missing, truncated or not an image."""
+def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray:
+    """Decode an image file (BGR). Raises DataError if it is missing, truncated or not an image."""
+    return decode_image(read_bytes(path), path, flags)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file. Raises DataError if it cannot be read."""
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode_image(data, path, flags)
