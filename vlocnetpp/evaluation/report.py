@@ -1,0 +1,130 @@
+"""A result as a page: the figures with units, how each was made, tables and pictures."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vlocnetpp.evaluation.files import write_text
+from vlocnetpp.evaluation.tables import Table, format_cell, markdown_table
+
+HOW = {
+    "localization": {
+        "frames": "frames with a ground-truth pose that were put in",
+        "failed": "of them, frames without an estimate; each counts as infinitely wrong",
+        "median_translation_m": "half of all frames are nearer to the ground truth than this; nothing is aligned first",
+        "median_rotation_deg": "the same for the angle between estimated and true orientation",
+        "mean_translation_m": "mean over all frames; inf as soon as one frame has no estimate",
+        "mean_rotation_deg": "the same for the angle",
+        "p95_translation_m": "95 % of all frames are nearer than this",
+        "p95_rotation_deg": "the same for the angle",
+        "recall_5cm_5deg": "share of all frames within 5 cm and 5 degrees",
+        "recall_25cm_5deg": "share of all frames within 25 cm and 5 degrees",
+    },
+    "odometry": {
+        "translation_percent": "drift of accumulated relative motions over segments, in parts of the travelled length",
+        "rotation_deg_per_m": "the same for the angle",
+        "rpe_translation_m": "error of one frame's relative motion, root mean square",
+        "rpe_rotation_deg": "the same for the angle",
+        "frames": "frames with a previous frame, so with a relative motion",
+        "segments": "segments that fitted into uninterrupted runs, one from each frame for each length",
+        "segment_lengths_m": "lengths of the segments along the ground-truth path",
+    },
+    "segmentation": {
+        "mean_iou": "mean over the classes that occur in the truth or the prediction; unlabelled pixels do not count",
+    },
+    "latency_ms": {
+        "p50": "half of the frames are faster",
+        "p95": "95 % of the frames are faster",
+        "p99": "99 % of the frames are faster",
+    },
+}
+"""What each figure of `metrics.json` means, by section; the report prints it beside the figure."""
+
+_SUFFIX_UNITS = {
+    "_deg_per_m": "deg/m",
+    "_percent": "%",
+    "_bytes": "bytes",
+    "_ms": "ms",
+    "_hz": "Hz",
+    "_deg": "deg",
+    "_m": "m",
+    "_s": "s",
+}
+
+
+def write_report(
+    out: Path,
+    title: str,
+    metrics: Mapping[str, Any],
+    tables: Iterable[Table] = (),
+    pictures: Mapping[str, Path] | None = None,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Write `out/report.md` and return its path.
+
+    `metrics` is what `metrics.json` holds: each section becomes a table of figure, value, unit and how it was made;
+    sections the report has no words for are shown without them. `pictures` maps captions to image files, linked
+    relative to `out`. `notes` become a list under the title: command, model, data, machine.
+    Raises DataError if the file cannot be written.
+    """
+    out = Path(out)
+    parts = [f"# {title}"]
+    if notes:
+        parts.append("\n".join(f"- {note}" for note in notes))
+    for caption, picture in (pictures or {}).items():
+        link = Path(os.path.relpath(picture, out)).as_posix().replace(" ", "%20")
+        parts.append(f"![{caption}]({link})")
+    for table in tables:
+        parts += [f"## {table.title}", markdown_table(table.columns, table.rows)]
+    plain = {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+    sections: dict[str, Mapping[str, Any]] = {"Figures": plain} if plain else {}
+    sections |= {name: value for name, value in metrics.items() if isinstance(value, Mapping)}
+    for name, section in sections.items():
+        parts += [f"## {_words(name)}", *_section(name, section)]
+    path = out / "report.md"
+    write_text(path, "\n\n".join(parts) + "\n")
+    return path
+
+
+def metric_rows(name: str, section: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of (figure, value, unit, how it was made) for one section of the metrics, without its nested sections."""
+    rows = []
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            continue
+        unit = "ms" if name == "latency_ms" else next((u for end, u in _SUFFIX_UNITS.items() if key.endswith(end)), "")
+        if key.startswith(("recall_", "within_")) or key == "mean_iou":
+            value, unit = (None if value is None or math.isnan(value) else 100.0 * value), "%"
+        rows.append([_words(key, unit), _value(value), unit, HOW.get(name, {}).get(key, "")])
+    return rows
+
+
+def _section(name: str, section: Mapping[str, Any]) -> list[str]:
+    rows = metric_rows(name, section)
+    # A section nobody explains needs no empty column.
+    width = 4 if any(row[3] for row in rows) else 3
+    columns = ["figure", "value", "unit", "how it was made"][:width]
+    parts = [markdown_table(columns, [row[:width] for row in rows])] if rows else []
+    for key, nested in section.items():
+        if isinstance(nested, Mapping) and nested:
+            parts += [f"### {_words(key)}", markdown_table(["", "value"], [[k, _value(v)] for k, v in nested.items()])]
+    return parts
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(format_cell(item) for item in value) or "-"
+    return format_cell(value)
+
+
+def _words(key: str, unit: str = "") -> str:
+    """`median_translation_m` -> median translation; the unit has its own column."""
+    for end, known in _SUFFIX_UNITS.items():
+        if known == unit and key.endswith(end):
+            key = key[: -len(end)]
+            break
+    return {"rpe": "RPE", "iou": "IoU"}.get(key, key.replace("_", " ").replace("rpe ", "RPE ").replace("iou", "IoU"))
