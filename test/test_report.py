@@ -140,7 +140,7 @@ def test_plain_table():
         "Peers",
         "----------------------",
         "method         m  note",
-        "ours        0.50  a",
+        "ours       0.500  a",
         "mean pose      -  bcd",
     ]
     assert plain_table("No rows", ["a"], []).splitlines() == ["No rows", "-------", "a"]
