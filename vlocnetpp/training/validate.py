@@ -1,0 +1,71 @@
+"""Streams held-out sequences through the network in training and scores them as the robot would be scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from vlocnetpp.evaluation.metrics import (
+    confusion,
+    localization_metrics,
+    odometry_metrics,
+    pose_errors,
+    segmentation_metrics,
+)
+from vlocnetpp.geometry import relative
+from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.training.clips import FrameStore, gather_clips
+
+
+def validate(
+    network: VLocNetPlusPlus, store: FrameStore, class_names: tuple[str, ...], device: torch.device
+) -> tuple[dict[str, Any], tuple[float, float]]:
+    """Run every sequence from a cold start, one frame at a time.
+
+    Returns:
+        The metrics of the tasks that have labels, by task, and the calibration: factors that turn the predicted scales
+        of translation and rotation into bounds that hold 68 % of the errors.
+    """
+    network.eval()
+    count, classes = len(store.names), network.config.classes
+    tasks = network.config.tasks
+    poses, motions = np.full((count, 7), np.nan), np.full((count, 7), np.nan)
+    scales = np.full((count, 2), np.nan)
+    matrix = np.zeros((classes, classes), np.int64)
+    generator = np.random.default_rng(0)
+    state = network.cold_state(1)
+    with torch.inference_mode():
+        for i in range(count):
+            fresh = i == 0 or store.sequence_N[i] != store.sequence_N[i - 1]
+            if fresh:
+                state = network.cold_state(1)
+            clip = gather_clips(store, np.array([[i]]), network.config, None, generator).to(device)
+            prediction, state = network(clip.image_BL3HW[:, 0], clip.K_BL33[:, 0], clip.depth_BL1HW[:, 0], state)
+            if "localization" in tasks:
+                poses[i] = prediction.pose_B7[0].cpu().numpy()
+                scales[i] = prediction.log_scale_B2[0].exp().cpu().numpy()
+            if "odometry" in tasks and not fresh:
+                motions[i] = prediction.relative_B7[0].cpu().numpy()
+            if "segmentation" in tasks:
+                mask = prediction.logits_BCHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                matrix += confusion(mask, clip.mask_BLHW[0, 0].cpu().numpy(), classes)
+    posed = store.posed_N.numpy() > 0
+    truth = store.pose_N7.double()
+    metrics: dict[str, Any] = {}
+    calibration = (1.0, 1.0)
+    if "localization" in tasks and posed.any():
+        metrics["localization"] = localization_metrics(poses[posed], truth.numpy()[posed])
+        metres, degrees = pose_errors(poses[posed], truth.numpy()[posed])
+        ratios = np.stack((metres, np.radians(degrees)), axis=1) / scales[posed]
+        calibration = tuple(float(value) for value in np.quantile(ratios, 0.68, axis=0))  # type: ignore[assignment]
+    if "odometry" in tasks and posed.sum() > 1:
+        true_motions = np.full((count, 7), np.nan)
+        true_motions[1:] = relative(truth[:-1], truth[1:]).numpy()
+        valid = np.isfinite(motions).all(axis=1) & posed & np.roll(posed, 1)
+        true_motions[~valid] = [0, 0, 0, 1, 0, 0, 0]
+        metrics["odometry"] = odometry_metrics(motions, true_motions, valid)
+    if matrix.sum() > 0:
+        metrics["segmentation"] = segmentation_metrics(matrix, class_names)
+    return metrics, calibration
