@@ -1,0 +1,108 @@
+"""How the robot is driven: smooth closed loops around the island, as exact camera poses at 15 Hz."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_HZ = 15.0
+CAMERA_HEIGHT_M = 0.9
+MIN_SPEED, MAX_SPEED = 0.45, 1.05
+"""Mean speeds in m/s that a loop may be driven at; within them a recording covers its loop exactly once."""
+START_NS = 1_700_000_000_000_000_000
+_OPTICAL_IN_BODY = np.array([0.5, -0.5, 0.5, -0.5])
+"""Rotation of the optical frame in the body frame (x forward, y left, z up; REP-103), w x y z."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way to drive the loop; lengths in metres, angles in radians."""
+
+    half_x: float
+    half_y: float
+    """Half axes of the ellipse."""
+    clockwise: bool = False
+    sway: float = 0.08
+    """Amplitude of the sideways deviation from the ellipse."""
+    sways: int = 3
+    """Sideways swings per loop; a whole number keeps the loop closed and smooth."""
+    look: float = 0.03
+    """Amplitude of the look-around: the camera's yaw against the direction of motion."""
+    look_hz: float = 0.08
+    pitch: float = 0.045
+    """Mean pitch, positive upwards."""
+    bob: float = 0.010
+    """Amplitude of the pitching."""
+    hurry: float = 0.15
+    """How much the speed varies about its mean."""
+
+
+TRAINING: tuple[Style, ...] = (
+    Style(3.50, 2.55),
+    Style(3.58, 2.66, clockwise=True, sways=2, hurry=0.1),
+    Style(3.05, 2.10, hurry=0.25, sways=4),
+    Style(3.78, 2.82, sway=0.05, bob=0.014, hurry=0.06),
+    Style(3.42, 2.46, sway=0.27, sways=4, look=0.20, look_hz=0.11, hurry=0.1),
+    Style(3.35, 2.42, clockwise=True, sway=0.22, sways=3, look=0.16, look_hz=0.15, hurry=0.2),
+)
+"""The styles of the training loops, taken in turn."""
+TEST = Style(3.32, 2.48, sway=0.17, sways=3, look=0.07, look_hz=0.19, hurry=0.3, bob=0.013)
+VALIDATION = Style(3.62, 2.52, sway=0.12, sways=4, look=0.10, look_hz=0.13, hurry=0.1)
+
+
+def drive(style: Style, frames: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Drive one loop.
+
+    Returns stamps in nanoseconds (N,) from `START_NS` on and camera-to-world poses (N, 7) x, y, z, qw, qx, qy, qz with
+    qw >= 0, optical camera frame, world z up. Where so few frames are asked for that the loop would be driven faster
+    than `MAX_SPEED`, only its beginning is; where many, it is driven round again.
+    """
+    angle = np.linspace(0, 2 * np.pi, 20001)
+    phase = rng.uniform(0, 2 * np.pi, 6)
+    swing = style.sway * (np.sin(style.sways * angle + phase[0]) + 0.2 * np.sin((style.sways + 1) * angle + phase[1]))
+    # Sideways along the ellipse's outward normal.
+    normal = np.stack([np.cos(angle) * style.half_y, np.sin(angle) * style.half_x], 1)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    path = np.stack([style.half_x * np.cos(angle), style.half_y * np.sin(angle)], 1) + swing[:, None] * normal
+    if style.clockwise:
+        path = path[::-1]
+    travelled = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    length = travelled[-1]
+
+    time = np.arange(frames) / RATE_HZ
+    speed = np.clip(length * RATE_HZ / max(frames, 1), MIN_SPEED, MAX_SPEED)
+    # A whole number of hurries per loop leaves the mean speed as it is.
+    omega = 2 * np.pi * 3 * speed / length
+    eased = time - style.hurry / omega * (np.cos(omega * time + phase[2]) - np.cos(phase[2]))
+    start = length * rng.uniform()
+    along = (start + speed * eased) % length
+    position = np.stack([np.interp(along, travelled, path[:, k]) for k in range(2)], 1)
+    step = 0.02
+    ahead, behind = (np.stack([np.interp((along + d) % length, travelled, path[:, k]) for k in range(2)], 1)
+                     for d in (step, -step))  # fmt: skip
+    heading = np.arctan2(*(ahead - behind).T[::-1])
+
+    yaw = heading + style.look * np.sin(2 * np.pi * style.look_hz * time + phase[3])
+    pitch = style.pitch + style.bob * (
+        np.sin(2 * np.pi * 0.7 * time + phase[4]) + 0.5 * np.sin(2 * np.pi * 0.31 * time)
+    )
+    roll = 0.5 * style.bob * np.sin(2 * np.pi * 0.53 * time + phase[5])
+    height = CAMERA_HEIGHT_M + 0.3 * style.bob * np.sin(2 * np.pi * 0.7 * time + phase[5])
+    turn = _multiply(_multiply(_about(2, yaw), _about(1, -pitch)), _multiply(_about(0, roll), _OPTICAL_IN_BODY))
+    turn *= np.where(turn[:, :1] < 0, -1, 1)
+    stamps = START_NS + np.round(np.arange(frames) * 1e9 / RATE_HZ).astype(np.int64)
+    return stamps, np.column_stack([position, height, turn])
+
+
+def _about(axis: int, angle: NDArray) -> NDArray:
+    quaternion = np.zeros((len(angle), 4))
+    quaternion[:, 0], quaternion[:, 1 + axis] = np.cos(angle / 2), np.sin(angle / 2)
+    return quaternion
+
+
+def _multiply(a_N4: NDArray, b_N4: NDArray) -> NDArray:
+    (aw, ax, ay, az), (bw, bx, by, bz) = np.moveaxis(a_N4, -1, 0), np.moveaxis(b_N4, -1, 0)
+    return np.stack([aw * bw - ax * bx - ay * by - az * bz, aw * bx + ax * bw + ay * bz - az * by,
+                     aw * by - ax * bz + ay * bw + az * bx, aw * bz + ax * by - ay * bx + az * bw], -1)  # fmt: skip
