@@ -117,8 +117,8 @@ class FolderWriter:
     ) -> str:
         """Append a frame to a sequence and return its name, `<sequence>/NNNNNN`.
 
-        image_HW3: (H, W, 3) uint8 RGB, stored as JPEG; or None with `encoded`, the bytes of a JPEG or 8-bit PNG,
-        which are checked and stored unchanged. depth_HW: (H, W) metres; what is not finite, not positive or beyond
+        image_HW3: (H, W, 3) uint8 RGB, stored as JPEG. encoded: the bytes of a JPEG or 8-bit PNG, stored unchanged;
+        they are decoded once to check them unless `image_HW3` holds their pixels already. depth_HW: (H, W) metres; what is not finite, not positive or beyond
         65.534 m becomes 0, unknown. mask_HW: (H, W) uint8 class ids. Stamps must increase within a sequence.
         Raises DataError on anything that could not be read back.
         """
@@ -134,19 +134,19 @@ class FolderWriter:
         if encoded is None:
             if image_HW3 is None:
                 raise DataError(f"{where}: a frame needs an image")
-            encoded, suffix, size = self._jpeg(image_HW3, where), ".jpg", image_HW3.shape[:2]
-        else:
-            suffix = image_suffix(encoded, where)
-            size = decode_image(encoded, where, cv2.IMREAD_GRAYSCALE).shape[:2]
+            encoded = self._jpeg(image_HW3, where)
+        pixels = decode_image(encoded, where, cv2.IMREAD_GRAYSCALE) if image_HW3 is None else image_HW3
+        suffix, size = image_suffix(encoded, where), pixels.shape[:2]
         files = {"image": (suffix, encoded)}
-        for kind, pixels in (("depth", None if depth_HW is None else _millimetres(depth_HW)), ("mask", mask_HW)):
-            if pixels is None:
+        if mask_HW is not None and mask_HW.dtype != np.uint8:
+            raise DataError(f"{where}: a mask must be uint8 class ids, not {mask_HW.dtype}")
+        layers = {"depth": None if depth_HW is None else _millimetres(depth_HW), "mask": mask_HW}
+        for kind, layer in layers.items():
+            if layer is None:
                 continue
-            if pixels.shape != size:
-                raise DataError(f"{where}: {kind} of shape {pixels.shape} does not fit the image of shape {size}")
-            if kind == "mask" and pixels.dtype != np.uint8:
-                raise DataError(f"{where}: a mask must be uint8 class ids, not {pixels.dtype}")
-            files[kind] = (".png", cv2.imencode(".png", pixels)[1].tobytes())
+            if layer.shape != size:
+                raise DataError(f"{where}: {kind} of shape {layer.shape} does not fit the image of shape {size}")
+            files[kind] = (".png", cv2.imencode(".png", layer)[1].tobytes())
         cells = {kind: f"{kind}/{number}{ending}" for kind, (ending, _) in files.items()}
         for kind, (_, data) in files.items():
             _write(self.partial / sequence / cells[kind], data)

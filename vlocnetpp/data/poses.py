@@ -62,3 +62,39 @@ def checked_intrinsics(K_33: ArrayLike, where: object) -> NDArray[np.float64]:
     if K[0, 1] != 0 or K[1, 0] != 0 or not np.array_equal(K[2], (0.0, 0.0, 1.0)):
         raise DataError(f"{where}: only fx, fy, cx, cy are used; skew or another last row is not supported")
     return K
+
+
+def angle_between(a_7: NDArray[np.float64], b_7: NDArray[np.float64]) -> float:
+    """Angle of the rotation from one pose to the other in radians, 0 to pi."""
+    return 2.0 * float(np.arccos(min(abs(float(a_7[3:] @ b_7[3:])), 1.0)))
+
+
+def interpolate_poses(
+    stamps_N: NDArray[np.int64], poses_N7: NDArray[np.float64], at_M: NDArray[np.int64], limit_ns: int
+) -> list[NDArray[np.float64] | None]:
+    """Poses at other stamps: translation linear, rotation slerp, between the pose before and the pose after.
+
+    None where a stamp lies outside of the poses (nothing is extrapolated) or farther than `limit_ns` from the nearer
+    of its two. A stamp that a pose has gets that very pose. The poses need not be sorted; of equal stamps the first
+    counts.
+    """
+    from scipy.spatial.transform import Rotation, Slerp
+
+    stamps_N, first = np.unique(stamps_N, return_index=True)
+    poses_N7 = poses_N7[first]
+    after = np.searchsorted(stamps_N, at_M)
+    inside = (after > 0) & (after < len(stamps_N))
+    before, next_ = np.clip(after - 1, 0, None), np.clip(after, None, len(stamps_N) - 1)
+    near = np.minimum(at_M - stamps_N[before], stamps_N[next_] - at_M) <= limit_ns
+    result: list[NDArray[np.float64] | None] = [None] * len(at_M)
+    between = inside & near
+    if between.any():
+        seconds = (stamps_N - stamps_N[0]) / 1e9  # relative, so that a double resolves nanoseconds
+        at = (at_M - stamps_N[0]) / 1e9
+        turn = Slerp(seconds, Rotation.from_quat(poses_N7[:, [4, 5, 6, 3]]))(at[between]).as_quat()
+        for row, xyzw in zip(np.flatnonzero(between), turn, strict=True):
+            place = [np.interp(at[row], seconds, poses_N7[:, axis]) for axis in range(3)]
+            result[row] = checked_pose((*place, xyzw[3], *xyzw[:3]), "interpolated pose")
+    for row in np.flatnonzero(stamps_N[next_] == at_M):
+        result[row] = poses_N7[next_[row]]
+    return result

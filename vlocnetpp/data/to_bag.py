@@ -98,6 +98,8 @@ def _in_time_order(dataset: Dataset, split: str) -> list[Sequence]:
     sequences = sorted((each for each in dataset.sequences(split) if each.frames), key=lambda s: s.frames[0].stamp_ns)
     if not sequences:
         raise DataError(f"{dataset.root}: split '{split}' has no frame")
+    if sequences[0].frames[0].stamp_ns < 0 or sequences[-1].frames[-1].stamp_ns >= 2**31 * SECOND_NS:
+        raise DataError(f"{dataset.root}: stamps of split '{split}' do not fit a ROS header (0 to 2^31 seconds)")
     for before, after in pairwise(sequences):
         if after.frames[0].stamp_ns <= before.frames[-1].stamp_ns:
             raise DataError(f"{dataset.root}: sequences '{before.name}' and '{after.name}' overlap in time")
@@ -173,8 +175,6 @@ def _encoded(frame: Frame, jpeg_quality: int | None) -> tuple[bytes, str, tuple[
 def _header(stamp_ns: int, frame_id: str) -> Any:
     types = ros2_types().types
     seconds, nanoseconds = divmod(stamp_ns, SECOND_NS)
-    if not 0 <= seconds < 2**31:
-        raise DataError(f"stamp {stamp_ns} ns does not fit a ROS header")
     stamp = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
     return types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id)
 
