@@ -1,0 +1,115 @@
+"""What the node says of itself on /diagnostics (REP-107: 1 Hz, one status per function, values as strings)."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from vlocnetpp_ros.latest import Counts
+
+WINDOW = 1000
+"""Latest answers over which percentiles of latency are taken."""
+PERCENTILES = (50, 95, 99)
+SHORTEST_S = 0.9
+"""Rates over a shorter time than this say nothing."""
+
+
+class Statistics:
+    """Times and cold starts of the answered images; written by the worker, read by the diagnostics timer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._latency_s: deque[float] = deque(maxlen=WINDOW)
+        self._model_s: deque[float] = deque(maxlen=WINDOW)
+        self._cold_starts: Counter[str] = Counter()
+
+    def answered(self, latency_s: float, model_s: float, cold_start: str | None) -> None:
+        """Note one answer: seconds from the callback to the last publication, and of that in the network."""
+        with self._lock:
+            self._latency_s.append(latency_s)
+            self._model_s.append(model_s)
+            if cold_start is not None:
+                # "gap of 0.7 s" counts as "gap": few names, whatever the recording.
+                self._cold_starts[re.sub(r" of \d.*", "", cold_start)] += 1
+
+    def percentiles_ms(self) -> dict[str, dict[str, float]]:
+        """`latency_ms` and `model_ms`, each with p50, p95 and p99; empty before the first answer."""
+        with self._lock:
+            samples = {"latency_ms": list(self._latency_s), "model_ms": list(self._model_s)}
+        return {
+            name: {f"p{p}": float(value) for p, value in zip(PERCENTILES, 1e3 * np.percentile(seconds, PERCENTILES))}
+            for name, seconds in samples.items()
+            if seconds
+        }
+
+    def cold_starts(self) -> dict[str, int]:
+        """How many there were, by reason."""
+        with self._lock:
+            return dict(self._cold_starts)
+
+
+@dataclass(frozen=True)
+class Health:
+    """One look at the node, as it goes into a status."""
+
+    level: bytes
+    summary: str
+    values: dict[str, str]
+
+
+class Rates:
+    """Images per second, over a second or so."""
+
+    def __init__(self) -> None:
+        self._last = Counts()
+        self._at = time.monotonic()
+        self._rates = (0.0, 0.0)
+
+    def update(self, counts: Counts) -> tuple[float, float]:
+        """(received, processed) per second; a report out of turn repeats the figures of the last."""
+        now = time.monotonic()
+        seconds = now - self._at
+        if seconds >= SHORTEST_S:
+            received = (counts.received - self._last.received) / seconds
+            self._rates = (received, (counts.processed - self._last.processed) / seconds)
+            self._last, self._at = counts, now
+        return self._rates
+
+
+def values(counts: Counts, statistics: Statistics, subscribers: dict[str, int]) -> dict[str, str]:
+    """The figures that every status carries: received = processed + dropped + pending."""
+    texts = {
+        "received": str(counts.received),
+        "processed": str(counts.processed),
+        "dropped": str(sum(counts.dropped.values())),
+        "pending": str(counts.pending),
+    }
+    texts.update({f"dropped/{reason}": str(count) for reason, count in sorted(counts.dropped.items())})
+    for name, percentiles in statistics.percentiles_ms().items():
+        texts.update({f"{name}/{percentile}": f"{value:.2f}" for percentile, value in percentiles.items()})
+    cold_starts = statistics.cold_starts()
+    texts["cold_starts"] = str(sum(cold_starts.values()))
+    texts.update({f"cold_starts/{reason}": str(count) for reason, count in sorted(cold_starts.items())})
+    texts.update({f"subscribers/{topic}": str(count) for topic, count in sorted(subscribers.items())})
+    return texts
+
+
+def message(stamp: Time, node_name: str, hardware: str, health: Health) -> DiagnosticArray:
+    """The message for /diagnostics."""
+    status = DiagnosticStatus(
+        level=health.level,
+        name=f"{node_name}: localization",
+        message=health.summary,
+        hardware_id=hardware,
+        values=[KeyValue(key=key, value=value) for key, value in health.values.items()],
+    )
+    array = DiagnosticArray(status=[status])
+    array.header.stamp = stamp
+    return array

@@ -1,0 +1,143 @@
+"""What this installation of ROS 2 has and lacks, and where the package's own files are.
+
+The ROS 2 client from PyPI (wheels of rclpy, Fast DDS and the common interfaces) lacks packages that a ROS installation
+has. This module is the only place that knows them by name: what each is for, and what happens without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+PACKAGE = "vlocnetpp_ros"
+FAST_DDS_PROFILE = "config/fastdds.xml"
+FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 the second."""
+
+
+class MissingPackageError(ImportError):
+    """A feature was asked for that needs a ROS package which is not installed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class OptionalPackage:
+    """A ROS package that the PyPI wheels lack."""
+
+    name: str
+    """As it is imported."""
+    purpose: str
+    """What it is for."""
+    without: str
+    """What stands in for it, or which feature is refused."""
+    debian: str
+    """Name in a ROS distribution's apt repository, without `ros-<distro>-`."""
+
+
+OPTIONAL_PACKAGES = {
+    package.name: package
+    for package in (
+        OptionalPackage(
+            "cv_bridge",
+            "image messages to arrays and back",
+            "messages.py views the bytes with NumPy on every installation (apt's cv_bridge does not load beside NumPy 2)",
+            "cv-bridge",
+        ),
+        OptionalPackage(
+            "message_filters",
+            "pairing a sensor's depth image with the colour image by stamp",
+            "depth comes from the network",
+            "message-filters",
+        ),
+        OptionalPackage(
+            "tf2_ros",
+            "broadcasting map->odom or map->camera, and the camera's place on the robot",
+            "publish_tf other than 'none' and a base_frame are refused",
+            "tf2-ros-py",
+        ),
+        OptionalPackage(
+            "tf2_msgs",
+            "the message type of /tf",
+            "publish_tf other than 'none' is refused",
+            "tf2-msgs",
+        ),
+        OptionalPackage(
+            "tf_transformations",
+            "quaternion algebra",
+            "frames.py has the few operations that are needed, held equal to transforms3d by a test",
+            "tf-transformations",
+        ),
+        OptionalPackage(
+            "launch",
+            "the files in launch/",
+            "start localization_node and replay as commands",
+            "launch",
+        ),
+        OptionalPackage(
+            "launch_ros",
+            "the files in launch/",
+            "start localization_node and replay as commands",
+            "launch-ros",
+        ),
+        OptionalPackage(
+            "vision_msgs",
+            "~/semantic/label_info, the names of the mask's ids",
+            "~/semantic/label_info is not advertised; the names are in `vlocnetpp inspect MODEL`",
+            "vision-msgs",
+        ),
+    )
+}
+
+
+def has(name: str) -> bool:
+    """Whether a package of `OPTIONAL_PACKAGES` is installed.
+
+    A plain folder of that name on the module path, such as this repository's own `launch/`, does not count.
+    """
+    spec = importlib.util.find_spec(OPTIONAL_PACKAGES[name].name)
+    return spec is not None and spec.origin is not None
+
+
+def need(name: str, feature: str) -> ModuleType:
+    """Import a package of `OPTIONAL_PACKAGES` for a feature. Raises MissingPackageError where it is not installed."""
+    package = OPTIONAL_PACKAGES[name]
+    if not has(name):
+        distribution = os.environ.get("ROS_DISTRO", "<distro>")
+        raise MissingPackageError(
+            f"{feature} needs the ROS package {name} ({package.purpose}), which is not installed here: "
+            f"install ros-{distribution}-{package.debian}; without it, {package.without}"
+        )
+    return importlib.import_module(name)
+
+
+def package_file(relative: str) -> Path:
+    """A file the package ships, such as `config/localize.yaml`, from a source checkout or where colcon installed it.
+
+    Raises FileNotFoundError if neither has it.
+    """
+    from ament_index_python.packages import get_package_share_directory
+
+    checkout = Path(__file__).resolve().parent.parent / relative
+    if checkout.is_file():
+        return checkout
+    try:
+        installed = Path(get_package_share_directory(PACKAGE)) / relative
+    except (LookupError, OSError) as error:  # the second: there is no package index at all, as with the wheels alone
+        raise FileNotFoundError(f"{relative} is not in {checkout.parent.parent} and {PACKAGE} is not installed") from error
+    if not installed.is_file():
+        raise FileNotFoundError(f"{installed} is missing; build and install {PACKAGE} again")
+    return installed
+
+
+def with_fast_dds_profile(environment: dict[str, str]) -> dict[str, str]:
+    """The environment with the shipped Fast DDS profile, unless the user has chosen one.
+
+    Without a large shared-memory segment, best-effort 720p images arrive at less than half their rate. It must be in
+    the environment before rclpy starts, of the publishing process above all.
+    """
+    if any(environment.get(variable) for variable in FAST_DDS_VARIABLES):
+        return environment
+    return {**environment, **dict.fromkeys(FAST_DDS_VARIABLES, str(package_file(FAST_DDS_PROFILE)))}

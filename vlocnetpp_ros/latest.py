@@ -1,0 +1,161 @@
+"""A one-slot mailbox with its worker thread: when work is slower than the input, the newest item wins.
+
+Queues make a slow network late for ever; here a result is never older than two times its work. Every item is counted:
+received = processed + dropped (by reason) + pending, and at rest nothing is pending.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+NEWER = "a newer image came"
+
+
+class Dropped(Exception):
+    """An item was not processed. `reason` is one of a few fixed words to count by, the message says the details."""
+
+    def __init__(self, reason: str, details: str = "") -> None:
+        super().__init__(f"{reason}: {details}" if details else reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the items so far."""
+
+    received: int = 0
+    processed: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """Waiting in the slot or being worked on."""
+        return self.received - self.processed - sum(self.dropped.values())
+
+
+class Tally:
+    """Counts of one input, shared by the threads that take part."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._received = 0
+        self._processed = 0
+        self._dropped: Counter[str] = Counter()
+
+    def receive(self) -> None:
+        """Count one item in."""
+        with self._lock:
+            self._received += 1
+
+    def process(self) -> None:
+        """Count one received item as processed."""
+        with self._lock:
+            self._processed += 1
+
+    def drop(self, reason: str) -> None:
+        """Count one received item as dropped."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def counts(self) -> Counts:
+        """A consistent copy."""
+        with self._lock:
+            return Counts(self._received, self._processed, dict(self._dropped))
+
+
+class Latest(Generic[Item]):
+    """Hands the newest item to `work` in a thread of its own, one at a time.
+
+    `work` may raise Dropped; every dropped item is counted and reported to `on_drop`, called in the thread in which it
+    was dropped. Any other exception of `work` also drops the item, and `on_error` turns it into the reason.
+    While `held` is a reason, items wait in the slot, and those that are replaced there are dropped for that reason.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Item], None],
+        tally: Tally,
+        on_drop: Callable[[Dropped], None],
+        on_error: Callable[[Exception], Dropped],
+        held: str | None = None,
+    ) -> None:
+        self._work = work
+        self._tally = tally
+        self._on_drop = on_drop
+        self._on_error = on_error
+        self._held = held
+        self._slot: list[Item] = []
+        self._closed = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="localizer", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Leave an item, in place of the one that may still wait."""
+        self._tally.receive()
+        with self._changed:
+            replaced = bool(self._slot)
+            reason = self._held or NEWER
+            self._slot[:] = [item]
+            self._changed.notify()
+        if replaced:
+            self._drop(Dropped(reason))
+
+    def refuse(self, reason: str) -> None:
+        """Count an item as received and dropped."""
+        self._tally.receive()
+        self._drop(Dropped(reason))
+
+    @property
+    def held(self) -> str | None:
+        """What the items wait for, if they do."""
+        return self._held
+
+    def hold(self, reason: str) -> None:
+        """Let the items wait in the slot."""
+        with self._changed:
+            self._held = reason
+
+    def release(self) -> None:
+        """What the items waited for is there."""
+        with self._changed:
+            self._held = None
+            self._changed.notify()
+
+    def close(self, reason: str) -> None:
+        """Finish the item in work, drop the one that waits, end the thread."""
+        with self._changed:
+            self._closed = True
+            waiting = bool(self._slot)
+            self._slot.clear()
+            self._changed.notify()
+        if waiting:
+            self._drop(Dropped(reason))
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or (self._slot and self._held is None))
+                if self._closed:
+                    return
+                item = self._slot.pop()
+            try:
+                self._work(item)
+            except Dropped as dropped:
+                self._drop(dropped)
+            except Exception as error:  # the thread must live on, whatever one image does
+                self._drop(self._on_error(error))
+            else:
+                self._tally.process()
+            # Not kept until the next item comes: an image is megabytes.
+            del item
+
+    def _drop(self, dropped: Dropped) -> None:
+        self._tally.drop(dropped.reason)
+        self._on_drop(dropped)

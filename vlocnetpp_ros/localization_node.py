@@ -1,0 +1,348 @@
+"""The localization node: a managed node that answers each camera image with pose, odometry and semantic mask.
+
+    configure   read the parameters, load and warm the model, advertise the topics of its tasks
+    activate    subscribe, start the worker
+    deactivate  unsubscribe, finish the image in work
+    cleanup     take the topics down, free the model
+
+A transition that fails says why, leaves the process alive and can be tried again.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import ChangeState
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ROSInterruptException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+
+from vlocnetpp.runtime import ModelFileError
+from vlocnetpp_ros import diagnostics, messages
+from vlocnetpp_ros.diagnostics import Health, Rates, Statistics
+from vlocnetpp_ros.environment import MissingPackageError
+from vlocnetpp_ros.latest import Dropped, Latest, Tally
+from vlocnetpp_ros.parameters import ParameterError, Parameters, Settings
+from vlocnetpp_ros.pipeline import Incoming, Pipeline
+
+SUCCESS, FAILURE, ERROR = (
+    TransitionCallbackReturn.SUCCESS,
+    TransitionCallbackReturn.FAILURE,
+    TransitionCallbackReturn.ERROR,
+)
+RCLError = rclpy_implementation.RCLError
+NO_CAMERA_INFO = "no camera_info"
+NO_INTRINSICS = "camera_info without intrinsics"
+SILENCE_S = 2.0
+"""Without an image for so long, the status is no longer OK."""
+WARN_PERIOD_S = 5.0
+DROP_REPORT_S = 0.1
+"""A dropped image is reported on /diagnostics at once, but not more often than this."""
+
+
+def input_qos() -> QoSProfile:
+    """Best effort reads from every publisher, reliable or not; the newest image is all that matters.
+
+    Each policy can be overridden by the standard parameters `qos_overrides.<topic>.subscription.*`.
+    """
+    return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class LocalizationNode(LifecycleNode):
+    """See the module. Parameters are in `parameters.DECLARATIONS`, topics in `outputs.TOPICS`."""
+
+    def __init__(self) -> None:
+        super().__init__("localizer")
+        self._declared = Parameters(self)
+        self._label = "unconfigured"
+        self._failure = ""
+        self._enabled = True
+        self._settings: Settings | None = None
+        self._pipeline: Pipeline | None = None
+        self._worker: Latest[Incoming] | None = None
+        self._subscriptions_held: list[Subscription] = []
+        self._tally = Tally()
+        self._statistics = Statistics()
+        self._rates = Rates()
+        self._last_image = time.monotonic()
+        self._last_report = 0.0
+        self._reporting = threading.Lock()
+        self._warned: dict[str, float] = {}
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # A steady clock: with use_sim_time and no /clock, a timer on ROS time would never fire.
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/set_enabled", self._on_set_enabled)
+        self._refuse_illegal_transitions()
+
+    @property
+    def autostart(self) -> bool:
+        """Whether to configure and activate at start."""
+        return bool(self.get_parameter("autostart").value)
+
+    # Transitions. rclpy swallows what a callback raises, so each runs inside _attempt.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model; FAILURE with the reason in the log and on /diagnostics where it cannot be."""
+        return self._attempt("configure", self._configure, lambda: super(LocalizationNode, self).on_configure(state))
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start to answer."""
+        return self._attempt("activate", self._activate, lambda: super(LocalizationNode, self).on_activate(state))
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop answering; the model stays loaded."""
+        return self._attempt("deactivate", self._deactivate, lambda: super(LocalizationNode, self).on_deactivate(state))
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model."""
+        return self._attempt("cleanup", self._cleanup, lambda: super(LocalizationNode, self).on_cleanup(state))
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, from whatever state."""
+        return self._attempt("shutdown", self._free, lambda: super(LocalizationNode, self).on_shutdown(state))
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After an unexpected exception in a transition: free everything; SUCCESS means unconfigured, to try again."""
+        return self._attempt("recover", self._free, lambda: SUCCESS)
+
+    def _attempt(
+        self, name: str, work: Callable[[], str], entities: Callable[[], TransitionCallbackReturn]
+    ) -> TransitionCallbackReturn:
+        try:
+            label = work()
+            result = entities()
+        except (ParameterError, ModelFileError, MissingPackageError) as error:
+            self._failure = f"{name} failed: {error}"
+            self.get_logger().error(self._failure)
+            return FAILURE
+        except Exception as error:  # whatever it is, rclpy would swallow it
+            self._failure = f"{name} failed: {type(error).__name__}: {error}"
+            self.get_logger().error(f"{self._failure}\n{traceback.format_exc()}")
+            return ERROR
+        if result == SUCCESS:
+            self._label = label
+            self._failure = ""
+            if label == "active":
+                self._report()
+        return result
+
+    def _configure(self) -> str:
+        settings = self._declared.read()
+        began = time.monotonic()
+        self._pipeline = Pipeline(self, settings, self._statistics)
+        self._settings = settings
+        metadata = self._pipeline.model.metadata
+        self.get_logger().info(
+            f"{settings.model}: {metadata.preset} ({', '.join(metadata.tasks)}) on {self._pipeline.hardware}, "
+            f"loaded and warm in {time.monotonic() - began:.1f} s"
+        )
+        return "inactive"
+
+    def _activate(self) -> str:
+        settings, pipeline = self._configured()
+        pipeline.forget("first frame")
+        pipeline.camera = None
+        self._last_image = time.monotonic()
+        self._worker = Latest(pipeline.process, self._tally, self._on_drop, self._on_work_error, held=NO_CAMERA_INFO)
+        image_type = CompressedImage if settings.image_transport == "compressed" else Image
+        self._subscriptions_held = [
+            self.create_subscription(
+                message_type,
+                topic,
+                callback,
+                input_qos(),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            for message_type, topic, callback in (
+                (CameraInfo, settings.camera_info_input, self._on_camera_info),
+                (image_type, settings.image_input, self._on_image),
+            )
+        ]
+        self.get_logger().info(f"listening to {settings.image_input} and {settings.camera_info_input}")
+        return "active"
+
+    def _deactivate(self) -> str:
+        for subscription in self._subscriptions_held:
+            self.destroy_subscription(subscription)
+        self._subscriptions_held = []
+        if self._worker is not None:
+            self._worker.close("deactivated")
+            self._worker = None
+        return "inactive"
+
+    def _cleanup(self) -> str:
+        if self._pipeline is not None:
+            self._pipeline.close()
+        self._pipeline = self._settings = None
+        gc.collect()
+        return "unconfigured"
+
+    def _free(self) -> str:
+        self._deactivate()
+        return self._cleanup()
+
+    def _configured(self) -> tuple[Settings, Pipeline]:
+        if self._settings is None or self._pipeline is None:
+            raise RuntimeError("the node is not configured")
+        return self._settings, self._pipeline
+
+    def _refuse_illegal_transitions(self) -> None:
+        """Answer an illegal request, such as activate while unconfigured, with `success: false`.
+
+        rclpy lets RCLError out of the service callback, which ends the executor and leaves the caller without answer.
+        """
+        change_state = self._service_change_state.callback
+
+        def refuse(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+            try:
+                return change_state(request, response)
+            except RCLError:
+                asked = request.transition.label or f"transition {request.transition.id}"
+                self.get_logger().warning(f"{asked} is refused: the node is {self._label}")
+                response.success = False
+                return response
+
+        self._service_change_state.callback = refuse
+
+    # Inputs.
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if self._worker is None:
+            return
+        self._last_image = time.monotonic()
+        if self._enabled:
+            self._worker.put(Incoming(message, time.perf_counter()))
+        else:
+            self._worker.refuse("disabled")
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        if self._worker is None or self._pipeline is None:
+            return
+        camera = messages.camera(message)
+        if camera is not None:
+            self._pipeline.camera = camera
+            self._worker.release()
+        elif self._pipeline.camera is None:
+            self._worker.hold(NO_INTRINSICS)
+            self._warn(NO_INTRINSICS, "camera_info has no intrinsics (fx or fy is 0): calibrate the camera")
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._label == "active"
+        if self._pipeline is not None and response.success:
+            self._pipeline.request_reset()
+        response.message = "the next image is a cold start" if response.success else f"the node is {self._label}"
+        return response
+
+    def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        response.success = True
+        response.message = "images are answered" if request.data else "images are dropped"
+        return response
+
+    # What became of the images.
+
+    def _on_drop(self, dropped: Dropped) -> None:
+        self._warn(dropped.reason, f"image dropped: {dropped}")
+        if time.monotonic() - self._last_report > DROP_REPORT_S:
+            self._report()
+
+    def _on_work_error(self, error: Exception) -> Dropped:
+        if not self.context.ok():
+            return Dropped("shut down")
+        self._warn("model error", "".join(traceback.format_exception(error)))
+        if self._pipeline is not None:
+            self._pipeline.forget("model error")
+        return Dropped("model error", f"{type(error).__name__}: {error}")
+
+    def _warn(self, reason: str, text: str) -> None:
+        """Log at most once in a while for each reason; rclpy's own throttle would count all reasons as one."""
+        now = time.monotonic()
+        if self.context.ok() and now - self._warned.get(reason, -WARN_PERIOD_S) >= WARN_PERIOD_S:
+            self._warned[reason] = now
+            self.get_logger().warning(text)
+
+    def _report(self) -> None:
+        if not self.context.ok():
+            return
+        # The timer and the worker both come here.
+        with self._reporting:
+            self._last_report = time.monotonic()
+            health = self._health()
+            hardware = self._pipeline.hardware if self._pipeline is not None else ""
+            stamp = self.get_clock().now().to_msg()
+            self._diagnostics.publish(diagnostics.message(stamp, self.get_fully_qualified_name(), hardware, health))
+
+    def _health(self) -> Health:
+        counts = self._tally.counts()
+        subscribers = self._pipeline.outputs.subscribers() if self._pipeline is not None else {}
+        values = {"state": self._label, "enabled": str(self._enabled).lower()}
+        if self._settings is not None and self._pipeline is not None:
+            values["model"] = self._settings.model
+            values["device"] = self._pipeline.hardware
+            values["image_topic"] = self._settings.image_input
+        received, processed = self._rates.update(counts)
+        values["received_hz"], values["processed_hz"] = f"{received:.1f}", f"{processed:.1f}"
+        values.update(diagnostics.values(counts, self._statistics, subscribers))
+        level, summary = self._judgement(received)
+        return Health(level, summary, values)
+
+    def _judgement(self, received_hz: float) -> tuple[bytes, str]:
+        if self._failure:
+            return DiagnosticStatus.ERROR, self._failure
+        if self._settings is None or self._pipeline is None or self._worker is None:
+            return DiagnosticStatus.OK, self._label
+        silent_s = time.monotonic() - self._last_image
+        if silent_s > SILENCE_S:
+            topic = self._settings.image_input
+            return DiagnosticStatus.WARN, (
+                f"no image on {topic} for {silent_s:.0f} s; publishers there: {self.count_publishers(topic)}"
+            )
+        if not self._enabled:
+            return DiagnosticStatus.OK, "disabled by ~/set_enabled"
+        if self._worker.held is not None:
+            topic = self._settings.camera_info_input
+            return DiagnosticStatus.WARN, (
+                f"{self._worker.held} on {topic}; publishers there: {self.count_publishers(topic)}"
+            )
+        return DiagnosticStatus.OK, f"answering, {received_hz:.1f} images/s come in"
+
+    def close(self) -> None:
+        """Free everything at the end of the process."""
+        self._free()
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point `localization_node`: spin until SIGINT or SIGTERM, exit with 0."""
+    rclpy.init(args=args)
+    node = LocalizationNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.autostart and node.trigger_configure() == SUCCESS:
+            node.trigger_activate()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
+        pass
+    finally:
+        executor.remove_node(node)
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The node's topics: which exist, and what each holds. Nothing is computed that nobody subscribes to."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from nav_msgs.msg import Odometry, Path
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle.publisher import LifecyclePublisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from vlocnetpp.runtime import Estimate, Localizer, Metadata
+from vlocnetpp_ros import environment, messages
+from vlocnetpp_ros.frames import Floats, compose, inverse, isotropic_covariance, twist_at
+from vlocnetpp_ros.odometry import Motion
+from vlocnetpp_ros.parameters import Settings
+
+BOUND_TO_AXIS = 1.8779
+"""68.27 % of an isotropic normal error in three axes is within this many standard deviations of one axis."""
+TOPICS: dict[str, tuple[tuple[str, type], ...]] = {
+    "localization": (
+        ("~/pose", PoseStamped),
+        ("~/pose_with_covariance", PoseWithCovarianceStamped),
+        ("~/path", Path),
+    ),
+    "odometry": (("~/odometry", Odometry),),
+    "segmentation": (("~/semantic/mask", Image), ("~/semantic/color", Image), ("~/semantic/overlay", Image)),
+}
+"""What each task of the model publishes; a task the model lacks is not advertised."""
+LABEL_INFO = "~/semantic/label_info"
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that is known of one processed image."""
+
+    header: Header
+    """Of the image message."""
+    image: NDArray[np.uint8]
+    encoding: str
+    estimate: Estimate
+    motion: Motion | None
+    base_camera_7: Floats | None
+    """T_base_camera where a base frame is published."""
+
+
+class Outputs:
+    """Lifecycle publishers for what the model answers, silent until the node is active."""
+
+    def __init__(self, node: LifecycleNode, settings: Settings, model: Metadata) -> None:
+        self._node = node
+        self._settings = settings
+        self._classes = model.classes
+        self._palette = messages.palette(model.classes)
+        self._map_frame = settings.map_frame or model.map_frame
+        self._path: deque[PoseStamped] = deque(maxlen=settings.path_length)
+        self._publishers: dict[str, LifecyclePublisher] = {
+            topic: node.create_lifecycle_publisher(
+                message, topic, QoSProfile(depth=10), qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            )
+            for task in model.tasks
+            for topic, message in TOPICS[task]
+        }
+        if "segmentation" in model.tasks:
+            if environment.has("vision_msgs"):
+                message = environment.need("vision_msgs", LABEL_INFO).msg.LabelInfo
+                latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+                self._publishers[LABEL_INFO] = node.create_lifecycle_publisher(message, LABEL_INFO, latched)
+            else:
+                node.get_logger().info(
+                    f"{LABEL_INFO} is not advertised: the ROS package vision_msgs is not installed; "
+                    f"the mask's ids are {', '.join(f'{i} {name}' for i, (name, _) in enumerate(model.classes))}"
+                )
+
+    def subscribers(self) -> dict[str, int]:
+        """Matched subscriptions by topic."""
+        return {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
+
+    def publish_labels(self) -> None:
+        """Send the latched names of the mask's ids, where the topic exists."""
+        if LABEL_INFO in self._publishers:
+            header = Header(stamp=self._node.get_clock().now().to_msg())
+            self._publishers[LABEL_INFO].publish(messages.label_info_message(header, self._classes))
+
+    def publish(self, result: Result, localizer: Localizer) -> None:
+        """Send what somebody subscribes to, with the image's stamp."""
+        if result.estimate.pose_7 is not None and result.estimate.sigma_2 is not None:
+            self._publish_pose(result, result.estimate.pose_7, result.estimate.sigma_2)
+        if result.motion is not None:
+            self._publish_odometry(result, result.motion)
+        if result.estimate.mask_hw is not None:
+            self._publish_semantics(result, localizer)
+
+    def forget_path(self) -> None:
+        """Begin ~/path again."""
+        self._path.clear()
+
+    def close(self) -> None:
+        """Take the topics down."""
+        for publisher in self._publishers.values():
+            self._node.destroy_lifecycle_publisher(publisher)
+        self._publishers.clear()
+
+    def _wanted(self, topic: str) -> LifecyclePublisher | None:
+        publisher = self._publishers.get(topic)
+        return publisher if publisher is not None and publisher.get_subscription_count() > 0 else None
+
+    def _publish_pose(self, result: Result, map_camera_7: Floats, sigma_2: Floats) -> None:
+        header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
+        pose_7, lever = map_camera_7, None
+        if result.base_camera_7 is not None:
+            pose_7 = compose(map_camera_7, inverse(result.base_camera_7))
+            lever = pose_7[:3] - map_camera_7[:3]
+        message = messages.pose_message(header, pose_7)
+        if publisher := self._wanted("~/pose"):
+            publisher.publish(message)
+        if publisher := self._wanted("~/pose_with_covariance"):
+            variance = (sigma_2 / BOUND_TO_AXIS) ** 2
+            covariance = isotropic_covariance(variance[0], variance[1], lever)
+            publisher.publish(messages.pose_with_covariance_message(header, pose_7, covariance))
+        if self._extends_path(message):
+            self._path.append(message)
+            if publisher := self._wanted("~/path"):
+                publisher.publish(messages.path_message(header, list(self._path)))
+
+    def _extends_path(self, message: PoseStamped) -> bool:
+        if not self._path:
+            return True
+        a, b = self._path[-1].pose.position, message.pose.position
+        return (a.x - b.x) ** 2 + (a.y - b.y) ** 2 + (a.z - b.z) ** 2 >= self._settings.path_spacing**2
+
+    def _publish_odometry(self, result: Result, motion: Motion) -> None:
+        publisher = self._wanted("~/odometry")
+        if publisher is None:
+            return
+        pose_7, linear, angular, lever = motion.pose_7, motion.linear_3, motion.angular_3, None
+        twist_lever = None
+        child = result.header.frame_id
+        if result.base_camera_7 is not None:
+            child = self._settings.base_frame
+            pose_7 = compose(motion.pose_7, inverse(result.base_camera_7))
+            lever = pose_7[:3] - motion.pose_7[:3]
+            linear, angular = twist_at(result.base_camera_7, linear, angular)
+            twist_lever = -result.base_camera_7[:3]
+        publisher.publish(
+            messages.odometry_message(
+                Header(stamp=result.header.stamp, frame_id=self._settings.odom_frame),
+                child,
+                pose_7,
+                isotropic_covariance(motion.position_variance, motion.rotation_variance, lever),
+                linear,
+                angular,
+                isotropic_covariance(motion.linear_variance, motion.angular_variance, twist_lever),
+            )
+        )
+
+    def _publish_semantics(self, result: Result, localizer: Localizer) -> None:
+        mask, color, overlay = (self._wanted(topic) for topic, _ in TOPICS["segmentation"])
+        if mask is None and color is None and overlay is None:
+            return
+        ids = localizer.full_mask(result.estimate)
+        if mask is not None:
+            mask.publish(messages.image_message(result.header, ids, "mono8"))
+        if color is None and overlay is None:
+            return
+        colors = messages.colored(ids, self._palette)
+        if color is not None:
+            color.publish(messages.image_message(result.header, colors, "rgb8"))
+        if overlay is not None:
+            image = messages.to_rgb(result.image, result.encoding)
+            mixed = messages.overlay(image, colors, ids, self._settings.overlay_opacity)
+            overlay.publish(messages.image_message(result.header, mixed, "rgb8"))
