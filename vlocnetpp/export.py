@@ -9,17 +9,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vlocnetpp import __version__
-from vlocnetpp.geometry import resized_shape, scale_intrinsics
-from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
-from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network.presets import config_from_json, config_to_json
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, metadata_to_json
 from vlocnetpp.step import Answer, State
+from vlocnetpp.training.checkpoint import load_checkpoint
 
 
 class ExportedStep(nn.Module):
@@ -42,14 +41,6 @@ class ExportedStep(nn.Module):
         if logits.shape[1] > 0:
             mask = logits.argmax(dim=1).to(torch.uint8)
         return Answer(prediction.pose_B7, prediction.relative_B7, prediction.log_scale_B2, mask), state
-
-
-def camera_of(config: NetworkConfig, K_33: np.ndarray, height: int, width: int) -> tuple[tuple[float, ...], ...]:
-    """Intrinsics at the network's resolution of a camera whose images are `height` x `width`."""
-    rows, columns = resized_shape(height, width, config.height, config.width_px, config.resize == "whole")
-    top, left = (rows - config.height) // 2, (columns - config.width_px) // 2
-    K = scale_intrinsics(torch.from_numpy(np.asarray(K_33, np.float64)), columns / width, rows / height, left, top)
-    return tuple(tuple(row) for row in K.tolist())
 
 
 def source_revision() -> str:
@@ -105,3 +96,18 @@ def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32"
     finally:
         partial.unlink(missing_ok=True)
     return metadata
+
+
+def export_run(run: Path, path: Path, precision: str = "fp32") -> Metadata:
+    """Export the last checkpoint of a training run. Raises CheckpointError where the run has none."""
+    saved = load_checkpoint(run / "last.pt")
+    network = VLocNetPlusPlus(config_from_json(saved["network_config"]))
+    network.load_state_dict(saved["network_state"])
+    return export_network(
+        network,
+        path,
+        precision,
+        calibration_2=tuple(saved["calibration"]),
+        metrics={"validation": saved["metrics"]},
+        **saved["about"],
+    )

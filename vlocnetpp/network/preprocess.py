@@ -5,11 +5,14 @@ The same functions resize the frames that the trainer reads, so that training an
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlocnetpp.geometry import resized_shape, scale_intrinsics
+from vlocnetpp.network.presets import NetworkConfig
 
 
 
@@ -51,3 +54,13 @@ class Preprocess(nn.Module):
         depth = resize_depth(depth_B1HW, rows, columns)[:, :, top : top + self.height, left : left + self.width]
         K = scale_intrinsics(K_B33, columns / width, rows / height, float(left), float(top))
         return torch.clone(image), K, depth
+
+
+def network_intrinsics(
+    config: NetworkConfig, K_33: NDArray[np.float64], height: int, width: int
+) -> tuple[tuple[float, ...], ...]:
+    """Intrinsics at the network's resolution of a camera whose images are `height` x `width`."""
+    rows, columns = resized_shape(height, width, config.height, config.width_px, config.resize == "whole")
+    top, left = (rows - config.height) // 2, (columns - config.width_px) // 2
+    K = scale_intrinsics(torch.from_numpy(np.asarray(K_33, np.float64)), columns / width, rows / height, left, top)
+    return tuple(tuple(row) for row in K.tolist())

@@ -18,10 +18,10 @@ import torch
 from torch import nn
 
 from vlocnetpp.data import Dataset, Sequence, dataset_digest, open_dataset
-from vlocnetpp.export import camera_of
 from vlocnetpp.geometry import relative
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
+from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.presets import config_to_json
 from vlocnetpp.progress import Status
 from vlocnetpp.runtime.model_file import choose_device
@@ -83,7 +83,7 @@ def describe_data(dataset: Dataset, train: tuple[Sequence, ...], network: Networ
     positions = np.array([frame.pose_7[:3] for frame in frames if frame.pose_7 is not None])
     bounds = (positions.min(axis=0).tolist(), positions.max(axis=0).tolist()) if len(positions) else ([], [])
     return {
-        "K_33": [list(row) for row in camera_of(network, frames[0].K_33, height, width)],
+        "K_33": [list(row) for row in network_intrinsics(network, frames[0].K_33, height, width)],
         "classes": [[each.name, list(each.color)] for each in dataset.classes],
         "map_frame": dataset.map_frame,
         "position_min_3": bounds[0],

@@ -1,0 +1,120 @@
+"""An exported model over the frames of a split, streamed as on the robot, beside the baselines on the same frames."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlocnetpp.data import VOID, DataError, Dataset, Frame
+from vlocnetpp.evaluation.figures import plot_trajectory
+from vlocnetpp.evaluation.files import write_json
+from vlocnetpp.evaluation.metrics import (
+    calibration_metrics,
+    confusion,
+    latency_metrics,
+    localization_metrics,
+    odometry_metrics,
+    pose_errors,
+    segmentation_metrics,
+)
+from vlocnetpp.evaluation.peers import PEERS
+from vlocnetpp.evaluation.poses import relative
+from vlocnetpp.evaluation.report import write_report
+from vlocnetpp.evaluation.tables import Table
+from vlocnetpp.evaluation.trajectory_files import write_tum
+from vlocnetpp.progress import track
+from vlocnetpp.runtime import Localizer, Model
+
+
+def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[str, Any], list[Table]]:
+    """Stream every sequence of a split through the model and write metrics, trajectories, picture and report.
+
+    Returns the metrics and the tables beside which they are printed.
+    Raises DataError where the split has nothing to compare with.
+    """
+    frames = dataset.frames(split)
+    posed = np.array([frame.pose_7 is not None for frame in frames])
+    if not posed.any() and not any(frame.mask_path for frame in frames):
+        raise DataError(f"{dataset.root}: split '{split}' has neither poses nor masks to compare with")
+    localizer = Localizer(model)
+    height, width = frames[0].image().shape[:2]
+    localizer.warm_up(height, width)
+    poses, motions, sigmas = np.full((len(frames), 7), np.nan), np.full((len(frames), 7), np.nan), []
+    truth = np.array([frame.pose_7 if frame.pose_7 is not None else [0, 0, 0, 1, 0, 0, 0] for frame in frames], float)
+    true_motions = np.full((len(frames), 7), np.nan)
+    valid = np.zeros(len(frames), bool)
+    names = [name for name, _ in model.metadata.classes]
+    matrix = np.zeros((len(names), len(names)), np.int64)
+    milliseconds = []
+    starts = set(np.cumsum([0, *(len(s.frames) for s in dataset.sequences(split))]).tolist())
+    for i, frame in enumerate(track(frames, f"evaluating {split}")):
+        if i in starts:
+            localizer.reset("new sequence")
+        pixels = frame.image()
+        began = time.perf_counter()
+        estimate = localizer.localize(pixels, frame.K_33, frame.stamp_ns, depth_HW=frame.depth())
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+        if estimate.pose_7 is not None and estimate.sigma_2 is not None:
+            poses[i] = estimate.pose_7
+            sigmas.append(estimate.sigma_2)
+        if estimate.relative_7 is not None and posed[i] and posed[i - 1]:
+            motions[i], valid[i] = estimate.relative_7, True
+        mask = frame.mask()
+        if mask is not None and estimate.mask_hw is not None:
+            matrix += confusion(localizer.full_mask(estimate), np.where(mask < len(names), mask, VOID), len(names))
+    metrics: dict[str, Any] = {}
+    if "localization" in model.metadata.tasks and posed.any():
+        metrics["localization"] = localization_metrics(poses[posed], truth[posed])
+        metres, degrees = pose_errors(poses[posed], truth[posed])
+        errors = np.stack((metres, np.radians(degrees)), axis=1)
+        metrics["calibration"] = calibration_metrics(np.array(sigmas)[posed], errors)
+    if valid.any():
+        true_motions[1:] = relative(truth[:-1], truth[1:])
+        true_motions[~valid] = [0, 0, 0, 1, 0, 0, 0]
+        metrics["odometry"] = odometry_metrics(motions, true_motions, valid)
+    if matrix.sum():
+        metrics["segmentation"] = segmentation_metrics(matrix, names)
+    metrics["latency_ms"] = latency_metrics(milliseconds)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "metrics.json", metrics)
+    pictures = {}
+    tables = []
+    if "localization" in metrics:
+        stamps = np.array([frame.stamp_ns for frame in frames])
+        map_frame = model.metadata.map_frame
+        write_tum(out / "estimate.tum", stamps[posed], poses[posed], map_frame, "estimated camera poses")
+        write_tum(out / "ground_truth.tum", stamps[posed], truth[posed], map_frame, "true camera poses")
+        plot_trajectory(out / "trajectory.png", truth[posed], poses[posed], f"{dataset.root.resolve().name}, {split}")
+        pictures["Ground truth and estimates from above"] = out / "trajectory.png"
+        tables.append(peer_table(dataset, split, metrics["localization"], model.metadata.preset))
+    notes = [f"model: {model.path.name}, preset {model.metadata.preset}", f"data: {dataset.root.resolve().name}, {split}"]
+    write_report(out, f"{model.path.name} on {dataset.root.resolve().name}, {split}", metrics, tables, pictures, notes)
+    return metrics, tables
+
+
+def peer_table(dataset: Dataset, split: str, ours: dict[str, Any], name: str) -> Table:
+    """Our figures beside the baselines', on the same frames."""
+    rows = [_row(name, ours)]
+    test = [frame for frame in dataset.frames(split) if frame.pose_7 is not None]
+    if "train" in dataset.splits and split != "train":
+        train = [frame for frame in dataset.frames("train") if frame.pose_7 is not None]
+        rows += [_row(peer.name + (" (oracle)" if peer.oracle else ""), localization_metrics(peer.estimate(train, test), _truth(test))) for peer in PEERS]
+    columns = ("method", "median m", "median deg", "within 5 cm 5 deg", "within 25 cm 5 deg")
+    return Table("Localization beside the baselines", columns, rows)
+
+
+def _truth(frames: list[Frame]) -> np.ndarray:
+    return np.array([frame.pose_7 for frame in frames])
+
+
+def _row(name: str, metrics: dict[str, Any]) -> list[Any]:
+    return [
+        name,
+        f"{metrics['median_translation_m']:.3f}",
+        f"{metrics['median_rotation_deg']:.2f}",
+        f"{100 * metrics['recall_5cm_5deg']:.1f} %",
+        f"{100 * metrics['recall_25cm_5deg']:.1f} %",
+    ]
