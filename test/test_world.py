@@ -160,7 +160,7 @@ def test_reprojection_meets_the_other_frame_to_a_fraction_of_a_pixel(camera):
             visible = ok & (np.abs(met * seen[..., 2] - 1) < 0.03)
             color_error[index] += np.abs(color[visible]).mean()
     assert depth_error[0] / 4 < 5e-4, "relative depth"
-    assert (depth_error[1:] > 1.3 * depth_error[0]).all() or depth_error[1:].max() > 3 * depth_error[0]
+    assert depth_error[1:].min() > 2 * depth_error[0]
     assert color_error[0] == color_error.min()
 
 
@@ -211,15 +211,17 @@ def test_recordings_differ_in_people_and_light(camera):
     camera.prepare(DEFAULT[0])
     assert np.array_equal(first.image_HW3, again.image_HW3)
     assert (first.mask_HW != other.mask_HW).any()
-    grass = (first.mask_HW == scene.ROAD) & (other.mask_HW == scene.ROAD)
-    assert np.abs(first.image_HW3[grass].mean(0) - other.image_HW3[grass].mean(0)).max() > 0.5
+    road = (first.mask_HW == scene.ROAD) & (other.mask_HW == scene.ROAD)
+    assert np.abs(first.image_HW3[road].mean(0) - other.image_HW3[road].mean(0)).max() > 0.5
 
 
 def test_render_world_writes_a_dataset_and_the_same_one_again(camera, tmp_path: Path):
     from vlocnetpp.data import open_dataset
 
     for name in ("one", "two"):
-        render_world(tmp_path / name, seed=3, width=80, height=60, laps=2, frames_per_lap=3, test_frames=2, val_frames=2)
+        render_world(
+            tmp_path / name, seed=3, width=80, height=60, laps=2, frames_per_lap=3, test_frames=2, val_frames=2
+        )
     dataset = open_dataset(tmp_path / "one")
     assert dataset.classes == CLASSES and dataset.map_frame == "map"
     assert {split: [len(s.frames) for s in dataset.sequences(split)] for split in dataset.splits} == {
@@ -251,7 +253,8 @@ def test_what_makes_no_sense_is_refused_in_one_line(tmp_path: Path):
 
 def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL")}
-    return subprocess.run([sys.executable, "-c", code], env={**env, **environment}, capture_output=True, text=True)
+    env.update(environment)
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
 
 
 def test_mujoco_is_imported_only_to_render():

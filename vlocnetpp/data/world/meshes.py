@@ -97,13 +97,19 @@ def wall(line_N2: Array, bottom: float, top: float | Array, tile_m: float | None
 
 
 def gable(x0: float, x1: float, y0: float, y1: float, eaves: float, ridge: float, tile_m: float = 2.0) -> Mesh:
-    """A pitched roof over a rectangle, ridge along x, open underneath."""
+    """A pitched roof over a rectangle, ridge along x, closed at its ends and underneath."""
     middle = (y0 + y1) / 2
     u, v = (x1 - x0) / tile_m, np.hypot(middle - y0, ridge - eaves) / tile_m
     uv = np.array([[0, v], [u, v], [u, 0], [0, 0]])
     south = quad(np.array([[x0, y0, eaves], [x1, y0, eaves], [x1, middle, ridge], [x0, middle, ridge]]), uv)
     north = quad(np.array([[x1, y1, eaves], [x0, y1, eaves], [x0, middle, ridge], [x1, middle, ridge]]), uv)
-    return join(south, north)
+    below = quad(np.array([[x0, y1, eaves], [x1, y1, eaves], [x1, y0, eaves], [x0, y0, eaves]]), np.zeros((4, 2)))
+    ends = []
+    for x, left, right in ((x0, y1, y0), (x1, y0, y1)):
+        corners = np.array([[x, left, eaves], [x, right, eaves], [x, middle, ridge]])
+        normal = np.tile([np.sign(x - (x0 + x1) / 2), 0, 0], (3, 1))
+        ends.append(Mesh(corners, normal, np.zeros((3, 2)), np.array([[0, 1, 2]])))
+    return join(south, north, below, *ends)
 
 
 def crown(rng: np.random.Generator, roughness: float, tile: float = 3.0) -> Mesh:
