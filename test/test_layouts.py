@@ -234,7 +234,7 @@ def test_digest_follows_the_content_and_not_the_place(tmp_path: Path) -> None:
 # --- 7-Scenes
 
 
-def write_seven_scenes(root: Path, suffix: str = ".png", size: tuple[int, int] = (480, 640)) -> list[NDArray]:
+def write_seven_scenes(root: Path, suffix: str = ".png") -> list[NDArray]:
     rng = np.random.default_rng(2)
     root.mkdir()
     (root / "TrainSplit.txt").write_text("sequence1\r\nsequence10\r\n")
@@ -244,8 +244,9 @@ def write_seven_scenes(root: Path, suffix: str = ".png", size: tuple[int, int] =
         (root / name).mkdir()
         for number in (0, 1, 4):
             stem = root / name / f"frame-{number:06d}"
+            size = (480, 640) if stem.name == "frame-000000" else (6, 8)  # only the first image's size matters
             cv2.imwrite(f"{stem}.color{suffix}", np.full((*size, 3), 7 * number, np.uint8))
-            depth = np.full(size, 1234, np.uint16)
+            depth = np.full((6, 8), 1234, np.uint16)
             depth[0, :2] = 0, 65535
             cv2.imwrite(f"{stem}.depth.png", depth)
             pose = random_pose(rng)

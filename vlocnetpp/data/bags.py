@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 SECOND_NS = 1_000_000_000
+RESCUE = "`ros2 bag reindex` or `mcap recover` may save a recording that was cut"
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,22 @@ class BagMessage:
     log_time_ns: int
     raw: bytes
     """As stored: CDR in a rosbag2, ROS 1 serialization in a rosbag1."""
-    _reader: AnyReader = field(repr=False)
+    bag: Path
+    ros1: bool
+    types: Typestore = field(repr=False)
+    """The bag's own message definitions; the bag itself may be closed by now."""
 
     def message(self) -> Any:
         """The deserialized message, arrays as numpy. Raises DataError if the bytes are damaged."""
         try:
-            return self._reader.deserialize(self.raw, self.msgtype)
+            deserialize = self.types.deserialize_ros1 if self.ros1 else self.types.deserialize_cdr
+            return deserialize(self.raw, self.msgtype)
         except Exception as error:  # damaged bytes make the generated code fail in any way
             raise DataError(f"{self._place}: a {self.msgtype} is damaged: {_one_line(error)}") from error
 
     def cdr(self) -> bytes:
         """The bytes that a ROS 2 publisher takes. Raises DataError where a ROS 1 type has no ROS 2 counterpart."""
-        if self._reader.is2:
+        if not self.ros1:
             return self.raw
         try:
             return bytes(ros2_types().ros1_to_cdr(self.raw, self.msgtype))
@@ -78,7 +83,7 @@ class BagMessage:
     def header_stamp_ns(self) -> int:
         """`header.stamp` without deserializing the rest; only for messages that begin with a header."""
         # Both serializations have four bytes before the stamp: CDR its encapsulation, ROS 1 the header's seq.
-        big = self._reader.is2 and self.raw[1:2] == b"\x00"
+        big = not self.ros1 and self.raw[1:2] == b"\x00"
         try:
             seconds, nanoseconds = struct.unpack_from(">iI" if big else "<iI", self.raw, 4)
         except struct.error as error:
@@ -87,7 +92,7 @@ class BagMessage:
 
     @property
     def _place(self) -> str:
-        return f"{self._reader.paths[0]}: {self.topic} at {self.log_time_ns} ns"
+        return f"{self.bag}: {self.topic} at {self.log_time_ns} ns"
 
 
 @contextmanager
@@ -105,7 +110,7 @@ def open_bag(bag: Path) -> Iterator[AnyReader]:
         # metadata.yaml is written last, so a recorder that was killed leaves the storage file alone
         storages = sorted([*bag.glob("*.mcap"), *bag.glob("*.db3")])
         if len(storages) != 1:
-            raise DataError(f"{bag}: is no bag, metadata.yaml is missing (`ros2 bag reindex` restores it)")
+            raise DataError(f"{bag}: is no bag, metadata.yaml is missing ({RESCUE})")
         path = storages[0]
     if path.is_file() and path.suffix not in (".bag", ".mcap", ".db3"):
         raise DataError(f"{path}: is no bag; a rosbag2 folder, .mcap, .db3 or .bag is")
@@ -116,7 +121,7 @@ def open_bag(bag: Path) -> Iterator[AnyReader]:
         reader = AnyReader([path], default_typestore=ros2_types())
         reader.open()
     except Exception as error:  # the reader has no common error: a cut file can fail anywhere inside it
-        raise DataError(f"{path}: is not a whole bag: {_one_line(error)}") from error
+        raise DataError(f"{path}: is not a whole bag: {_one_line(error)} ({RESCUE})") from error
     try:
         yield reader
     finally:
@@ -131,15 +136,15 @@ def messages(reader: AnyReader, topics: Collection[str] | None = None) -> Iterat
     wanted: list[Connection] = [each for each in reader.connections if topics is None or each.topic in topics]
     if not wanted:
         return
-    source = reader.messages(wanted)
+    source, bag, types = reader.messages(wanted), Path(str(reader.paths[0])), reader.typestore
     while True:
         try:
             connection, log_time_ns, raw = next(source)
         except StopIteration:
             return
         except Exception as error:
-            raise DataError(f"{reader.paths[0]}: is damaged, reading stopped: {_one_line(error)}") from error
-        yield BagMessage(connection.topic, connection.msgtype, log_time_ns, bytes(raw), reader)
+            raise DataError(f"{bag}: is damaged, reading stopped: {_one_line(error)}") from error
+        yield BagMessage(connection.topic, connection.msgtype, log_time_ns, bytes(raw), bag, not reader.is2, types)
 
 
 def iter_bag(bag: Path, topics: Collection[str] | None = None) -> Iterator[BagMessage]:

@@ -1,0 +1,588 @@
+"""Bags: what a dataset becomes on the way there and back, what a foreign recording becomes, and what is refused."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import real_data
+from numpy.typing import NDArray
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Writer2
+from rosbags.typesys import Stores, get_typestore
+from scipy.spatial.transform import Rotation
+
+from vlocnetpp.data import VOID, DataError, FolderWriter, LabelClass, iter_bag, open_dataset, read_bag, write_bag
+from vlocnetpp.data.poses import checked_pose
+
+K = np.array([[9.0, 0.0, 5.5], [0.0, 8.5, 3.5], [0.0, 0.0, 1.0]])
+CLASSES = (LabelClass("wall", (10, 20, 30)), LabelClass("Tür", (0, 255, 0)))
+STORAGES = ["mcap", "sqlite3"]
+MS = 1_000_000
+START = 1_700_000_000_123_456_789
+IMAGE, INFO, POSE, DEPTH = "/cam/image_rect", "/cam/camera_info", "/slam/pose", "/cam/depth"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sequences of four frames, five seconds apart, with depth, masks and classes."""
+    rng = np.random.default_rng(1)
+    root = tmp_path_factory.mktemp("data") / "set"
+    with FolderWriter(root, CLASSES, map_frame="lab") as writer:
+        for sequence in range(2):
+            for index in range(4):
+                x, y, z, w = Rotation.random(random_state=rng).as_quat()
+                writer.add(
+                    f"loop{sequence}",
+                    "train",
+                    START + sequence * 5000 * MS + index * 33_333_333,
+                    rng.integers(0, 255, (8, 12, 3), dtype=np.uint8),
+                    K,
+                    checked_pose((*rng.normal(size=3), w, x, y, z), "test"),
+                    rng.integers(0, 60000, (8, 12)).astype(np.float32) / 1000,
+                    rng.choice([0, 1, VOID], (8, 12)).astype(np.uint8),
+                )
+    return root
+
+
+# --- there and back
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_folder_bag_folder(folder: Path, tmp_path: Path, storage: Any) -> None:
+    dataset = open_dataset(folder)
+    summary = write_bag(dataset, "train", tmp_path / "bag", storage=storage)
+    assert (summary.frames, summary.sequences, summary.notes) == (8, 2, ())
+    assert summary.seconds == pytest.approx(0.2) and summary.size_bytes > 0
+    assert "8 frames in 2 sequences, 0.2 s" in str(summary) and "/ground_truth/pose" in str(summary)
+    back = read_bag(tmp_path / "bag", tmp_path / "again", split="val")
+    assert (back.frames, back.sequences, back.notes) == (8, 2, ())
+    again = open_dataset(tmp_path / "again")
+    assert again.classes == CLASSES and again.map_frame == "lab" and list(again.splits) == ["val"]
+    assert [s.name for s in again.sequences("val")] == ["val-00", "val-01"]
+    for before, after in zip(dataset.frames("train"), again.frames("val"), strict=True):
+        assert after.stamp_ns == before.stamp_ns
+        assert after.image_path.read_bytes() == before.image_path.read_bytes()
+        np.testing.assert_allclose(after.pose_7, before.pose_7, atol=1e-15)
+        np.testing.assert_array_equal(after.K_33, before.K_33)
+        np.testing.assert_array_equal(after.depth(), before.depth())
+        np.testing.assert_array_equal(after.mask(), before.mask())
+    assert {path.name for path in tmp_path.iterdir()} == {"bag", "again"}
+
+
+def test_what_the_bag_says(folder: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(folder)
+    write_bag(dataset, "train", tmp_path / "bag", camera="/robot/zed/")
+    got = list(iter_bag(tmp_path / "bag"))
+    assert [m.log_time_ns for m in got] == sorted(m.log_time_ns for m in got)
+    assert got[0].topic == "/ground_truth/classes" and "Tür" in got[0].message().data
+    frame = dataset.frames("train")[0]
+    messages = {m.topic: m for m in reversed(got) if m.topic != "/ground_truth/classes"}
+    for message in messages.values():
+        assert message.log_time_ns == message.header_stamp_ns() == frame.stamp_ns
+        assert message.cdr() == message.raw
+    pose = messages["/ground_truth/pose"].message()
+    q = pose.pose.orientation
+    assert pose.header.frame_id == "lab" and [q.w, q.x, q.y, q.z] == frame.pose_7[3:].tolist()  # type: ignore[index]
+    info = messages["/robot/zed/rgb/color/rect/camera_info"].message()
+    assert (info.width, info.height, info.distortion_model, info.d.tolist()) == (12, 8, "plumb_bob", [0.0] * 5)
+    assert info.p.reshape(3, 4)[:, :3].tolist() == info.k.reshape(3, 3).tolist() == K.tolist()
+    image = messages["/robot/zed/rgb/color/rect/image/compressed"].message()
+    assert image.format == "jpeg" and image.header.frame_id == "zed_left_camera_frame_optical"
+    assert image.data.tobytes() == frame.image_path.read_bytes()
+    depth = messages["/robot/zed/depth/depth_registered"].message()
+    assert (depth.encoding, depth.step, depth.is_bigendian) == ("16UC1", 24, 0)
+    only = {m.topic for m in iter_bag(tmp_path / "bag", {"/ground_truth/pose"})}
+    assert only == {"/ground_truth/pose"}
+
+
+def test_latched_classes_and_plain_files(folder: Path, tmp_path: Path) -> None:
+    write_bag(open_dataset(folder), "train", tmp_path / "bag", depth=False, jpeg_quality=50)
+    assert sorted(path.name for path in (tmp_path / "bag").iterdir()) == ["bag.mcap", "metadata.yaml"]
+    metadata = (tmp_path / "bag/metadata.yaml").read_text()
+    assert "version: 8" in metadata and metadata.count("durability: 1") == 1 and "depth_registered" not in metadata
+    jpegs = [m.message().data.tobytes() for m in iter_bag(tmp_path / "bag") if m.topic.endswith("image/compressed")]
+    assert len(jpegs[0]) < open_dataset(folder).frames("train")[0].image_path.stat().st_size
+    read_bag(tmp_path / "bag/bag.mcap", tmp_path / "single")  # the storage file alone is a bag too
+    (tmp_path / "bag/metadata.yaml").unlink()  # as after a recorder was killed
+    read_bag(tmp_path / "bag", tmp_path / "orphan")
+    assert open_dataset(tmp_path / "orphan").frames("train")[0].image_path.read_bytes() == jpegs[0]
+
+
+def test_two_bags_become_two_splits(folder: Path, tmp_path: Path) -> None:
+    write_bag(open_dataset(folder), "train", tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    read_bag({"train": tmp_path / "a", "test": tmp_path / "b"}, tmp_path / "out")
+    dataset = open_dataset(tmp_path / "out")
+    assert {split: len(dataset.frames(split)) for split in dataset.splits} == {"train": 8, "test": 8}
+
+
+def test_writing_a_bag_is_all_or_nothing(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "set"
+    shutil.copytree(folder, copy)
+    dataset = open_dataset(copy)
+    last = dataset.frames("train")[-1].image_path
+    last.write_bytes(last.read_bytes()[:100])
+    with pytest.raises(DataError, match=f"{last.name}: is truncated"):
+        write_bag(dataset, "train", tmp_path / "bag")
+    with pytest.raises(DataError, match="no split 'test', there is train"):
+        write_bag(dataset, "test", tmp_path / "bag")
+    with pytest.raises(DataError, match="no storage 'zip'"):
+        write_bag(dataset, "train", tmp_path / "bag", storage="zip")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == [copy]
+    (tmp_path / "bag").mkdir()
+    with pytest.raises(DataError, match="bag: exists already"):
+        write_bag(dataset, "train", tmp_path / "bag")
+
+
+def test_sequences_that_overlap_in_time_are_refused(tmp_path: Path) -> None:
+    with FolderWriter(tmp_path / "set") as writer:
+        for sequence in "ab":
+            for stamp in (0, 10):
+                writer.add(sequence, "train", stamp, np.zeros((8, 12, 3), np.uint8), K)
+    with pytest.raises(DataError, match="'a' and 'b' overlap in time"):
+        write_bag(open_dataset(tmp_path / "set"), "train", tmp_path / "bag")
+
+
+# --- foreign recordings
+
+
+class Recorder:
+    """Writes small recordings as a robot would, in any of the three formats."""
+
+    def __init__(self, path: Path, kind: str = "mcap") -> None:
+        self.ros1 = kind == "rosbag1"
+        self.store = get_typestore(Stores.ROS1_NOETIC if self.ros1 else Stores.ROS2_HUMBLE)
+        self.writer: Any = (
+            Writer1(path) if self.ros1 else Writer2(path, version=8, storage_plugin=StoragePlugin[kind.upper()])
+        )
+        self.writer.open()
+        self.topics: dict[str, Any] = {}
+
+    def make(self, msgtype: str, **fields: Any) -> Any:
+        return self.store.types[msgtype](**fields)
+
+    def header(self, stamp: int, frame_id: str) -> Any:
+        time = self.make("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
+        return self.make("std_msgs/msg/Header", **({"seq": 7} if self.ros1 else {}), stamp=time, frame_id=frame_id)
+
+    def write(self, topic: str, log_time: int, message: Any) -> None:
+        kind = message.__msgtype__
+        if topic not in self.topics:
+            self.topics[topic] = self.writer.add_connection(topic, kind, typestore=self.store)
+        serialize = self.store.serialize_ros1 if self.ros1 else self.store.serialize_cdr
+        self.writer.write(self.topics[topic], log_time, serialize(message, kind))
+
+    def image(
+        self, stamp: int, pixels: NDArray, encoding: str, topic: str = IMAGE, pad: int = 0, late: int = 0
+    ) -> None:
+        height, width = pixels.shape[:2]
+        rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
+        data = np.pad(rows, ((0, 0), (0, pad)), constant_values=99)
+        message = self.make(
+            "sensor_msgs/msg/Image",
+            header=self.header(stamp, "cam_optical"),
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=data.shape[1],
+            data=data.ravel(),
+        )
+        self.write(topic, stamp + late, message)
+
+    def jpeg(self, stamp: int, data: bytes, topic: str = f"{IMAGE}/compressed") -> None:
+        header, pixels = self.header(stamp, "cam_optical"), np.frombuffer(data, np.uint8)
+        self.write(
+            topic, stamp, self.make("sensor_msgs/msg/CompressedImage", header=header, format="jpeg", data=pixels)
+        )
+
+    def info(
+        self, stamp: int, size: tuple[int, int] = (8, 12), K_33: NDArray = K, topic: str = INFO, d: Any = ()
+    ) -> None:
+        roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        P = np.hstack([2 * K_33, np.zeros((3, 1))])
+        P[2, 2] = 1.0
+        matrices = {"d": np.array(d, np.float64), "k": K_33.ravel(), "r": np.eye(3).ravel(), "p": P.ravel()}
+        message = self.make(
+            "sensor_msgs/msg/CameraInfo",
+            header=self.header(stamp, "cam_optical"),
+            height=size[0],
+            width=size[1],
+            distortion_model="plumb_bob",
+            **{name.upper() if self.ros1 else name: value for name, value in matrices.items()},
+            binning_x=0,
+            binning_y=0,
+            roi=roi,
+        )
+        self.write(topic, stamp, message)
+
+    def pose(
+        self, stamp: int, x: float, yaw: float = 0.0, kind: str = "PoseStamped", topic: str = POSE, child: str = "base"
+    ) -> None:
+        header = self.header(stamp, "map3d")
+        pose = self.make(
+            "geometry_msgs/msg/Pose",
+            position=self.make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.0),
+            orientation=self.make(
+                "geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=float(np.sin(yaw / 2)), w=float(np.cos(yaw / 2))
+            ),
+        )
+        if kind == "PoseStamped":
+            self.write(topic, stamp, self.make("geometry_msgs/msg/PoseStamped", header=header, pose=pose))
+            return
+        covered = self.make("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=np.zeros(36))
+        if kind == "PoseWithCovarianceStamped":
+            self.write(topic, stamp, self.make(f"geometry_msgs/msg/{kind}", header=header, pose=covered))
+            return
+        zero = self.make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
+        twist = self.make(
+            "geometry_msgs/msg/TwistWithCovariance",
+            twist=self.make("geometry_msgs/msg/Twist", linear=zero, angular=zero),
+            covariance=np.zeros(36),
+        )
+        message = self.make("nav_msgs/msg/Odometry", header=header, child_frame_id=child, pose=covered, twist=twist)
+        self.write(topic, stamp, message)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
+    """Opens recordings at `tmp_path / "bag"` (rosbag1: `bag.bag`)."""
+    yield lambda kind="mcap": Recorder(tmp_path / ("bag.bag" if kind == "rosbag1" else "bag"), kind)
+
+
+def rgb(seed: int = 0) -> NDArray[np.uint8]:
+    """(8, 12, 3) smooth enough that JPEG keeps its colours, with red, green and blue far apart."""
+    ramp = np.linspace(0, 60, 12, dtype=np.uint8)[None, :, None] + np.uint8(seed)
+    return np.ascontiguousarray(np.broadcast_to(ramp, (8, 12, 3)) + np.array([180, 90, 10], np.uint8))
+
+
+def as_encoding(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+    alpha = np.full((*image.shape[:2], 1), 77, np.uint8)
+    return {
+        "rgb8": image,
+        "bgr8": image[:, :, ::-1],
+        "rgba8": np.dstack([image, alpha]),
+        "bgra8": np.dstack([image[:, :, ::-1], alpha]),
+        "mono8": image[:, :, 0],
+    }[encoding]
+
+
+@pytest.mark.parametrize("kind", ["mcap", "sqlite3", "rosbag1"])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8"])
+def test_raw_images_of_every_encoding_and_format(
+    record: Callable[..., Recorder], tmp_path: Path, kind: str, encoding: str
+) -> None:
+    recorder = record(kind)
+    for index in range(3):
+        stamp = START + index * 33 * MS
+        recorder.info(stamp)
+        recorder.pose(stamp, float(index))
+        recorder.image(stamp, as_encoding(rgb(index), encoding), encoding, pad=5)
+    recorder.writer.close()
+    path = next(tmp_path.iterdir())
+    summary = read_bag(path, tmp_path / "out")
+    assert summary.frames == 3 and summary.topics[IMAGE] == "sensor_msgs/msg/Image  3"
+    for index, frame in enumerate(open_dataset(tmp_path / "out").frames("train")):
+        want = np.repeat(rgb(index)[:, :, :1], 3, axis=2) if encoding == "mono8" else rgb(index)
+        assert np.abs(frame.image().astype(int) - want).max() <= 6
+        assert frame.pose_7 is not None and frame.pose_7[0] == index
+        np.testing.assert_array_equal(frame.K_33, K)
+    if kind == "rosbag1":  # a ROS 2 publisher can send what a rosbag1 holds
+        store = get_typestore(Stores.ROS2_JAZZY)
+        for each in iter_bag(path):
+            assert store.deserialize_cdr(each.cdr(), each.msgtype).header.stamp.sec == START // 10**9  # type: ignore[attr-defined]
+            assert START <= each.header_stamp_ns() <= START + 66 * MS
+
+
+@pytest.mark.parametrize("kind", ["PoseStamped", "PoseWithCovarianceStamped", "Odometry"])
+def test_poses_of_every_type_are_interpolated(record: Callable[..., Recorder], tmp_path: Path, kind: str) -> None:
+    recorder = record()
+    recorder.info(START)
+    for index in range(4):  # 10 Hz SLAM from 1.0 m on, 30 Hz camera
+        recorder.pose(START + index * 100 * MS, 1.0 + index, 0.3 * index, kind)
+    for index in range(12):
+        recorder.image(START + index * 33 * MS, rgb(), "rgb8")
+    recorder.writer.close()
+    summary = read_bag(tmp_path / "bag", tmp_path / "out", max_association_s=0.05)
+    assert summary.frames == 10  # the images at 330 and 363 ms have no pose after them
+    left_out = [note for note in summary.notes if "2 of 12 images left out" in note]
+    assert len(left_out) == 1 and len(summary.notes) == (2 if kind == "Odometry" else 1)
+    dataset = open_dataset(tmp_path / "out")
+    assert dataset.map_frame == "map3d"
+    for index, frame in enumerate(dataset.frames("train")):
+        assert frame.pose_7 is not None
+        assert frame.pose_7[0] == pytest.approx(1.0 + 0.33 * index, abs=1e-9)
+        assert 2 * np.arctan2(frame.pose_7[6], frame.pose_7[3]) == pytest.approx(0.099 * index, abs=1e-9)
+    near = read_bag(tmp_path / "bag", tmp_path / "near", max_association_s=0.002)
+    assert [f.stamp_ns - START for f in open_dataset(tmp_path / "near").frames("train")] == [
+        0,
+        99 * MS,
+        198 * MS,
+    ], near.notes
+
+
+def test_gaps_begin_sequences_and_motion_thins_them(record: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = record()
+    recorder.info(START)
+    stamps = [0, 100, 200, 300, 400, 2000, 2100, 2200]
+    xs = [0.0, 0.04, 0.08, 0.12, 0.12, 0.12, 0.13, 0.14]
+    yaws = [0.0, 0.0, 0.0, 0.0, 0.3, 0.3, 0.3, 0.3]
+    for stamp, x, yaw in zip(stamps, xs, yaws, strict=True):
+        recorder.pose(START + stamp * MS, x, yaw)
+        recorder.image(START + stamp * MS, rgb(), "rgb8")
+    recorder.writer.close()
+
+    def kept(**options: float) -> list[list[int]]:
+        out = tmp_path / "out"
+        read_bag(tmp_path / "bag", out, **options)  # type: ignore[arg-type]
+        sequences = open_dataset(out).sequences("train")
+        shutil.rmtree(out)
+        return [[(frame.stamp_ns - START) // MS for frame in sequence.frames] for sequence in sequences]
+
+    assert kept() == [[0, 100, 200, 300, 400], [2000, 2100, 2200]]
+    assert kept(gap_s=3.0) == [stamps]
+    assert kept(min_translation_m=0.1) == [[0, 300], [2000]]
+    assert kept(min_translation_m=0.1, min_rotation_deg=10.0) == [[0, 300, 400], [2000]]
+    assert kept(min_rotation_deg=10.0) == [[0, 400], [2000]]
+
+
+def test_depth_is_matched_by_stamp_even_when_it_arrives_late(record: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = record()
+    recorder.info(START)
+    late = []
+    for index in range(5):
+        stamp = START + index * 33 * MS
+        recorder.pose(stamp, float(index))
+        recorder.image(stamp, rgb(), "rgb8")
+        if index != 2:
+            metres = np.full((8, 12), 1.0 + index, np.float32)
+            metres[0, :2] = np.nan, np.inf
+            late.append((stamp + 4 * MS, metres))
+    for stamp, metres in late:  # logged 120 ms after its stamp, three images later
+        recorder.image(stamp, metres, "32FC1", DEPTH, late=120 * MS)
+    recorder.writer.close()
+    read_bag(tmp_path / "bag", tmp_path / "out", max_association_s=0.01)
+    depths = [frame.depth() for frame in open_dataset(tmp_path / "out").frames("train")]
+    assert [None if depth is None else float(depth[5, 5]) for depth in depths] == [1.0, 2.0, None, 4.0, 5.0]
+    assert depths[0] is not None and depths[0][0, :3].tolist() == [0.0, 0.0, 1.0]
+    summary = read_bag(tmp_path / "bag", tmp_path / "without", depth_topic="")
+    assert DEPTH not in summary.topics and open_dataset(tmp_path / "without").frames("train")[0].depth_path is None
+
+
+def test_images_without_poses_and_stamps_that_go_back(record: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = record()
+    for index, stamp in enumerate((0, 33, 66, 66, 40, 100)):
+        recorder.info(START + stamp * MS)
+        recorder.image(START + stamp * MS, rgb(), "rgb8", late=index * 200 * MS)
+    recorder.writer.close()
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    frames = open_dataset(tmp_path / "out").frames("train")
+    assert summary.frames == len(frames) == 4 and all(frame.pose_7 is None for frame in frames)
+    assert len(summary.notes) == 2
+    assert "2 images left out" in summary.notes[0] and "no pose" in summary.notes[1]
+
+
+def test_rectified_topic_takes_its_intrinsics_from_p(record: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = record()
+    for topic in (IMAGE, "/cam/image_raw"):
+        recorder.image(START, rgb(), "rgb8", topic)
+    recorder.info(START, d=[0.1, 0, 0, 0, 0])
+    recorder.writer.close()
+    rectified = read_bag(tmp_path / "bag", tmp_path / "a", image_topic=IMAGE)
+    raw = read_bag(tmp_path / "bag", tmp_path / "b", image_topic="/cam/image_raw")
+    assert open_dataset(tmp_path / "a").frames("train")[0].K_33[0, 0] == 2 * K[0, 0]
+    assert open_dataset(tmp_path / "b").frames("train")[0].K_33[0, 0] == K[0, 0]
+    assert len(rectified.notes) == 1 and "lens distortion" in raw.notes[0]
+
+
+def test_masks_by_name_and_png_images_unchanged(record: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = record()
+    png = cv2.imencode(".png", rgb())[1].tobytes()
+    recorder.info(START)
+    recorder.jpeg(START, png)
+    recorder.image(START, rgb()[:, :, 0] % 3, "mono8", "/labels")
+    recorder.writer.close()
+    read_bag(tmp_path / "bag", tmp_path / "out", image_topic=f"{IMAGE}/compressed", mask_topic="/labels")
+    frame = open_dataset(tmp_path / "out").frames("train")[0]
+    assert frame.image_path.suffix == ".png" and frame.image_path.read_bytes() == png
+    np.testing.assert_array_equal(frame.mask(), rgb()[:, :, 0] % 3)
+    with pytest.raises(DataError, match="/labels at .*: encoding 'mono8' is not one of 16UC1"):
+        read_bag(tmp_path / "bag", tmp_path / "x", image_topic=f"{IMAGE}/compressed", depth_topic="/labels")
+
+
+# --- refused
+
+
+def good(recorder: Recorder) -> None:
+    recorder.info(START)
+    recorder.pose(START, 0.0)
+    recorder.image(START, rgb(), "rgb8")
+
+
+def second_image(recorder: Recorder) -> None:
+    good(recorder)
+    recorder.jpeg(START, cv2.imencode(".jpg", rgb())[1].tobytes())
+
+
+def two_infos_elsewhere(recorder: Recorder) -> None:
+    recorder.image(START, rgb(), "rgb8")
+    for topic in ("/left/camera_info", "/right/camera_info"):
+        recorder.info(START, topic=topic)
+
+
+def cut_jpeg(recorder: Recorder) -> None:
+    recorder.info(START)
+    recorder.jpeg(START, cv2.imencode(".jpg", rgb())[1].tobytes()[:-30])
+
+
+def small_depth(recorder: Recorder) -> None:
+    good(recorder)
+    recorder.image(START, np.ones((4, 6), np.float32), "32FC1", DEPTH)
+
+
+def short_image(recorder: Recorder) -> None:
+    good(recorder)
+    message = recorder.make(
+        "sensor_msgs/msg/Image",
+        header=recorder.header(START + 1, "cam_optical"),
+        height=8,
+        width=12,
+        encoding="rgb8",
+        is_bigendian=0,
+        step=36,
+        data=np.zeros(100, np.uint8),
+    )
+    recorder.pose(START + 2, 0.0)
+    recorder.write(IMAGE, START + 1, message)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "reason"),
+    [
+        (good, {"image_topic": "/camera"}, "bag: has no message on topic '/camera'; there is /cam/camera_info"),
+        (
+            good,
+            {"image_topic": POSE},
+            "topic '/slam/pose' is geometry_msgs/msg/PoseStamped, for image_topic it must be",
+        ),
+        (good, {"pose_topic": IMAGE}, "for pose_topic it must be geometry_msgs/msg/PoseStamped or"),
+        (good, {"camera_info_topic": POSE}, "for camera_info_topic it must be sensor_msgs/msg/CameraInfo"),
+        (second_image, {}, "image_topic could be /cam/image_rect or /cam/image_rect/compressed; name one"),
+        (lambda r: (good(r), r.pose(START, 0.0, topic="/amcl")), {}, "pose_topic could be /amcl or /slam/pose"),
+        (two_infos_elsewhere, {}, "camera_info_topic could be /left/camera_info or /right/camera_info"),
+        (lambda r: r.image(START, rgb(), "rgb8"), {}, "has no sensor_msgs/msg/CameraInfo, so K"),
+        (lambda r: r.info(START), {}, r"has no image topic, only /cam/camera_info \(sensor_msgs/msg/CameraInfo\)"),
+        (
+            lambda r: (r.info(START), r.image(START, rgb(), "yuv999")),
+            {},
+            "image_rect at 1700000000.123.* 'yuv999' is not",
+        ),
+        (cut_jpeg, {}, "image_rect/compressed at 1700000000.1.*: is truncated"),
+        (short_image, {}, "100 bytes with rows of 36 do not make 12 x 8 rgb8"),
+        (small_depth, {}, "the depth is 6 x 4, the image 12 x 8; depth_topic"),
+        (lambda r: (r.info(START, (480, 640)), r.image(START, rgb(), "rgb8")), {}, "camera_info is for 640 x 480"),
+        (lambda r: (r.info(START, K_33=0 * K), r.image(START, rgb(), "rgb8")), {}, "not calibrated, K is zero"),
+        (lambda r: (r.info(0), r.image(0, rgb(), "rgb8")), {}, "image_rect carries no stamps"),
+        (lambda r: (good(r), r.pose(START + 9, float("nan"))), {}, "/slam/pose at 1700000000.* NaN"),
+        (lambda r: (r.info(START), r.image(START, rgb(), "rgb8"), r.pose(START + 340 * MS, 0.0)), {}, "0.340 s away"),
+    ],
+)
+def test_recordings_that_cannot_be_used_are_refused_in_one_line(
+    record: Callable[..., Recorder], tmp_path: Path, content: Callable[[Recorder], object], options: dict, reason: str
+) -> None:
+    recorder = record()
+    content(recorder)
+    recorder.writer.close()
+    with pytest.raises(DataError, match=reason) as caught:
+        read_bag(tmp_path / "bag", tmp_path / "out", **options)
+    assert "\n" not in str(caught.value) and str(tmp_path / "bag") in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+
+
+@pytest.mark.parametrize("kind", ["mcap", "sqlite3", "rosbag1"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9, 0.99])
+def test_a_cut_bag_is_refused_in_one_line(
+    record: Callable[..., Recorder], tmp_path: Path, kind: str, share: float
+) -> None:
+    recorder = record(kind)
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        stamp = START + index * 33 * MS
+        recorder.info(stamp)
+        recorder.image(stamp, rng.integers(0, 255, (8, 12, 3), dtype=np.uint8), "rgb8")
+    recorder.writer.close()
+    path = next(tmp_path.iterdir())
+    file = path if path.is_file() else next(each for each in path.iterdir() if each.suffix in (".mcap", ".db3"))
+    data = file.read_bytes()
+    file.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(DataError, match=f"{path}") as caught:
+        read_bag(path, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing beyond this size fails in the kernel, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_full_disk_leaves_nothing(folder: Path, tmp_path: Path, storage: Any) -> None:
+    dataset = open_dataset(folder)
+    with pytest.raises(DataError, match="bag: cannot be written: ") as caught, files_of_at_most(4096):
+        write_bag(dataset, "train", tmp_path / "bag", storage=storage)
+    assert "\n" not in str(caught.value) and list(tmp_path.iterdir()) == []
+    write_bag(dataset, "train", tmp_path / "bag", storage=storage)
+    with pytest.raises(DataError, match="cannot be written: File too large"), files_of_at_most(400):
+        read_bag(tmp_path / "bag", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+
+
+def test_what_is_no_bag_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: does not exist"):
+        list(iter_bag(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match=r"is no bag, metadata\.yaml is missing"):
+        list(iter_bag(tmp_path))
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError, match=r"notes\.txt: is no bag; a rosbag2 folder"):
+        list(iter_bag(tmp_path / "notes.txt"))
+    (tmp_path / "metadata.yaml").write_text("rosbag2_bagfile_information: {version: 99}")
+    with pytest.raises(DataError, match="is not a whole bag: Rosbag2 version 99"):
+        list(iter_bag(tmp_path))
+
+
+def test_an_existing_folder_is_refused_before_the_bag_is_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="exists already"):
+        read_bag(tmp_path / "nowhere", tmp_path)
+
+
+# --- the real recording
+
+
+def test_redkitchen_there_and_back(tmp_path: Path) -> None:
+    dataset = open_dataset(real_data("redkitchen"))
+    summary = write_bag(dataset, "test", tmp_path / "bag")
+    assert (summary.frames, summary.sequences) == (120, 3)
+    assert read_bag(tmp_path / "bag", tmp_path / "out", split="test").frames == 120
+    again = open_dataset(tmp_path / "out")
+    assert [len(sequence.frames) for sequence in again.sequences("test")] == [40, 40, 40]
+    for before, after in zip(dataset.frames("test"), again.frames("test"), strict=True):
+        assert after.stamp_ns == before.stamp_ns
+        np.testing.assert_allclose(after.pose_7, before.pose_7, atol=1e-12)
+        assert after.image_path.read_bytes() == before.image_path.read_bytes()
+    np.testing.assert_array_equal(again.frames("test")[7].depth(), dataset.frames("test")[7].depth())
