@@ -23,8 +23,14 @@ POSE_TYPES = (
     "geometry_msgs/msg/PoseWithCovarianceStamped",
     "nav_msgs/msg/Odometry",
 )
-COLOR_ENCODINGS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0), "rgba8": (0, 1, 2), "bgra8": (2, 1, 0), "mono8": (0, 0, 0)}
-"""Encoding -> which of a pixel's bytes are red, green and blue."""
+COLOR_ENCODINGS: dict[str, tuple[int, int | None]] = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+}
+"""Encoding -> bytes a pixel, and what makes it RGB."""
 DEPTH_ENCODINGS = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 
 
@@ -80,9 +86,9 @@ def color(message: Any, where: str) -> tuple[NDArray[np.uint8], bytes | None]:
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), data if keep else None
     if message.encoding not in COLOR_ENCODINGS:
         raise DataError(f"{where}: encoding '{message.encoding}' is not one of {', '.join(COLOR_ENCODINGS)}")
-    channels = {"mono8": 1, "rgb8": 3, "bgr8": 3}.get(message.encoding, 4)
+    channels, conversion = COLOR_ENCODINGS[message.encoding]
     pixels = _rows(message, np.dtype(np.uint8), channels, where)
-    return np.ascontiguousarray(pixels[:, :, COLOR_ENCODINGS[message.encoding]]), None
+    return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), np.uint8), None
 
 
 def depth(message: Any, where: str) -> NDArray[np.float32]:
@@ -108,12 +114,12 @@ def mask(message: Any, where: str) -> NDArray[np.uint8]:
 
 
 def _rows(message: Any, dtype: np.dtype[Any], channels: int, where: str) -> NDArray[Any]:
-    """(H, W, channels) view of a sensor_msgs/Image, whose rows may be padded to `step` bytes."""
+    """(H, W, channels) of a sensor_msgs/Image, whose rows may be padded to `step` bytes."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     used = width * channels * dtype.itemsize
     if not height or not width or step < used or len(message.data) < height * step:
         raise DataError(
             f"{where}: {len(message.data)} bytes with rows of {step} do not make {width} x {height} {message.encoding}"
         )
-    rows = np.ascontiguousarray(message.data[: height * step]).reshape(height, step)[:, :used]
+    rows = np.asarray(message.data[: height * step]).reshape(height, step)[:, :used]
     return np.ascontiguousarray(rows).view(dtype).reshape(height, width, channels)

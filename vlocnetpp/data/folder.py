@@ -202,8 +202,9 @@ def image_suffix(encoded: bytes, where: object) -> str:
 
 def _millimetres(depth_HW: NDArray[np.float32]) -> NDArray[np.uint16]:
     """(H, W) metres -> uint16 millimetres, 0 where unknown or not representable."""
-    millimetres = np.round(np.nan_to_num(depth_HW.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0) * 1000.0)
-    return np.where((millimetres < 0) | (millimetres > DEEPEST_MM), 0, millimetres).astype(np.uint16)
+    millimetres = np.rint(depth_HW.astype(np.float32) * np.float32(1000.0))
+    storable = (millimetres > 0) & (millimetres <= DEEPEST_MM)  # False for NaN
+    return np.where(storable, millimetres, np.float32(0.0)).astype(np.uint16)
 
 
 def _write(path: Path, data: bytes) -> None:

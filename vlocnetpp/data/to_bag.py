@@ -207,7 +207,7 @@ def _camera_info(frame: Frame, width: int, height: int) -> Any:
 
 def _depth(metres_HW: NDArray[np.float32], stamp_ns: int) -> Any:
     height, width = metres_HW.shape
-    millimetres = np.round(metres_HW.astype(np.float64) * 1000.0).astype("<u2")
+    millimetres = np.rint(metres_HW * np.float32(1000.0)).astype("<u2")
     return ros2_types().types["sensor_msgs/msg/Image"](
         header=_header(stamp_ns, OPTICAL_FRAME),
         height=height,
