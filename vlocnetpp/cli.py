@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -177,7 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     info = actions.add_parser("info", help="sequences, frames and labels of a dataset")
     dataset_arguments(info)
-    info.set_defaults(run=data_info)
+    info.set_defaults(command=data_info)
 
     to_bag = actions.add_parser("to-bag", help="write a split of a dataset as a rosbag2 with its ground truth")
     dataset_arguments(to_bag)
@@ -186,7 +187,7 @@ def build_parser() -> argparse.ArgumentParser:
     to_bag.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (default: mcap)")
     to_bag.add_argument("--jpeg-quality", type=int, metavar="1-100", help="encode images anew; default: copy them")
     to_bag.add_argument("--no-depth", action="store_true", help="leave the depth images out")
-    to_bag.set_defaults(run=data_to_bag)
+    to_bag.set_defaults(command=data_to_bag)
 
     from_bag = actions.add_parser("from-bag", help="turn a recording into a training folder")
     from_bag.add_argument("bag", type=Path, help="rosbag1 file, rosbag2 folder, .mcap or .db3")
@@ -207,7 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
     from_bag.add_argument(
         "--min-rotation", type=float, default=0.0, metavar="DEG", help="and turned less than this (0 deg)"
     )
-    from_bag.set_defaults(run=data_from_bag)
+    from_bag.set_defaults(command=data_from_bag)
 
     render = actions.add_parser("render", help="render the courtyard of the demo (needs the extra 'render')")
     render.add_argument("out", type=Path, help="folder to write; must not exist")
@@ -218,7 +219,7 @@ def build_parser() -> argparse.ArgumentParser:
     render.add_argument("--frames-per-lap", type=int, default=300, help="frames of a training loop (default: 300)")
     render.add_argument("--test-frames", type=int, default=400, help="frames of the test loop (default: 400)")
     render.add_argument("--val-frames", type=int, default=120, help="frames of the validation loop (default: 120)")
-    render.set_defaults(run=data_render)
+    render.set_defaults(command=data_render)
 
     trainer = commands.add_parser(
         "train",
@@ -229,7 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
     trainer.add_argument("--out", type=Path, required=True, help="folder of the run")
     trainer.add_argument("--budget", help="time to train, e.g. 90s, 20m, 8h; the learning rate follows it")
     trainer.add_argument("--resume", action="store_true", help="continue the run in --out from its last checkpoint")
-    trainer.set_defaults(run=train)
+    trainer.set_defaults(command=train)
 
     exporter = commands.add_parser("export", help="write the one file that the robot runs")
     exporter.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
@@ -237,7 +238,7 @@ def build_parser() -> argparse.ArgumentParser:
     exporter.add_argument(
         "--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="of the stored weights (default: fp32)"
     )
-    exporter.set_defaults(run=export)
+    exporter.set_defaults(command=export)
 
     evaluator = commands.add_parser("evaluate", help="score an exported model, streamed as on the robot")
     evaluator.add_argument("model", type=Path, help="file written by export")
@@ -245,7 +246,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluator.add_argument("--split", default="test", help="which split (default: test)")
     evaluator.add_argument("--out", type=Path, required=True, help="folder for metrics, trajectories and report")
     evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    evaluator.set_defaults(run=evaluate)
+    evaluator.set_defaults(command=evaluate)
 
     inspector = commands.add_parser("inspect", help="stages, shapes, parameters and operations of a preset or file")
     inspector.add_argument("what", help="name of a preset, e.g. mtl, or a model file")
@@ -253,7 +254,7 @@ def build_parser() -> argparse.ArgumentParser:
     inspector.add_argument("--height", type=int, help="rows of the network's input (default: 224)")
     inspector.add_argument("--width-px", type=int, help="columns of the network's input (default: 224)")
     inspector.add_argument("--json", action="store_true", help="print the metadata of a model file as JSON")
-    inspector.set_defaults(run=inspect)
+    inspector.set_defaults(command=inspect)
     return parser
 
 
@@ -261,11 +262,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; a user's mistake ends in one line on standard error and exit status 2."""
     parser = build_parser()
     args, rest = parser.parse_known_args(arguments)
-    if rest and args.run is not train:
+    if rest and args.command is not train:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     args.override = rest
     try:
-        return int(args.run(args))
+        return int(args.command(args))
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough (`| head`); what is left must not be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("vlocnetpp: interrupted", file=sys.stderr)
         return 130

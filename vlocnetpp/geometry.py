@@ -169,7 +169,8 @@ def reproject(depth_B1HW: Tensor, K_B33: Tensor, relative_B7: Tensor) -> tuple[T
     # Unknown pixels get a harmless depth so that no gradient meets a division by zero; `known` masks them.
     safe = torch.where(known.unsqueeze(1), depth_B1HW, torch.ones_like(depth_B1HW))
     points = back_project(here, safe, K_B33)
-    moved = rotate(relative_B7[:, None, None, 3:], points) + relative_B7[:, None, None, :3]
+    R_B33 = rotation_matrix(relative_B7[:, 3:])
+    moved = torch.matmul(points.flatten(1, 2), R_B33.transpose(1, 2)).view_as(points) + relative_B7[:, None, None, :3]
     pixels, in_front = project(moved, K_B33)
     inside_x = (pixels[..., 0] >= -0.5) & (pixels[..., 0] <= width - 0.5)
     inside_y = (pixels[..., 1] >= -0.5) & (pixels[..., 1] <= height - 0.5)

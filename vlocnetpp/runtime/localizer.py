@@ -128,13 +128,12 @@ class Localizer:
             self.ring.push(stamp_ns, State(*new_state))
             pose, relative, log_scale, mask = (value[0].cpu().numpy() for value in answer)
         tasks = self.model.metadata.tasks
-        sigma = np.exp(log_scale.astype(np.float64)) * np.array(self.model.metadata.calibration_2)
         return Estimate(
             stamp_ns=stamp_ns,
             pose_7=pose.astype(np.float64) if "localization" in tasks else None,
             relative_7=relative.astype(np.float64) if "odometry" in tasks and not cold else None,
             interval_s=interval_s,
-            sigma_2=sigma if "localization" in tasks else None,
+            sigma_2=self._calibrated(log_scale) if "localization" in tasks else None,
             mask_hw=mask if "segmentation" in tasks else None,
             image_shape=(height, width),
             cold_start=cold,
@@ -219,6 +218,9 @@ class Localizer:
             self.ring.clear()
         self._image_shape = image_shape
         return reason
+
+    def _calibrated(self, log_scale_2: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.exp(log_scale_2.astype(np.float64)) * np.array(self.model.metadata.calibration_2)
 
     def _depth(self, depth_HW: NDArray[np.float32] | None) -> torch.Tensor:
         if depth_HW is None:

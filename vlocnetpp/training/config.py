@@ -71,6 +71,8 @@ class TrainConfig:
     """Share of the paper's channels: 1 is full, 0.25 tiny."""
     network: dict[str, Any] = field(default_factory=dict)
     """Settings of `NetworkConfig` that differ from the preset: height, width_px, resize, ..."""
+    pretrained: str = ""
+    """File of ImageNet weights (timm resnetv2_50 state dict) for full width; empty: Xavier."""
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)

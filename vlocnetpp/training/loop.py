@@ -23,6 +23,7 @@ from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
 from vlocnetpp.runtime.model_file import choose_device
 from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -150,7 +151,10 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
     network_settings = configure_network(config, dataset, train_sequences)
     device = choose_device(config.device)
     torch.manual_seed(config.seed)
-    network = VLocNetPlusPlus(network_settings).to(device)
+    network = VLocNetPlusPlus(network_settings)
+    if config.pretrained and not resume:
+        print(load_pretrained(network, Path(config.pretrained)))
+    network.to(device)
     loss = MultitaskLoss(config.loss).to(device)
     progress: dict[str, Any] = {"stage": 0, "elapsed_s": 0.0, "step": 0, "total_s": 0.0, "done": False}
     saved_optimizer = None

@@ -1,0 +1,179 @@
+"""Eq. 1-4, 6 and 9: laws, gradients and hand-computed values."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from vlocnetpp.geometry import compose, normalize_quaternion, relative
+from vlocnetpp.losses import (
+    LossConfig,
+    MultitaskLoss,
+    depth_loss,
+    euclidean_terms,
+    l2,
+    masked_mean,
+    quaternion_loss,
+    relative_terms,
+    scale_terms,
+    segmentation_loss,
+)
+
+
+def random_poses(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    q = normalize_quaternion(torch.randn(count, 4, generator=generator, dtype=torch.float64))
+    return torch.cat((x, q), dim=1)
+
+
+def test_eq1_does_not_see_where_the_map_lies():
+    before, now, truth_before, truth = (random_poses(16, seed) for seed in range(4))
+    target = relative(truth_before, truth)
+    world = random_poses(1, 9).expand(16, 7)
+    here = relative_terms(before, now, target, "body")
+    moved = relative_terms(compose(world, before), compose(world, now), target, "body")
+    for a, b in zip(here, moved, strict=True):
+        assert torch.allclose(a, b, atol=1e-9)
+
+
+def test_the_literal_world_difference_sees_a_rotated_map():
+    before, now = random_poses(1, 0), random_poses(1, 1)
+    target = relative(random_poses(1, 2), random_poses(1, 3))
+    world = torch.tensor([[1.0, 2, 3, 0, 0, 0, 1]], dtype=torch.float64)
+    x, _ = relative_terms(before, now, target, "world", random_poses(1, 2))
+    y, _ = relative_terms(compose(world, before), compose(world, now), target, "world", random_poses(1, 2))
+    assert not torch.allclose(x, y)
+
+
+def test_world_and_body_agree_when_the_previous_prediction_is_true():
+    before, now, truth = random_poses(5, 0), random_poses(5, 1), random_poses(5, 2)
+    target = relative(before, truth)
+    body, _ = relative_terms(before, now, target, "body")
+    world, _ = relative_terms(before, now, target, "world", before)
+    assert torch.allclose(body, world, atol=1e-9)
+
+
+def test_eq1_on_a_hand_computed_example():
+    # The camera looks along its z; it moved 1 m along the map's x while turned by 90 degrees about y.
+    half = math.sqrt(0.5)
+    before = torch.tensor([[0.0, 0, 0, half, 0, half, 0]])
+    now = torch.tensor([[1.0, 0, 0, half, 0, half, 0]])
+    # In the previous camera that is 1 m along z; the truth moved 0.5 m along z and turned by 180 degrees about z.
+    target = torch.tensor([[0.0, 0, 0.5, 0, 0, 0, 1]])
+    x, q = relative_terms(before, now, target, "body")
+    assert x.item() == pytest.approx(0.5, abs=1e-6)
+    assert q.item() == pytest.approx(math.sqrt(2), abs=1e-6)
+    x, q = relative_terms(before, now, target, "world", before)
+    assert x.item() == pytest.approx(0.5, abs=1e-6)
+    assert q.item() == pytest.approx(math.sqrt(2), abs=1e-6)
+
+
+def test_a_quaternion_and_its_negative_cost_the_same():
+    q, p = random_poses(32, 0)[:, 3:], random_poses(32, 1)[:, 3:]
+    assert torch.allclose(quaternion_loss(q, p), quaternion_loss(-q, p))
+    assert torch.allclose(quaternion_loss(q, p), quaternion_loss(q, -p))
+    assert quaternion_loss(q, -q).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("initial", [(0.0, -3.0), (0.5, 0.25)])
+def test_eq2_and_eq9_as_printed(initial):
+    config = LossConfig(literal_eq9=True, initial_s_x=initial[0], initial_s_q=initial[1])
+    loss = MultitaskLoss(config)
+    with torch.no_grad():
+        loss.s_loc.fill_(0.1), loss.s_vo.fill_(0.2), loss.s_seg.fill_(-0.3)
+    sx, sq = initial
+
+    def pair(x: float, q: float) -> float:
+        return x * math.exp(-sx) + sx + q * math.exp(-sq) + sq
+
+    names = {"x": 0.4, "q": 0.1, "x_rel": 0.2, "q_rel": 0.05, "x_vo": 0.03, "q_vo": 0.01, "seg": 1.7}
+    total = loss({name: torch.tensor(value) for name, value in names.items()})
+    loc = pair(0.4, 0.1) + pair(0.2, 0.05)
+    expected = loc * math.exp(-0.1) + 0.1 + pair(0.03, 0.01) * math.exp(-0.2) + 0.2 + 1.7 * math.exp(0.3) - 0.3
+    assert total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_printed_eq9_has_no_lower_bound_and_the_default_has():
+    """Why the default departs from eq. 9: a negative task loss is multiplied without limit by its own weight."""
+    terms = {name: torch.tensor(1e-3) for name in ("x", "q", "x_rel", "q_rel")}
+
+    def minimum(literal: bool) -> float:
+        loss = MultitaskLoss(LossConfig(literal_eq9=literal))
+        optimizer = torch.optim.SGD([p for p in loss.parameters() if p.requires_grad], lr=0.05)
+        for _ in range(300):
+            total = loss(terms)
+            if total < -1e4:
+                break
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+        return total.item()
+
+    assert minimum(literal=True) < -1e4
+    # Four terms of 1e-3, each at its optimum s = log(1e-3): 4 (1 + log 1e-3) = -23.6.
+    assert minimum(literal=False) > -24
+
+
+def test_missing_labels_leave_their_terms_out():
+    loss = MultitaskLoss(LossConfig())
+    only = loss({"seg": torch.tensor(2.0)})
+    assert only.item() == pytest.approx(2.0)
+    with pytest.raises(ValueError, match="label"):
+        loss({})
+
+
+def test_masked_mean_ignores_what_is_not_valid_even_nan():
+    values = torch.tensor([1.0, float("nan"), 3.0], requires_grad=True)
+    mean = masked_mean(values, torch.tensor([1.0, 0.0, 1.0]))
+    assert mean.item() == 2.0
+    mean.backward()
+    assert torch.isfinite(values.grad).all()
+    assert masked_mean(torch.ones(2), torch.zeros(2)).item() == 0
+
+
+def test_segmentation_loss_ignores_void():
+    logits = torch.zeros(1, 3, 2, 2)
+    mask = torch.tensor([[[0, 255], [2, 255]]], dtype=torch.uint8)
+    assert segmentation_loss(logits, mask).item() == pytest.approx(math.log(3), rel=1e-6)
+    assert segmentation_loss(logits, torch.full((1, 2, 2), 255, dtype=torch.uint8)).item() == 0
+
+
+def test_depth_loss_is_zero_at_the_truth_and_ignores_unknown_pixels():
+    depth = torch.full((1, 1, 8, 8), 2.0)
+    depth[..., :4] = 0
+    assert depth_loss([torch.full((1, 1, 2, 2), 0.5), torch.full((1, 1, 8, 8), 0.5)], depth).item() == 0
+    assert depth_loss([torch.full((1, 1, 8, 8), 0.75)], depth).item() == pytest.approx(0.25)
+
+
+def test_scale_is_best_at_the_error_and_never_moves_the_pose():
+    truth = random_poses(1, 0)
+    predicted = truth.clone()
+    predicted[:, 0] += 0.2
+    predicted.requires_grad_()
+    log_scale = torch.tensor([[math.log(0.2), 0.0]], dtype=torch.float64, requires_grad=True)
+    scale_terms(log_scale, predicted, truth).sum().backward()
+    assert abs(log_scale.grad[0, 0].item()) < 1e-6
+    assert predicted.grad is None
+
+
+def test_gradients_of_each_term():
+    a, b = random_poses(4, 0).requires_grad_(), random_poses(4, 1).requires_grad_()
+    target = relative(random_poses(4, 2), random_poses(4, 3))
+    assert torch.autograd.gradcheck(lambda a: euclidean_terms(a, target), (a,))
+    assert torch.autograd.gradcheck(lambda a, b: relative_terms(a, b, target, "body"), (a, b))
+    assert torch.autograd.gradcheck(lambda a, b: relative_terms(a, b, target, "world", target), (a, b))
+    zero = torch.zeros(1, 3, requires_grad=True)
+    l2(zero).sum().backward()
+    assert zero.grad.tolist() == [[0, 0, 0]]
+
+
+def test_learnable_weights_are_parameters_and_start_as_decided():
+    loss = MultitaskLoss(LossConfig())
+    assert (loss.euclidean.s_x.item(), loss.euclidean.s_q.item()) == (0.0, -3.0)
+    trained = {name for name, parameter in loss.named_parameters() if parameter.requires_grad}
+    assert "euclidean.s_x" in trained and "s_seg" in trained and "s_loc" not in trained
+    assert isinstance(loss, nn.Module)
