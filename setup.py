@@ -1,5 +1,62 @@
+"""One package for both worlds: `colcon build` in a ROS 2 workspace and `pip install -e .` without ROS."""
+
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
-setup(name="vlocnetpp_ros", version="0.1.0", packages=find_packages(include=["vlocnetpp*", "vlocnetpp_ros*"]),
-      entry_points={"console_scripts": ["vlocnetpp = vlocnetpp.cli:main",
-      "localization_node = vlocnetpp_ros.localization_node:main", "replay = vlocnetpp_ros.replay:main"]})
+NAME = "vlocnetpp_ros"
+ROOT = Path(__file__).parent
+
+
+def shared(folder: str) -> list[tuple[str, list[str]]]:
+    """A folder's files, with its subfolders, under share/<package>."""
+    files = sorted(path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file())
+    wanted = [path for path in files if "__pycache__" not in path.parts and not path.name.startswith(".")]
+    parents = sorted({path.parent for path in wanted})
+    return [(f"share/{NAME}/{parent}", [str(path) for path in wanted if path.parent == parent]) for parent in parents]
+
+
+EXTRAS = {
+    "train": ["safetensors"],
+    "render": ["mujoco"],
+    "onnx": ["onnx", "onnxscript", "onnxruntime"],
+    "test": ["pytest", "hypothesis", "roma", "transforms3d"],
+    "dev": ["ruff", "mypy"],
+}
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="VLocNet++ for ROS 2: pose, visual odometry and semantics from one camera and one forward pass",
+    license="Apache-2.0",
+    maintainer="VLocNet++ for ROS 2 maintainers",
+    maintainer_email="maintainers@vlocnetpp.example",
+    packages=find_packages(include=["vlocnetpp", "vlocnetpp.*", "vlocnetpp_ros", "vlocnetpp_ros.*"]),
+    package_data={"vlocnetpp": ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        *(entry for folder in ("launch", "config", "models", "rviz") for entry in shared(folder)),
+    ],
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.2",
+        "numpy",
+        "opencv-python-headless<5",
+        "scipy",
+        "matplotlib>=3.8",
+        "rosbags",
+        "rosbags-image",
+        "pyyaml",
+        "rich",
+    ],
+    extras_require={**EXTRAS, "all": sorted({name for names in EXTRAS.values() for name in names})},
+    entry_points={
+        "console_scripts": [
+            "vlocnetpp = vlocnetpp.cli:main",
+            "localization_node = vlocnetpp_ros.localization_node:main",
+            "replay = vlocnetpp_ros.replay:main",
+        ]
+    },
+    zip_safe=True,
+)
