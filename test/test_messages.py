@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from transforms3d import quaternions
 
+from vlocnetpp.data import bag_messages
 from vlocnetpp_ros import environment, frames, latest, messages, odometry
 from vlocnetpp_ros.parameters import DECLARATIONS, ParameterError, Parameters
 
@@ -122,10 +124,8 @@ def test_no_bytes_do_more_than_be_refused(data: bytes, keep: int, flip: int) -> 
     broken = bytearray(jpeg(1)[:keep] + data)
     if flip < len(broken):
         broken[flip] ^= 0xFF
-    try:
+    with contextlib.suppress(messages.BadImage):
         messages.decode(CompressedImage(data=bytes(broken)))
-    except messages.BadImage:
-        pass
 
 
 def test_masks_are_coloured_and_unlabelled_pixels_stay() -> None:
@@ -141,11 +141,20 @@ def test_masks_are_coloured_and_unlabelled_pixels_stay() -> None:
 
 
 def test_a_camera_without_focal_length_is_not_calibrated() -> None:
-    assert messages.camera(CameraInfo()) is None
-    assert messages.camera(CameraInfo(k=[float("nan")] * 9)) is None
-    camera = messages.camera(CameraInfo(width=4, height=3, k=[5.0, 0, 2.0, 0, 6.0, 1.5, 0, 0, 1.0]))
+    assert messages.camera(CameraInfo(), "/image") is None
+    assert messages.camera(CameraInfo(k=[float("nan")] * 9), "/image") is None
+
+
+@pytest.mark.parametrize("topic", ["/camera/image_raw", "/camera/image_rect"])
+@pytest.mark.parametrize("d", [[], [0.1, 0.0, 0.0, 0.0, 0.0]])
+def test_intrinsics_are_read_as_they_are_for_training(topic: str, d: list[float]) -> None:
+    k = [5.0, 0.0, 2.0, 0.0, 6.0, 1.5, 0.0, 0.0, 1.0]
+    p = [7.0, 0.0, 2.5, 0.0, 0.0, 8.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    message = CameraInfo(width=4, height=3, k=k, d=d, p=p)
+    camera = messages.camera(message, topic)
     assert camera is not None
-    assert camera.K_33[1, 1] == 6.0 and (camera.width, camera.height) == (4, 3)
+    np.testing.assert_array_equal(camera.K_33, bag_messages.camera(message, topic, "here").K_33)
+    assert (camera.height, camera.width) == (3, 4)
 
 
 @given(st.integers(0, 2**31 * 10**9 - 1))
@@ -400,7 +409,7 @@ def test_a_missing_package_is_refused_with_what_to_install(monkeypatch: pytest.M
     monkeypatch.setitem(environment.OPTIONAL_PACKAGES, "surely_not_installed", absent)
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
     assert not environment.has("surely_not_installed")
-    with pytest.raises(environment.MissingPackageError, match="this test needs.*ros-jazzy-surely-not.*nothing happens"):
+    with pytest.raises(environment.MissingPackageError, match=r"this test needs.*ros-jazzy-surely-not.*nothing"):
         environment.need("surely_not_installed", "this test")
 
 

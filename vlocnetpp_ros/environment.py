@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -43,7 +45,7 @@ OPTIONAL_PACKAGES = {
         OptionalPackage(
             "cv_bridge",
             "image messages to arrays and back",
-            "messages.py views the bytes with NumPy on every installation (apt's cv_bridge does not load beside NumPy 2)",
+            "messages.py views the bytes with NumPy everywhere, since apt's cv_bridge does not load beside NumPy 2",
             "cv-bridge",
         ),
         OptionalPackage(
@@ -114,22 +116,20 @@ def need(name: str, feature: str) -> ModuleType:
 
 
 def package_file(relative: str) -> Path:
-    """A file the package ships, such as `config/localize.yaml`, from a source checkout or where colcon installed it.
+    """A file the package ships, such as `config/localize.yaml`, from a checkout or where pip or colcon installed it.
 
-    Raises FileNotFoundError if neither has it.
+    Raises FileNotFoundError if none of them has it.
     """
     from ament_index_python.packages import get_package_share_directory
 
-    checkout = Path(__file__).resolve().parent.parent / relative
-    if checkout.is_file():
-        return checkout
-    try:
-        installed = Path(get_package_share_directory(PACKAGE)) / relative
-    except (LookupError, OSError) as error:  # the second: there is no package index at all, as with the wheels alone
-        raise FileNotFoundError(f"{relative} is not in {checkout.parent.parent} and {PACKAGE} is not installed") from error
-    if not installed.is_file():
-        raise FileNotFoundError(f"{installed} is missing; build and install {PACKAGE} again")
-    return installed
+    shares = [Path(__file__).resolve().parent.parent, Path(sys.prefix, "share", PACKAGE)]
+    # LookupError: not in the package index; OSError: there is no index at all, as with the wheels alone.
+    with suppress(LookupError, OSError):
+        shares.append(Path(get_package_share_directory(PACKAGE)))
+    for share in shares:
+        if (share / relative).is_file():
+            return share / relative
+    raise FileNotFoundError(f"{relative} is in none of {', '.join(map(str, shares))}; install {PACKAGE} again")
 
 
 def with_fast_dds_profile(environment: dict[str, str]) -> dict[str, str]:

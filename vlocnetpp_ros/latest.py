@@ -149,7 +149,7 @@ class Latest(Generic[Item]):
                 self._work(item)
             except Dropped as dropped:
                 self._drop(dropped)
-            except Exception as error:  # the thread must live on, whatever one image does
+            except Exception as error:  # noqa: BLE001 - the thread must live on, whatever one image does
                 self._drop(self._on_error(error))
             else:
                 self._tally.process()

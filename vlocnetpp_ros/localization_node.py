@@ -11,6 +11,7 @@ A transition that fails says why, leaves the process alive and can be tried agai
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 import traceback
@@ -81,6 +82,7 @@ class LocalizationNode(LifecycleNode):
         self._last_report = 0.0
         self._reporting = threading.Lock()
         self._warned: dict[str, float] = {}
+        self._last_drop = ""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock: with use_sim_time and no /clock, a timer on ROS time would never fire.
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -125,20 +127,19 @@ class LocalizationNode(LifecycleNode):
         try:
             label = work()
             result = entities()
+            if result == SUCCESS:
+                self._label, self._failure = label, ""
+            return result
         except (ParameterError, ModelFileError, MissingPackageError) as error:
             self._failure = f"{name} failed: {error}"
             self.get_logger().error(self._failure)
             return FAILURE
-        except Exception as error:  # whatever it is, rclpy would swallow it
+        except Exception as error:  # noqa: BLE001 - whatever it is, rclpy would swallow it
             self._failure = f"{name} failed: {type(error).__name__}: {error}"
             self.get_logger().error(f"{self._failure}\n{traceback.format_exc()}")
             return ERROR
-        if result == SUCCESS:
-            self._label = label
-            self._failure = ""
-            if label == "active":
-                self._report()
-        return result
+        finally:
+            self._report()
 
     def _configure(self) -> str:
         settings = self._declared.read()
@@ -230,9 +231,9 @@ class LocalizationNode(LifecycleNode):
             self._worker.refuse("disabled")
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        if self._worker is None or self._pipeline is None:
+        if self._worker is None or self._pipeline is None or self._settings is None:
             return
-        camera = messages.camera(message)
+        camera = messages.camera(message, self._settings.image_topic)
         if camera is not None:
             self._pipeline.camera = camera
             self._worker.release()
@@ -245,17 +246,20 @@ class LocalizationNode(LifecycleNode):
         if self._pipeline is not None and response.success:
             self._pipeline.request_reset()
         response.message = "the next image is a cold start" if response.success else f"the node is {self._label}"
+        self._report()
         return response
 
     def _on_set_enabled(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
         response.success = True
         response.message = "images are answered" if request.data else "images are dropped"
+        self._report()
         return response
 
     # What became of the images.
 
     def _on_drop(self, dropped: Dropped) -> None:
+        self._last_drop = str(dropped)
         self._warn(dropped.reason, f"image dropped: {dropped}")
         if time.monotonic() - self._last_report > DROP_REPORT_S:
             self._report()
@@ -289,7 +293,7 @@ class LocalizationNode(LifecycleNode):
     def _health(self) -> Health:
         counts = self._tally.counts()
         subscribers = self._pipeline.outputs.subscribers() if self._pipeline is not None else {}
-        values = {"state": self._label, "enabled": str(self._enabled).lower()}
+        values = {"state": self._label, "enabled": str(self._enabled).lower(), "pid": str(os.getpid())}
         if self._settings is not None and self._pipeline is not None:
             values["model"] = self._settings.model
             values["device"] = self._pipeline.hardware
@@ -297,6 +301,8 @@ class LocalizationNode(LifecycleNode):
         received, processed = self._rates.update(counts)
         values["received_hz"], values["processed_hz"] = f"{received:.1f}", f"{processed:.1f}"
         values.update(diagnostics.values(counts, self._statistics, subscribers))
+        if self._last_drop:
+            values["last_drop"] = self._last_drop
         level, summary = self._judgement(received)
         return Health(level, summary, values)
 

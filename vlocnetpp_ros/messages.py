@@ -63,9 +63,15 @@ def stamp_message(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
-def camera(message: CameraInfo) -> Camera | None:
-    """The intrinsics of a CameraInfo, or None where the camera is not calibrated (fx or fy is not positive)."""
-    K_33 = np.asarray(message.k, dtype=np.float64).reshape(3, 3)
+def camera(message: CameraInfo, image_topic: str) -> Camera | None:
+    """The intrinsics of a CameraInfo, or None where the camera is not calibrated (fx or fy is not positive).
+
+    A driver that rectifies may leave K as it was before: for a distorted camera and a topic with "rect" in its name P
+    holds what the image has, as it does when a bag is turned into training data.
+    """
+    K_33: Floats = np.asarray(message.k, dtype=np.float64).reshape(3, 3)
+    if any(message.d) and "rect" in image_topic and message.p[0] > 0:
+        K_33 = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3]
     if not np.isfinite(K_33).all() or K_33[0, 0] <= 0.0 or K_33[1, 1] <= 0.0:
         return None
     return Camera(K_33, message.width, message.height)
@@ -83,10 +89,12 @@ def image_view(message: Image) -> NDArray[np.uint8]:
     if height == 0 or width == 0:
         raise BadImage("wrong size", f"the image is {width} x {height} pixels")
     if step < width * channels:
-        raise BadImage("wrong size", f"step is {step} bytes, but {width} pixels of {message.encoding} need {width * channels}")
+        need = f"{width} pixels of {message.encoding} need {width * channels}"
+        raise BadImage("wrong size", f"step is {step} bytes, but {need}")
     needed = step * (height - 1) + width * channels
     if len(message.data) < needed:
-        raise BadImage("wrong size", f"{len(message.data)} bytes, but {width} x {height} {message.encoding} needs {needed}")
+        need = f"{width} x {height} {message.encoding} needs {needed}"
+        raise BadImage("wrong size", f"{len(message.data)} bytes, but {need}")
     shape, strides = ((height, width), (step, 1)) if channels == 1 else ((height, width, channels), (step, channels, 1))
     return np.ndarray(shape, np.uint8, buffer=message.data, strides=strides)
 

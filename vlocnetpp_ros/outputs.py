@@ -63,7 +63,10 @@ class Outputs:
         self._path: deque[PoseStamped] = deque(maxlen=settings.path_length)
         self._publishers: dict[str, LifecyclePublisher] = {
             topic: node.create_lifecycle_publisher(
-                message, topic, QoSProfile(depth=10), qos_overriding_options=QoSOverridingOptions.with_default_policies()
+                message,
+                topic,
+                QoSProfile(depth=10),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             for task in model.tasks
             for topic, message in TOPICS[task]

@@ -1,4 +1,4 @@
-"""The node's parameters: one table, declared with description and range, read into one frozen dataclass at configure."""
+"""The node's parameters: one table, declared with description and range, read into one dataclass at configure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DECLARATIONS = (
         choices=("raw", "compressed"),
     ),
     Declaration(
-        "camera_info_topic", "", "Intrinsics of the image; empty: 'camera_info' beside image_topic, as cameras publish it."
+        "camera_info_topic", "", "Intrinsics of the image; empty: camera_info beside image_topic, the usual place."
     ),
     Declaration("map_frame", "", "Frame of the poses; empty: the one the model was trained in."),
     Declaration("odom_frame", "odom", "Frame of ~/odometry and, by REP-105, child of the map frame in TF."),
@@ -70,7 +70,7 @@ DECLARATIONS = (
     Declaration(
         "tf_future_s",
         0.1,
-        "Seconds that the TF is stamped ahead of the image, so that a lookup of the newest time succeeds until the next.",
+        "Seconds that the TF is stamped ahead of the image, so that looking up the newest time works until the next.",
         range=(0.0, 5.0),
     ),
     Declaration(

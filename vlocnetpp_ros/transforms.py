@@ -29,8 +29,9 @@ def require_packages(settings: Settings) -> ModuleType | None:
     if settings.publish_tf == "none" and not settings.base_frame:
         return None
     feature = f"base_frame '{settings.base_frame}'" if settings.base_frame else f"publish_tf '{settings.publish_tf}'"
+    tf2_ros = environment.need("tf2_ros", feature)
     environment.need("tf2_msgs", feature)
-    return environment.need("tf2_ros", feature)
+    return tf2_ros
 
 
 class Transforms:

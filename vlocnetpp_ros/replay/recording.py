@@ -1,0 +1,43 @@
+"""What the node publishes, written to an mcap bag as it comes in and read back for the scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from vlocnetpp.data.bags import ros2_types
+
+
+class Recording:
+    """An mcap bag being written. The log time of a message is its image's stamp, so the bag plays beside the input."""
+
+    def __init__(self, folder: Path) -> None:
+        # version 8 is the newest that Humble reads too
+        self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
+        self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        self._connections: dict[str, Connection] = {}
+
+    def __enter__(self) -> Recording:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+    def write(self, topic: str, msgtype: str, log_time_ns: int, cdr: bytes) -> None:
+        """Add one serialized message."""
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(topic, msgtype, typestore=ros2_types())
+        self._writer.write(self._connections[topic], log_time_ns, cdr)
+
+
+def type_name(message_type: Any) -> str:
+    """`geometry_msgs/msg/PoseStamped` of a message class."""
+    package, kind = message_type.__module__.split(".")[:2]
+    return f"{package}/{kind}/{message_type.__name__}"

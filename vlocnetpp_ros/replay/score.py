@@ -1,0 +1,208 @@
+"""Scores of a recording of the node against the ground truth of the bag that was played."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlocnetpp.data import VOID, DataError, bag_messages, iter_bag
+from vlocnetpp.evaluation import (
+    confusion,
+    latency_metrics,
+    localization_metrics,
+    odometry_metrics,
+    plot_trajectory,
+    print_table,
+    segmentation_metrics,
+    write_json,
+    write_report,
+    write_tum,
+)
+from vlocnetpp.evaluation.poses import relative
+from vlocnetpp.runtime import Metadata
+from vlocnetpp_ros.odometry import UNKNOWN_VARIANCE
+from vlocnetpp_ros.replay.session import ANSWERS, Played
+from vlocnetpp_ros.replay.source import Source
+
+Floats = NDArray[np.float64]
+NODE_TIMES = ("latency_ms", "model_ms")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The poses that the node published, by the stamp of their image."""
+
+    poses: dict[int, Floats]
+    """T_map_camera."""
+    odometry: dict[int, Floats]
+    """T_odom_camera, in the order in which they came."""
+    held: frozenset[int]
+    """Stamps at which the odometry was held: cold starts."""
+    map_frame: str
+    odom_frame: str
+
+
+def listen(recording: Path) -> Heard:
+    """Read poses and odometry back from the recorded bag."""
+    pose_topic, odometry_topic = ANSWERS["localization"][0], ANSWERS["odometry"][0]
+    poses: dict[int, Floats] = {}
+    odometry: dict[int, Floats] = {}
+    held, frames = set(), {pose_topic: "map", odometry_topic: "odom"}
+    for each in iter_bag(recording, {pose_topic, odometry_topic}):
+        message, stamp_ns = each.message(), each.header_stamp_ns()
+        frames[each.topic] = message.header.frame_id
+        pose_7 = bag_messages.pose(message, f"{recording}: {each.topic}")
+        if each.topic == pose_topic:
+            poses[stamp_ns] = pose_7
+            continue
+        odometry[stamp_ns] = pose_7
+        if message.twist.covariance[0] >= UNKNOWN_VARIANCE:
+            held.add(stamp_ns)
+    return Heard(poses, odometry, frozenset(held), frames[pose_topic], frames[odometry_topic])
+
+
+def score(source: Source, recording: Path, heard: Heard, played: Played, model: Metadata) -> dict[str, Any]:
+    """The content of metrics.json. A task without ground truth in the bag has no section."""
+    metrics: dict[str, Any] = {}
+    true = np.isfinite(source.truth_N7).all(axis=1)
+    if "localization" in model.tasks and true.any():
+        metrics["localization"] = localization_metrics(estimates(source, heard)[true], source.truth_N7[true])
+    if "odometry" in model.tasks and true.any():
+        metrics["odometry"] = _odometry(source, heard)
+    if "segmentation" in model.tasks and source.topics.masks is not None:
+        names = [name for name, _ in model.classes]
+        matrix, frames = _confusion(source, recording, len(names))
+        metrics["segmentation"] = {"frames": frames, **segmentation_metrics(matrix, names)}
+    took_ms = [1e3 * (at - played.published_at[stamp]) for stamp, at in played.answered_at.items()]
+    metrics["latency_ms"] = latency_metrics(took_ms)
+    metrics["node"] = node_section(played)
+    return metrics
+
+
+def node_section(played: Played) -> dict[str, Any]:
+    """What the node says of itself: received = processed + dropped; `lost` never reached it."""
+    said, published = played.node, len(played.published_at)
+    received = int(said["received"])
+    return {
+        "published": published,
+        "lost": published - received,
+        "received": received,
+        "processed": int(said["processed"]),
+        "dropped": {key.partition("/")[2]: int(value) for key, value in said.items() if key.startswith("dropped/")},
+        "answered": len(played.answered_at),
+        "cold_starts": int(said["cold_starts"]),
+        "rate_hz": len(played.answered_at) / played.seconds if played.seconds > 0 else float("nan"),
+        "device": said.get("device", ""),
+        **{
+            name: {key.partition("/")[2]: float(value) for key, value in said.items() if key.startswith(f"{name}/")}
+            for name in NODE_TIMES
+        },
+    }
+
+
+def estimates(source: Source, heard: Heard) -> Floats:
+    """(N, 7) published poses of the images, NaN where there is none."""
+    return _by_stamp(source.stamps_ns, heard.poses)
+
+
+def write_results(
+    out: Path, title: str, source: Source, heard: Heard, metrics: dict[str, Any], notes: list[str]
+) -> None:
+    """metrics.json, TUM trajectories, the picture and the report into `out`."""
+    write_json(out / "metrics.json", metrics)
+    stamps, true = source.stamps_ns, np.isfinite(source.truth_N7).all(axis=1)
+    pictures = {}
+    if heard.poses:
+        note = f"{title}: as published on {ANSWERS['localization'][0]}, not aligned"
+        write_tum(out / "estimate.tum", stamps, estimates(source, heard), heard.map_frame, note)
+    if heard.odometry:
+        note = f"{title}: as published on {ANSWERS['odometry'][0]}; starts at the first estimate"
+        write_tum(out / "odometry.tum", stamps, _by_stamp(stamps, heard.odometry), heard.odom_frame, note)
+    if true.any():
+        write_tum(out / "ground_truth.tum", stamps, source.truth_N7, heard.map_frame, f"{title}: {source.topics.truth}")
+    if true.any() and heard.poses:
+        plot_trajectory(out / "trajectory.png", source.truth_N7[true], estimates(source, heard)[true], title)
+        pictures["Ground truth and what the node published, seen from above"] = out / "trajectory.png"
+    write_report(out, title, metrics, pictures=pictures, notes=notes)
+
+
+def show(title: str, metrics: dict[str, Any]) -> None:
+    """Print the figures as one table."""
+    node, latency = metrics["node"], metrics["latency_ms"]
+    dropped = sum(node["dropped"].values())
+    rows: list[tuple[str, str]] = [
+        ("images", f"{node['published']} published, {node['lost']} lost on the way"),
+        ("received = processed + dropped", f"{node['received']} = {node['processed']} + {dropped}"),
+        *((f"  dropped: {reason}", str(count)) for reason, count in sorted(node["dropped"].items())),
+        ("rate", f"{node['rate_hz']:.1f} images/s on {node['device']}"),
+        ("latency over DDS, p50 / p95", f"{latency['p50']:.1f} / {latency['p95']:.1f} ms"),
+        ("cold starts", str(node["cold_starts"])),
+    ]
+    if "localization" in metrics:
+        m = metrics["localization"]
+        rows += [
+            ("position error, median / p95", f"{m['median_translation_m']:.3f} / {m['p95_translation_m']:.3f} m"),
+            ("rotation error, median / p95", f"{m['median_rotation_deg']:.2f} / {m['p95_rotation_deg']:.2f} deg"),
+            ("within 5 cm and 5 deg", f"{100 * m['recall_5cm_5deg']:.1f} %"),
+            ("within 25 cm and 5 deg", f"{100 * m['recall_25cm_5deg']:.1f} %"),
+            ("images without a pose", f"{m['failed']} of {m['frames']}"),
+        ]
+    if "odometry" in metrics:
+        m = metrics["odometry"]
+        if m["segments"]:
+            rows.append(("odometry drift", f"{m['translation_percent']:.1f} %, {m['rotation_deg_per_m']:.2f} deg/m"))
+        rows.append(("odometry error per image", f"{m['rpe_translation_m']:.4f} m, {m['rpe_rotation_deg']:.3f} deg"))
+    if "segmentation" in metrics:
+        rows.append(("mean IoU", f"{100 * metrics['segmentation']['mean_iou']:.1f} %"))
+    print_table(title, ("figure", "value"), rows)
+
+
+def _odometry(source: Source, heard: Heard) -> dict[str, Any]:
+    """Motions from one published odometry to the next, scored where both images have ground truth."""
+    truth = {stamp: pose for stamp, pose in zip(source.stamps_ns.tolist(), source.truth_N7) if np.isfinite(pose).all()}
+    motions, poses, valid = [], [], []
+    before: int | None = None
+    for stamp, pose_7 in heard.odometry.items():
+        if stamp in truth:
+            valid.append(before in truth and stamp not in heard.held)
+            motions.append(relative(pose_7 if before is None else heard.odometry[before], pose_7))
+            poses.append(truth[stamp])
+        before = stamp
+    return odometry_metrics(np.reshape(motions, (-1, 7)), np.reshape(poses, (-1, 7)), np.array(valid, dtype=bool))
+
+
+def _confusion(source: Source, recording: Path, classes: int) -> tuple[NDArray[np.int64], int]:
+    """Counts over the images that have both masks, and how many there are; both bags are in the order of stamps."""
+    matrix, frames = np.zeros((classes, classes), np.int64), 0
+    truths = source.masks()
+    true_stamp, truth_HW = next(truths, (None, np.empty(0, np.uint8)))
+    for stamp, mask_HW in _masks(recording):
+        while true_stamp is not None and true_stamp < stamp:
+            true_stamp, truth_HW = next(truths, (None, truth_HW))
+        if true_stamp != stamp:
+            continue
+        if truth_HW.shape != mask_HW.shape:
+            shapes = f"{truth_HW.shape}, the mask of its image {mask_HW.shape}"
+            raise DataError(f"{source.bag}: {source.topics.masks} is {shapes}")
+        # Not scored: classes that the model does not know, and pixels outside of what the network looks at.
+        unseen = mask_HW == VOID
+        truth = np.where((truth_HW >= classes) | unseen, VOID, truth_HW).astype(np.uint8)
+        matrix += confusion(np.where(unseen, 0, mask_HW), truth, classes)
+        frames += 1
+    return matrix, frames
+
+
+def _masks(recording: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    topic = ANSWERS["segmentation"][0]
+    for each in iter_bag(recording, {topic}):
+        yield each.header_stamp_ns(), bag_messages.mask(each.message(), f"{recording}: {topic}")
+
+
+def _by_stamp(stamps_ns: NDArray[np.int64], poses: dict[int, Floats]) -> Floats:
+    missing = np.full(7, np.nan)
+    return np.array([poses.get(stamp, missing) for stamp in stamps_ns.tolist()]).reshape(-1, 7)
