@@ -13,11 +13,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
+from rclpy.utilities import remove_ros_args
 
 from vlocnetpp.data import DataError
 from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
 from vlocnetpp_ros import environment
+from vlocnetpp_ros.replay import score
+from vlocnetpp_ros.replay.process import node_process
+from vlocnetpp_ros.replay.recording import Recording
+from vlocnetpp_ros.replay.session import session
 from vlocnetpp_ros.replay.source import Source, survey
 
 EPILOG = """\
@@ -38,14 +43,14 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for something unusable in one line on stderr, 130 after Ctrl-C."""
     if arguments is None:
-        from rclpy.utilities import remove_ros_args
-
         arguments = remove_ros_args(sys.argv)[1:]
     args = _parser().parse_args(arguments)
     # SIGTERM must unwind like Ctrl-C, or the node's process would stay behind.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        replay(args, ["replay", *arguments])
+        title, metrics = replay(args, ["replay", *arguments])
+        score.show(title, metrics)
+        print(f"{args.out}: report.md, metrics.json, trajectories and the bag of what the node published")
     except (DataError, ModelFileError) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 2
@@ -55,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def replay(args: argparse.Namespace, command: Sequence[str]) -> dict[str, Any]:
-    """Play, record and score one bag as `args` says; the metrics. Raises DataError or ModelFileError."""
+def replay(args: argparse.Namespace, command: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Play, record and score one bag as `args` says; title and metrics. Raises DataError or ModelFileError."""
     model = read_metadata(args.model)
     source = survey(args.bag, args.image_topic, args.camera_info_topic, args.ground_truth, args.max_association)
     out: Path = args.out
@@ -66,7 +71,7 @@ def replay(args: argparse.Namespace, command: Sequence[str]) -> dict[str, Any]:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        metrics = _run(args, command, model, source, partial)
+        result = _run(args, command, model, source, partial)
         # Both renames are in one folder; the old result goes only once the new one is whole.
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
@@ -75,21 +80,15 @@ def replay(args: argparse.Namespace, command: Sequence[str]) -> dict[str, Any]:
     finally:
         _keep_log(partial, out)
         shutil.rmtree(partial, ignore_errors=True)
-    print(f"{out}: report.md, metrics.json, trajectories and the bag of what the node published")
-    return metrics
+    return result
 
 
 def _run(
     args: argparse.Namespace, command: Sequence[str], model: Metadata, source: Source, folder: Path
-) -> dict[str, Any]:
+) -> tuple[str, dict[str, Any]]:
     # Before rclpy starts, here and in the node: the shared memory belongs to the process that publishes.
     profile = environment.with_fast_dds_profile(dict(os.environ))
     os.environ.update(profile)
-    from vlocnetpp_ros.replay import score
-    from vlocnetpp_ros.replay.process import node_process
-    from vlocnetpp_ros.replay.recording import Recording
-    from vlocnetpp_ros.replay.session import session
-
     parameters = node_parameters(args, source)
     extras = ["pose_with_covariance"] if "localization" in model.tasks else []
     if args.overlay and "segmentation" in model.tasks:
@@ -112,8 +111,7 @@ def _run(
         f"ground truth: {source.topics.truth or 'none'}, masks: {source.topics.masks or 'none'}",
     ]
     score.write_results(folder, title, source, heard, metrics, notes)
-    score.show(title, metrics)
-    return metrics
+    return title, metrics
 
 
 def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
