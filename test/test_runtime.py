@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import CLASSES, IMAGE_SHAPE, K_33, export_random, random_network
+from random_models import CLASSES, IMAGE_SHAPE, K_33, export_random, random_network
 
 import vlocnetpp.runtime
 from vlocnetpp.network.preprocess import Preprocess

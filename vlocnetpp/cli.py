@@ -1,4 +1,4 @@
-"""The command `vlocnetpp`: look at data, convert it, train, export, evaluate, inspect."""
+"""The command `vlocnetpp`: look at data, convert it, train, export, evaluate, inspect, time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlocnetpp.network import NetworkConfig
 
 
 def data_info(args: argparse.Namespace) -> int:
@@ -134,7 +138,11 @@ def evaluate(args: argparse.Namespace) -> int:
 
     metrics, peers = run(load_model(args.model, args.device), open_dataset(args.root, args.layout), args.split, args.out)
     for name, section in metrics.items():
-        print_table(name, ("figure", "value", "unit"), [row[:3] for row in metric_rows(name, section)])
+        if rows := [row[:3] for row in metric_rows(name, section)]:
+            print_table(name, ("figure", "value", "unit"), rows)
+        for inner, values in section.items():
+            if isinstance(values, dict):
+                print_table(f"{name}: {inner}", ("", "value"), list(values.items()))
     for table in peers:
         print_table(*table)
     print(f"{args.out}: metrics.json, report.md and, where there are poses, trajectories")
@@ -143,25 +151,44 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def inspect(args: argparse.Namespace) -> int:
     """Describe a preset or a model file."""
+    from vlocnetpp.network.summary import print_model, print_network
     from vlocnetpp.runtime.model_file import metadata_to_json, read_metadata
 
-    if Path(args.what).suffix or Path(args.what).exists():
+    if is_file(args.what):
         metadata = read_metadata(args.what)
         if args.json:
             print(metadata_to_json(metadata))
             return 0
-        from vlocnetpp.network.presets import config_from_json
-        from vlocnetpp.network.summary import print_model, print_network
-
         print_model(Path(args.what), metadata)
-        print_network(config_from_json(metadata.network))
-        return 0
-    from vlocnetpp.network import network_config
-    from vlocnetpp.network.summary import print_network
-
-    settings = {"height": args.height, "width_px": args.width_px}
-    print_network(network_config(args.what, args.width, **{key: value for key, value in settings.items() if value}))
+    print_network(named_config(args))
     return 0
+
+
+def speed(args: argparse.Namespace) -> int:
+    """Time a preset or a model file's network."""
+    from vlocnetpp.runtime.model_file import choose_device
+    from vlocnetpp.speed import measure, print_speed
+
+    config = named_config(args)
+    print_speed(config, measure(config, args.device, args.repetitions), str(choose_device(args.device)))
+    return 0
+
+
+def named_config(args: argparse.Namespace) -> NetworkConfig:
+    """The network that `args.what` names: a preset at a width and input, or what is in a model file."""
+    from vlocnetpp.network import network_config
+    from vlocnetpp.network.presets import config_from_json
+    from vlocnetpp.runtime import read_metadata
+
+    if is_file(args.what):
+        return config_from_json(read_metadata(args.what).network)
+    settings = {"height": args.height, "width_px": args.width_px}
+    return network_config(args.what, args.width, **{key: value for key, value in settings.items() if value})
+
+
+def is_file(what: str) -> bool:
+    """Whether a word means a file rather than a preset; a preset has no suffix."""
+    return bool(Path(what).suffix) or Path(what).exists()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -248,13 +275,22 @@ def build_parser() -> argparse.ArgumentParser:
     evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     evaluator.set_defaults(command=evaluate)
 
+    def network_arguments(command: argparse.ArgumentParser) -> None:
+        command.add_argument("what", help="name of a preset, e.g. mtl, or a model file")
+        command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
+        command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")
+        command.add_argument("--width-px", type=int, help="columns of a preset's input (default: 224)")
+
     inspector = commands.add_parser("inspect", help="stages, shapes, parameters and operations of a preset or file")
-    inspector.add_argument("what", help="name of a preset, e.g. mtl, or a model file")
-    inspector.add_argument("--width", default="full", help="tiny or full (default: full)")
-    inspector.add_argument("--height", type=int, help="rows of the network's input (default: 224)")
-    inspector.add_argument("--width-px", type=int, help="columns of the network's input (default: 224)")
+    network_arguments(inspector)
     inspector.add_argument("--json", action="store_true", help="print the metadata of a model file as JSON")
     inspector.set_defaults(command=inspect)
+
+    timer = commands.add_parser("speed", help="time a preset or file, streaming against recomputing the last frame")
+    network_arguments(timer)
+    timer.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    timer.add_argument("--repetitions", type=int, default=20, help="of each way (default: 20)")
+    timer.set_defaults(command=speed)
     return parser
 
 

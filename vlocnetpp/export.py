@@ -16,7 +16,7 @@ from vlocnetpp import __version__
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.presets import config_from_json, config_to_json
 from vlocnetpp.network.preprocess import Preprocess
-from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, metadata_to_json
+from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, metadata_from_json, metadata_to_json
 from vlocnetpp.step import Answer, State
 from vlocnetpp.training.checkpoint import load_checkpoint
 
@@ -95,7 +95,7 @@ def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32"
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    return metadata
+    return metadata_from_json(text, path)
 
 
 def export_run(run: Path, path: Path, precision: str = "fp32") -> Metadata:

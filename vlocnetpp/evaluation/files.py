@@ -47,10 +47,11 @@ def write_json(path: Path, value: Any) -> None:
     numpy numbers and arrays, paths and mappings are converted. Raises DataError if the file cannot be written and
     TypeError on anything JSON has no word for.
     """
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(path, json.dumps(json_ready(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """Plain JSON types, with null where a number is not finite."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     elif isinstance(value, np.generic):
@@ -58,7 +59,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [json_ready(item) for item in value]
     return str(value) if isinstance(value, Path) else value

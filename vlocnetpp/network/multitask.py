@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
 from vlocnetpp.network.depth import DepthNetwork
-from vlocnetpp.network.fusion import FUSIONS
+from vlocnetpp.network.fusion import FUSIONS, AdaptiveFusion, ConcatFusion
 from vlocnetpp.network.heads import PoseHead, ScaleHead
 from vlocnetpp.network.localization import LocalizationStream
 from vlocnetpp.network.odometry import OdometryStream
@@ -16,6 +20,7 @@ from vlocnetpp.network.units import Front, scaled
 from vlocnetpp.network.warping import warp_features, warping_flow
 from vlocnetpp.step import Prediction, State
 
+Module = TypeVar("Module", bound=nn.Module)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -26,6 +31,8 @@ class VLocNetPlusPlus(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.mean_13hw: Tensor
+        self.std_13hw: Tensor
         c, width = config, config.width
         poses = "localization" in c.tasks or "odometry" in c.tasks
         self.shared = c.semantics == "shared"
@@ -52,11 +59,12 @@ class VLocNetPlusPlus(nn.Module):
         c = self.config
         h, w = c.height, c.width_px
         none = (0, 1, 1)
+        remembers_5a = c.past == "features" and "localization" in c.tasks
         stride_16, stride_32 = (h // 16, w // 16), (h // 32, w // 32)
         return {
             "valid_B": (),
             "pose_B7": (7,) if c.past == "pose" else (0,),
-            "localization_5a": (scaled(2048, c.width), *stride_32) if c.past == "features" else none,
+            "localization_5a": (scaled(2048, c.width), *stride_32) if remembers_5a else none,
             "odometry_4f": (scaled(1024, c.width), *stride_16) if "odometry" in c.tasks else none,
             "segmentation_4f": (scaled(1024, c.width), *stride_16) if "4f" in c.warp else none,
             "segmentation_5c": (scaled(2048, c.width), *stride_16) if "5c" in c.warp else none,
@@ -144,6 +152,36 @@ class VLocNetPlusPlus(nn.Module):
         return prediction, new_state
 
 
+def task_network(network: VLocNetPlusPlus, tasks: tuple[str, ...]) -> VLocNetPlusPlus:
+    """The part of a network that answers some of its tasks, with the very same parameters.
+
+    Training it trains the whole, which is how task-specific models come before the joint one (paper, section IV). A
+    network whose streams cannot be taken apart (semantics `concat`, `input` or `shared`) is returned whole.
+    """
+    c = network.config
+    tasks = tuple(task for task in c.tasks if task in tasks)
+    if tasks == c.tasks or c.semantics not in ("none", "fuse"):
+        return network
+    semantics = c.semantics if {"localization", "segmentation"} <= set(tasks) else "none"
+    warp = c.warp if {"odometry", "segmentation"} <= set(tasks) else ()
+    part = without(network, [task for task in c.tasks if task not in tasks])
+    if tasks == ("segmentation",):
+        part = without(part, ["front"])
+    if semantics == "none" and part.localization is not None:
+        part._modules["localization"] = without(part.localization, ["semantic_fusion"])
+    if not warp:
+        part = without(part, ["depth", "warp_fusion_4f", "warp_fusion_5c"])
+    part.config = replace(c, tasks=tasks, semantics=semantics, warp=warp, depth=c.depth if warp else "none")
+    return part
+
+
+def without(module: Module, names: list[str]) -> Module:
+    """A module that shares everything with another one but lacks some of its children."""
+    part = copy.copy(module)
+    part._modules = {name: None if name in names else child for name, child in module._modules.items()}
+    return part
+
+
 def initialize(network: nn.Module) -> None:
     """Xavier for everything that ImageNet weights do not fill (paper, section IV).
 
@@ -159,6 +197,19 @@ def initialize(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, (PoseHead, ScaleHead)):
             module.start()
+        elif isinstance(module, (AdaptiveFusion, ConcatFusion)):
+            pass_first_through(module.conv)
+
+
+def pass_first_through(conv: nn.Conv2d) -> None:
+    """Let a fusion begin as its first input with a little of everything (beyond the paper, which starts at random).
+
+    The first input is the current frame's own map in a residual stream; a random mixture would cut that stream in two,
+    and training would first have to mend it.
+    """
+    with torch.no_grad():
+        conv.weight.mul_(0.1)
+        conv.weight[:, : conv.out_channels, 0, 0] += torch.eye(conv.out_channels)
 
 
 def bilinear_kernel(channels: int, size: int, stride: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -131,7 +131,8 @@ def network_config(preset: str, width: str | float = "full", **settings: Any) ->
             raise ConfigError(f"network setting '{name}' does not exist{nearest(name, known)}")
     scale = WIDTHS[width] if isinstance(width, str) else width
     tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-    return replace(NetworkConfig(preset=preset, width=scale, **PRESETS[preset]), **tuples)
+    merged: dict[str, Any] = {**PRESETS[preset], **tuples}
+    return NetworkConfig(preset=preset, width=scale, **merged)
 
 
 def nearest(name: str, known: Any) -> str:
@@ -147,4 +148,5 @@ def config_to_json(config: NetworkConfig) -> dict[str, Any]:
 
 def config_from_json(data: dict[str, Any]) -> NetworkConfig:
     """The configuration that `config_to_json` wrote."""
-    return NetworkConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+    settings: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return NetworkConfig(**settings)

@@ -98,7 +98,8 @@ def load_pretrained(network: VLocNetPlusPlus, path: Path) -> Summary:
             f"{path}: is not a timm resnetv2_50 state dict: missing {_some(missing)}; unexpected {_some(unexpected)}"
         )
     filled: dict[str, Tensor] = {}
-    copied, adapted = [], []
+    copied: list[str] = []
+    adapted: list[str] = []
     for name, key in wanted.items():
         value = _adapt(name, source[key], ours[name], str(path))
         (copied if value is source[key] else adapted).append(name)

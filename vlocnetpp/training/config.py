@@ -54,7 +54,11 @@ class StageConfig:
     name: str = "joint"
     """Shown in the progress and the log."""
     tasks: tuple[str, ...] = ("localization", "odometry", "segmentation")
-    """Losses of this stage: localization, odometry, segmentation, or depth alone (trained first, then frozen)."""
+    """Trained in this stage: localization, odometry, segmentation, or depth alone (trained first, then frozen). Streams
+    of other tasks are not run, so that task-specific stages cost what a task-specific network costs."""
+    consistency: bool = True
+    """Whether the relative motion of eq. 1 takes part. Early in training it holds every pose back at the mean: two
+    equal answers are consistent."""
     share: float = 1.0
     """Share of the budget, relative to the other stages."""
     learning_rate: float = 1e-3

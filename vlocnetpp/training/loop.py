@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import signal
 import time
@@ -18,10 +17,12 @@ import torch
 from torch import nn
 
 from vlocnetpp.data import Dataset, Sequence, dataset_digest, open_dataset
+from vlocnetpp.evaluation.files import json_ready
 from vlocnetpp.geometry import relative
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
 from vlocnetpp.network.preprocess import network_intrinsics
+from vlocnetpp.network.multitask import task_network
 from vlocnetpp.network.presets import config_to_json
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
@@ -108,7 +109,8 @@ def learning_rate(stage: StageConfig, share: float) -> float:
 
 def parameter_groups(network: VLocNetPlusPlus, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
     """Weights with decay; norms, biases and the learnable loss weights without. The depth stage trains depth alone."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         trains = name.startswith("depth.") == depth
         parameter.requires_grad_(trains)
@@ -190,7 +192,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
                 "train_config": to_plain(config),
                 "about": about,
                 "calibration": list(calibration),
-                "metrics": json.loads(json.dumps(metrics)),
+                "metrics": json_ready(metrics),
             },
         )
 
@@ -199,6 +201,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
             if number < progress["stage"] or stopped:
                 continue
             depth_stage = stage.tasks == ("depth",)
+            part = network if depth_stage else task_network(network, stage.tasks)
             groups = parameter_groups(network, loss, depth_stage, config.weight_decay)
             optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.999), eps=1e-10)
             if saved_optimizer is not None:
@@ -221,7 +224,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
                     if depth_stage:
                         terms = depth_term(network, clips)
                     else:
-                        terms, _ = unroll(network, clips, stage.tasks, config.loss)
+                        terms, _ = unroll(part, clips, stage.tasks, config.loss, stage.consistency)
                     total = loss(terms)
                     optimizer.zero_grad(set_to_none=True)
                     total.backward()
@@ -243,7 +246,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
                     if next_validation and progress["elapsed_s"] >= next_validation[0]:
                         next_validation.pop(0)
                         if val_store is not None and not depth_stage:
-                            metrics, calibration = validate(network, val_store, class_names, device)
+                            metrics, calibration = validate(part, val_store, class_names, device)
                             status.note(f"validation at {progress['total_s']:.0f} s: {summary(metrics)}")
                         log_row(out / LOG_NAME, stage.name, progress, rate, values, loss, metrics)
                         save(optimizer)

@@ -20,9 +20,9 @@ from vlocnetpp.training.clips import Clips
 
 
 def unroll(
-    network: VLocNetPlusPlus, clips: Clips, tasks: tuple[str, ...], loss: LossConfig
+    network: VLocNetPlusPlus, clips: Clips, tasks: tuple[str, ...], loss: LossConfig, consistency: bool = True
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Run clips from a cold start and average the terms of `MultitaskLoss` over their frames.
+    """Run clips from a cold start and average the terms of `MultitaskLoss` over their frames; `consistency` is eq. 1.
 
     The ground truth is read only here, after the step has answered.
 
@@ -50,7 +50,7 @@ def unroll(
             x, q = euclidean_terms(prediction.pose_B7, truth)
             scale = scale_terms(prediction.log_scale_B2, prediction.pose_B7, truth)
             add(x=masked_mean(x, posed), q=masked_mean(q, posed), scale=masked_mean(scale, posed))
-            if t > 0 and both.any():
+            if consistency and t > 0 and both.any():
                 consistent = loss.relative_target == "odometry" and "odometry" in network.config.tasks
                 target = prediction.relative_B7.detach() if consistent else motion
                 x, q = relative_terms(poses[t - 1], prediction.pose_B7, target, loss.relative_frame, before)

@@ -1,0 +1,149 @@
+"""The command as a user types it: every action once, and the mistakes people make."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from random_models import export_random
+from wall_dataset import write_wall
+
+from vlocnetpp.cli import build_parser, main, parse_overrides
+from vlocnetpp.network import ConfigError
+
+CONFIG = """
+preset: mtl
+width: 0.125
+network: {height: 64, width_px: 96, resize: whole}
+batch: 4
+budget: 3s
+validations: 1
+stages:
+  - {name: depth, tasks: [depth], share: 0.3}
+  - {name: joint, share: 0.7}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder in which the whole path from data to a scored model file has been walked."""
+    folder = tmp_path_factory.mktemp("cli")
+    write_wall(folder / "wall", {"train": 8, "val": 4, "test": 5})
+    (folder / "config.yaml").write_text(CONFIG)
+    run = ["train", str(folder / "config.yaml"), "--data.root", str(folder / "wall"), "--out", str(folder / "run")]
+    assert main(run) == 0
+    assert main(["export", str(folder / "run"), "--out", str(folder / "wall.ts"), "--precision", "fp16"]) == 0
+    return folder
+
+
+def test_from_training_to_a_scored_file(folder, capsys):
+    out = folder / "evaluation"
+    assert main(["evaluate", str(folder / "wall.ts"), str(folder / "wall"), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "median translation" in said and "thumbnail retrieval" in said
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["localization"]["frames"] == 10 and metrics["localization"]["failed"] == 0
+    assert set(metrics) == {"localization", "calibration", "odometry", "segmentation", "latency_ms"}
+    assert {path.name for path in out.iterdir()} == {
+        "metrics.json", "report.md", "trajectory.png", "estimate.tum", "ground_truth.tum"}  # fmt: skip
+
+
+def test_inspect_a_file_and_a_preset(folder, capsys):
+    assert main(["inspect", str(folder / "wall.ts")]) == 0
+    said = capsys.readouterr().out
+    assert "Sky, Road, Building" in said and "localization.res5" in said and "lab" in said
+    assert main(["inspect", str(folder / "wall.ts"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["preset"] == "mtl"
+    assert main(["inspect", "stl_pose", "--width", "tiny", "--height", "64", "--width-px", "64"]) == 0
+    assert "localization.past_fusion" in capsys.readouterr().out
+
+
+def test_speed_times_streaming_against_recomputing(capsys):
+    words = ["speed", "mtl", "--width", "tiny", "--height", "64", "--width-px", "64", "--repetitions", "2"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "recomputing, scripted" in said and "streaming, eager" in said
+
+
+def test_data_to_bag_and_back(folder, capsys):
+    assert main(["data", "info", str(folder / "wall")]) == 0
+    assert "3 classes" in capsys.readouterr().out
+    bag = folder / "bag"
+    assert main(["data", "to-bag", str(folder / "wall"), str(bag)]) == 0
+    assert main(["data", "from-bag", str(bag), str(folder / "again")]) == 0
+    assert main(["data", "info", str(folder / "again")]) == 0
+    assert "10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["data", "info", "absent"], "absent: does not exist"),
+        (["data", "to-bag", "absent", "bag"], "absent"),
+        (["data", "from-bag", "absent", "out"], "absent"),
+        (["train", "absent.yaml", "--out", "run"], "absent.yaml: cannot be read"),
+        (["export", "absent", "--out", "m.ts"], "last.pt: no such checkpoint"),
+        (["evaluate", "absent.ts", "data", "--out", "out"], "absent.ts: no such file"),
+        (["inspect", "absent.ts"], "absent.ts: no such file"),
+        (["inspect", "stl_pos"], "did you mean 'stl_pose'"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_status_2(words, reason, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert reason in said and said.startswith("vlocnetpp: ") and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_mistakes_with_existing_files(folder, capsys):
+    wall, model = str(folder / "wall"), str(folder / "wall.ts")
+    for words, reason in [
+        (["evaluate", model, wall, "--split", "tset", "--out", str(folder / "x")], "no split 'tset'"),
+        (["data", "to-bag", wall, str(folder / "wall")], "exists already"),
+        (["train", str(folder / "config.yaml"), "--data.root", wall, "--out", str(folder / "run")], "--resume"),
+        (["train", str(folder / "config.yaml"), "--bacth", "4", "--out", str(folder / "y")], "did you mean 'batch'"),
+        (["inspect", str(folder / "config.yaml")], "not a model file"),
+    ]:
+        assert main(words) == 2, words
+        assert reason in capsys.readouterr().err
+
+
+def test_unknown_words_are_refused_by_every_other_command(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["data", "info", "x", "--deep"])
+    assert exit_.value.code == 2 and "--deep" in capsys.readouterr().err
+
+
+def test_overrides():
+    assert parse_overrides(["--a.b", "1", "--c=x=y"]) == {"a.b": "1", "c": "x=y"}
+    for words in (["a"], ["--a"]):
+        with pytest.raises(ConfigError):
+            parse_overrides(words)
+
+
+def test_every_option_says_what_it_does():
+    def walk(parser):
+        for action in parser._actions:
+            assert action.help, f"{parser.prog}: {action.dest} has no help"
+            for child in (action.choices or {}).values() if hasattr(action, "add_parser") else ():
+                yield from walk(child)
+        yield parser
+
+    parser = build_parser()
+    for action in parser._actions:
+        if hasattr(action, "add_parser"):
+            for child in action.choices.values():
+                if child.prog.endswith(" data"):
+                    continue
+                list(walk(child))
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(tmp_path):
+    path = export_random(tmp_path / "m.ts", "stl_pose")
+    command = f"{sys.executable} -m vlocnetpp.cli inspect {path} | head -1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in result.stderr

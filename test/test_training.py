@@ -1,0 +1,313 @@
+"""The trainer: configuration, clips, the unrolled step, stages, checkpoints, signals."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from wall_dataset import write_wall
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_models import random_network
+
+from vlocnetpp.data import open_dataset
+from vlocnetpp.export import export_run
+from vlocnetpp.losses import LossConfig, MultitaskLoss
+from vlocnetpp.network import ConfigError
+from vlocnetpp.runtime import read_metadata
+from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
+from vlocnetpp.training.checkpoint import save_checkpoint
+from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, load_frames
+from vlocnetpp.training.config import AugmentConfig, StageConfig, TrainConfig, save_config, seconds
+from vlocnetpp.training.loop import hold_out, learning_rate, parameter_groups
+from vlocnetpp.training.unroll import unroll
+
+ROOT = Path(__file__).resolve().parent.parent
+NETWORK = {"height": 64, "width_px": 96, "resize": "whole"}
+STAGES = (StageConfig("depth", ("depth",), 0.3), StageConfig("joint", share=0.7))
+
+
+@pytest.fixture(scope="session")
+def wall(tmp_path_factory) -> Path:
+    return write_wall(tmp_path_factory.mktemp("data") / "wall", {"train": 12, "val": 6})
+
+
+def quick(wall: Path, **changes) -> TrainConfig:
+    config = TrainConfig(preset="mtl", width=0.125, network=NETWORK, stages=STAGES, batch=4, budget="4s", validations=2)
+    return replace(config, data=replace(config.data, root=str(wall)), **changes)
+
+
+@pytest.fixture(scope="session")
+def run(wall, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "mtl"
+    assert train(quick(wall), out)
+    return out
+
+
+# --- configuration --------------------------------------------------------------------------------------------------
+
+
+def test_shipped_configurations_load():
+    for path in (ROOT / "config" / "train").glob("*.yaml"):
+        config = load_config(path)
+        assert seconds(config.budget) > 0 and config.stages
+
+
+def test_configuration_round_trip_and_overrides(tmp_path):
+    config = TrainConfig(preset="stl_pose", network={"height": 96}, stages=STAGES)
+    save_config(config, tmp_path / "c.yaml")
+    assert load_config(tmp_path / "c.yaml") == config
+    changed = load_config(tmp_path / "c.yaml", {"data.root": "lab", "batch": "8", "augment.noise": "0"})
+    assert (changed.data.root, changed.batch, changed.augment.noise) == ("lab", 8, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bacth: 8", "did you mean 'batch'"),
+        ("data: {rot: x}", "did you mean 'root'"),
+        ("batch: many", "batch: 'many' is not of type int"),
+        ("batch: true", "not of type int"),
+        ("stages: 3", "must be a list"),
+        ("stages: [{nam: x}]", "did you mean 'name'"),
+        ("stages: [{learning_rate: fast}]", "'fast' is not a number"),
+        ("data: 3", "must be a section"),
+        ("- 1", "must be a mapping"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_by_key(text, message, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml") as error:
+        load_config(path)
+    assert message in str(error.value)
+
+
+def test_budgets_are_times():
+    assert [seconds(text) for text in ("90s", "20m", "8h", "0.5h")] == [90, 1200, 28800, 1800]
+    for text in ("20", "m", "", "-3m", "0s", "two h"):
+        with pytest.raises(ConfigError, match="budget"):
+            seconds(text)
+
+
+# --- clips ----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 6)
+)
+@settings(max_examples=80)
+def test_clips_never_cross_a_sequence_and_end_once_at_each_frame(lengths, length, max_skip, batch):
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    count = len(sequence)
+    nothing = torch.zeros(count)
+    store = FrameStore(tuple(map(str, range(count))), *([nothing] * 6), sequence)
+    batches = list(cut_clips(store, length, max_skip, batch, np.random.default_rng(0)))
+    clips = np.concatenate(batches)
+    assert clips.shape[1] == length
+    assert (sequence[clips] == sequence[clips[:, -1:]]).all()
+    steps = np.diff(clips, axis=1)
+    assert ((steps >= 0) & (steps <= max_skip)).all()
+    assert len(np.unique(clips[:, -1])) == len(clips)
+    assert len(clips) == (count - count % batch if count >= batch else count)
+
+
+def test_pixels_are_those_of_the_robot_and_light_changes_with_the_clip(wall):
+    network = random_network("mtl")
+    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
+    index = np.array([[0, 1], [12, 13]])
+    plain = gather_clips(store, index, network.config, None, np.random.default_rng(0))
+    assert plain.image_BL3HW.shape == (2, 2, 3, 64, 96) and plain.depth_BL1HW.max() == 3.0
+    assert set(plain.mask_BLHW.unique().tolist()) <= {0, 1, 2}
+    assert (plain.image_BL3HW == plain.image_BL3HW.round()).all()
+    light = AugmentConfig(noise=0.0)
+    changed = gather_clips(store, index, network.config, light, np.random.default_rng(0)).image_BL3HW
+    again = gather_clips(store, index, network.config, light, np.random.default_rng(0)).image_BL3HW
+    assert torch.equal(changed, again) and not torch.equal(changed, plain.image_BL3HW)
+
+
+def test_held_out_frames_are_the_end_of_each_sequence(wall):
+    dataset = open_dataset(wall)
+    train_sequences, val = hold_out(dataset, "train", 0.25)
+    assert val == dataset.splits["val"] and train_sequences == dataset.splits["train"]
+    without = replace(dataset, splits={"train": dataset.splits["train"]})
+    train_sequences, val = hold_out(without, "train", 0.25)
+    assert [len(s.frames) for s in train_sequences] == [9, 9] and [len(s.frames) for s in val] == [3, 3]
+    assert val[0].frames[0].stamp_ns > train_sequences[0].frames[-1].stamp_ns
+
+
+# --- the unrolled step ----------------------------------------------------------------------------------------------
+
+
+def clips_of(wall, network):
+    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
+    index = np.array([[0, 1, 2], [12, 13, 14]])
+    return gather_clips(store, index, network.config, None, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("preset", ["mtl", "vlocnet", "stl_pose"])
+def test_shuffled_ground_truth_changes_no_prediction(preset, wall):
+    """No leak: what the network answers cannot depend on a label."""
+    network = random_network(preset)
+    clips = clips_of(wall, network)
+    shuffled = replace(clips, pose_BL7=clips.pose_BL7.flip(0).flip(1) + 1, mask_BLHW=clips.mask_BLHW * 0)
+    tasks = network.config.tasks
+    with torch.no_grad():
+        terms, poses = unroll(network, clips, tasks, LossConfig())
+        other_terms, other_poses = unroll(network, shuffled, tasks, LossConfig())
+    assert all(torch.equal(a, b) for a, b in zip(poses, other_poses, strict=True))
+    assert not torch.equal(terms["x"], other_terms["x"])
+
+
+def test_each_batch_contributes_the_losses_it_has_labels_for(wall):
+    network = random_network("mtl")
+    clips = clips_of(wall, network)
+    every = {"x", "q", "scale", "x_rel", "q_rel", "x_vo", "q_vo", "seg"}
+    with torch.no_grad():
+        assert set(unroll(network, clips, network.config.tasks, LossConfig())[0]) == every
+        no_pose = replace(clips, posed_BL=clips.posed_BL * 0)
+        assert set(unroll(network, no_pose, network.config.tasks, LossConfig())[0]) == {"seg"}
+        no_mask = replace(clips, mask_BLHW=torch.full_like(clips.mask_BLHW, 255))
+        assert set(unroll(network, no_mask, network.config.tasks, LossConfig())[0]) == every - {"seg"}
+
+
+def test_depth_is_trained_alone_and_then_frozen():
+    network, loss = random_network("mtl"), MultitaskLoss(LossConfig())
+    depth = parameter_groups(network, loss, True, 0.1)
+    joint = parameter_groups(network, loss, False, 0.1)
+    count = [sum(p.numel() for group in groups for p in group["params"]) for groups in (depth, joint)]
+    total = sum(p.numel() for p in network.parameters())
+    weights = sum(p.numel() for p in loss.parameters() if p.requires_grad)
+    assert sum(count) == total + weights
+    assert count[0] == sum(p.numel() for p in network.depth.parameters())
+    decayed = {id(p) for p in joint[0]["params"]}
+    assert not any(id(p) in decayed for p in loss.parameters()), "no weight decay on the learnable loss weights"
+
+
+def test_learning_rate_follows_the_share_of_the_budget():
+    stage = StageConfig(learning_rate=1.0)
+    rates = [learning_rate(stage, share) for share in np.linspace(0, 1, 101)]
+    assert rates[0] < 0.02 and max(rates) > 0.99 and rates[-1] == pytest.approx(0.01)
+    assert all(a >= b for a, b in zip(rates[3:], rates[4:], strict=False))
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_path, wall):
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "last.pt", "metrics.csv"]
+    saved = load_checkpoint(run / "last.pt")
+    assert saved["progress"]["done"] and saved["progress"]["step"] > 0
+    assert saved["network_config"]["classes"] == 3
+    with open(run / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["stage"] for row in rows} == {"depth", "joint"} and float(rows[-1]["val_mean_iou"]) >= 0
+    metadata = export_run(run, tmp_path / "wall.ts")
+    assert metadata == read_metadata(tmp_path / "wall.ts")
+    assert metadata.map_frame == "lab" and metadata.dataset["training_frames"] == 24
+    assert metadata.position_min_3[0] == pytest.approx(0.5) and len(metadata.classes) == 3
+    assert all(value > 0 for value in metadata.calibration_2)
+    with pytest.raises(TrainingError, match="--resume"):
+        train(quick(wall), run)
+
+
+def test_a_signal_saves_and_the_run_goes_on(wall, tmp_path):
+    config_path, out = tmp_path / "c.yaml", tmp_path / "run"
+    save_config(quick(wall, preset="stl_pose", budget="10m", stages=(StageConfig("pose"),)), config_path)
+    command = [sys.executable, "-m", "vlocnetpp.cli", "train", str(config_path), "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+        for line in child.stderr:
+            if line.startswith("training:"):
+                break
+        child.send_signal(signal.SIGTERM)
+        said, _ = child.communicate(timeout=60)
+    assert child.returncode == 130 and "--resume" in said
+    before = load_checkpoint(out / "last.pt")
+    assert not before["progress"]["done"] and before["optimizer_state"] is not None
+    spent = before["progress"]["total_s"]
+    assert train(replace(load_config(config_path), budget=f"{spent + 1.0}s"), out, resume=True)
+    after = load_checkpoint(out / "last.pt")
+    assert after["progress"]["done"] and after["progress"]["step"] > before["progress"]["step"]
+
+
+def test_a_run_is_not_continued_on_other_data(run, wall, tmp_path):
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for path in run.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    other = write_wall(tmp_path / "other", {"train": 8, "val": 6})
+    settings = yaml.safe_load((copy / "config.yaml").read_text())
+    settings["data"]["root"] = str(other)
+    (copy / "config.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(CheckpointError, match="other data"):
+        train(quick(wall), copy, resume=True)
+
+
+def test_divergence_names_the_frames(wall, tmp_path):
+    config = quick(wall, preset="stl_pose", stages=(StageConfig("pose", learning_rate=1e30),))
+    with pytest.raises(TrainingError, match=r"not finite at step \d+.*frames train-0"):
+        train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": (StageConfig(),)}, r"stage with tasks \[depth\]"),
+        ({"stages": (StageConfig(tasks=("depth", "odometry")),)}, "trained alone"),
+        ({"preset": "stl_pose", "stages": STAGES}, "no depth network"),
+        ({"preset": "mtll"}, "did you mean 'mtl'"),
+        ({"network": {"height": 100}}, "multiples of 32"),
+        ({"pretrained": "absent.pth"}, "absent.pth"),
+    ],
+)
+def test_a_run_that_cannot_work_is_refused_before_it_starts(change, message, wall, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(quick(wall, **change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_labels_are_named(tmp_path):
+    bare = write_wall(tmp_path / "bare", {"train": 6}, depth=False)
+    with pytest.raises(ConfigError, match="has no depth"):
+        train(quick(bare), tmp_path / "run")
+
+
+# --- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"value": 1})
+    with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
+        save_checkpoint(path, {"value": lambda: 1})
+    assert load_checkpoint(path)["value"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_bad_checkpoint_is_refused(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    (tmp_path / "text.pt").write_text("no")
+    torch.save({"format": 99}, tmp_path / "newer.pt")
+    torch.save(Bomb(), tmp_path / "bomb.pt")
+    whole = tmp_path / "whole.pt"
+    save_checkpoint(whole, {"w": torch.zeros(1000)})
+    (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:2000])
+    for name in ("absent.pt", "text.pt", "newer.pt", "bomb.pt", "cut.pt"):
+        with pytest.raises(CheckpointError, match=name):
+            load_checkpoint(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
