@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def real_data(name: str) -> Path:
-    """A folder of real recordings, or skip the test: they may not be redistributed, so they are not in the repository."""
+    """A folder of real recordings; skips the test without: they may not be redistributed, the repository has none."""
     base = Path(os.environ.get("VLOCNETPP_DATA", ROOT.parent / "shared" / "data"))
     folder = base / name
     if not folder.is_dir():

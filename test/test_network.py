@@ -72,7 +72,7 @@ def test_forward_and_backward(preset, width):
     assert last.relative_B7.shape == ((2, 7) if "odometry" in tasks else (2, 0))
     assert last.logits_BCHW.shape == ((2, 5, 64, 96) if "segmentation" in tasks else (2, 0, 1, 1))
     for pose in (last.pose_B7, last.relative_B7):
-        assert torch.allclose(pose[:, 3:].norm(dim=1), torch.ones(2 if pose.numel() else 2) * (pose.numel() > 0))
+        assert torch.allclose(pose[:, 3:].norm(dim=1), torch.full((2,), float(pose.numel() > 0)))
     # Weighted at random: the plain sum of a unit quaternion or of class scores has almost no gradient.
     total = sum((value * torch.randn_like(value)).sum() for value in last if value.requires_grad)
     total.backward()
@@ -139,9 +139,7 @@ def stream_without_gradient(network, frames):
 def test_script_equals_eager(preset):
     network = build(small(preset))
     frames = images(3)
-    for eager, scripted in zip(
-        stream_without_gradient(network, frames), stream_scripted(network, frames), strict=True
-    ):
+    for eager, scripted in zip(stream_without_gradient(network, frames), stream_scripted(network, frames), strict=True):
         assert largest_difference(eager, scripted) < 1e-5
 
 

@@ -48,8 +48,8 @@ def restated(state: dict[str, torch.Tensor], image: torch.Tensor, stages: int) -
     """He et al. 2016 from the text: x + f(x), f = three times (normalize, rectify, convolve)."""
 
     def pre(x, p):
-        x = F.batch_norm(x, state[f"{p}.running_mean"], state[f"{p}.running_var"], state[f"{p}.weight"], state[f"{p}.bias"])
-        return F.relu(x)
+        mean, var, weight, bias = (state[f"{p}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
+        return F.relu(F.batch_norm(x, mean, var, weight, bias))
 
     x = F.max_pool2d(F.conv2d(image, state["stem.conv.weight"], stride=2, padding=3), 3, stride=2, padding=1)
     for stage in range(stages):

@@ -165,7 +165,7 @@ def test_the_runtime_imports_nothing_that_the_robot_lacks():
 
 # --- the ring buffer ------------------------------------------------------------------------------------------------
 
-SHAPES = {name: (2,) for name in State._fields}
+SHAPES = dict.fromkeys(State._fields, (2,))
 
 
 def state_of(value: float) -> State:

@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
-from wall_dataset import write_wall
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import random_network
+from wall_dataset import write_wall
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.export import export_run
@@ -104,9 +105,7 @@ def test_budgets_are_times():
 # --- clips ----------------------------------------------------------------------------------------------------------
 
 
-@given(
-    st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 6)
-)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
 @settings(max_examples=80)
 def test_clips_never_cross_a_sequence_and_end_once_at_each_frame(lengths, length, max_skip, batch):
     sequence = np.repeat(np.arange(len(lengths)), lengths)
@@ -199,7 +198,7 @@ def test_learning_rate_follows_the_share_of_the_budget():
     stage = StageConfig(learning_rate=1.0)
     rates = [learning_rate(stage, share) for share in np.linspace(0, 1, 101)]
     assert rates[0] < 0.02 and max(rates) > 0.99 and rates[-1] == pytest.approx(0.01)
-    assert all(a >= b for a, b in zip(rates[3:], rates[4:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[3:]))
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------
@@ -210,7 +209,7 @@ def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_pa
     saved = load_checkpoint(run / "last.pt")
     assert saved["progress"]["done"] and saved["progress"]["step"] > 0
     assert saved["network_config"]["classes"] == 3
-    with open(run / "metrics.csv", newline="") as file:
+    with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["stage"] for row in rows} == {"depth", "joint"} and float(rows[-1]["val_mean_iou"]) >= 0
     metadata = export_run(run, tmp_path / "wall.ts")

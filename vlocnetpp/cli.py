@@ -136,7 +136,8 @@ def evaluate(args: argparse.Namespace) -> int:
     from vlocnetpp.evaluation.report import metric_rows
     from vlocnetpp.runtime import load_model
 
-    metrics, peers = run(load_model(args.model, args.device), open_dataset(args.root, args.layout), args.split, args.out)
+    model, dataset = load_model(args.model, args.device), open_dataset(args.root, args.layout)
+    metrics, peers = run(model, dataset, args.split, args.out)
     for name, section in metrics.items():
         if rows := [row[:3] for row in metric_rows(name, section)]:
             print_table(name, ("figure", "value", "unit"), rows)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from vlocnetpp import __version__
 from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.presets import config_from_json, config_to_json
 from vlocnetpp.network.preprocess import Preprocess
+from vlocnetpp.network.presets import config_from_json, config_to_json
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, metadata_from_json, metadata_to_json
 from vlocnetpp.step import Answer, State
 from vlocnetpp.training.checkpoint import load_checkpoint

@@ -182,7 +182,8 @@ def resized_shape(height: int, width: int, input_height: int, input_width: int, 
     if whole:
         return input_height, input_width
     ratio = max(256.0 / 224.0 * input_height / height, 256.0 / 224.0 * input_width / width)
-    return max(input_height, int(round(height * ratio))), max(input_width, int(round(width * ratio)))
+    rows, columns = int(round(height * ratio)), int(round(width * ratio))  # noqa: RUF046 - TorchScript's is a float
+    return max(input_height, rows), max(input_width, columns)
 
 
 def scale_intrinsics(K_B33: Tensor, scale_x: float, scale_y: float, crop_x: float = 0.0, crop_y: float = 0.0) -> Tensor:

@@ -27,7 +27,7 @@ class LossConfig:
     relative_target: str = "truth"
     """Eq. 1 compares with the `truth` or with the detached `odometry` output (self-consistency)."""
     literal_eq9: bool = False
-    """Weight whole tasks by a second learnable scalar as printed in eq. 9. With learnable weights inside the task losses
+    """Weight whole tasks by a second learnable scalar as printed in eq. 9. With learnable weights inside the tasks
     that objective has no lower bound, so the default weights only the segmentation loss, which has none inside."""
     initial_s_x: float = 0.0
     initial_s_q: float = -3.0

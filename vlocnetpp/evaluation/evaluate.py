@@ -90,8 +90,9 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
         plot_trajectory(out / "trajectory.png", truth[posed], poses[posed], f"{dataset.root.resolve().name}, {split}")
         pictures["Ground truth and estimates from above"] = out / "trajectory.png"
         tables.append(peer_table(dataset, split, metrics["localization"], model.metadata.preset))
-    notes = [f"model: {model.path.name}, preset {model.metadata.preset}", f"data: {dataset.root.resolve().name}, {split}"]
-    write_report(out, f"{model.path.name} on {dataset.root.resolve().name}, {split}", metrics, tables, pictures, notes)
+    data = f"{dataset.root.resolve().name}, {split}"
+    notes = [f"model: {model.path.name}, preset {model.metadata.preset}", f"data: {data}"]
+    write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
     return metrics, tables
 
 
@@ -101,7 +102,9 @@ def peer_table(dataset: Dataset, split: str, ours: dict[str, Any], name: str) ->
     test = [frame for frame in dataset.frames(split) if frame.pose_7 is not None]
     if "train" in dataset.splits and split != "train":
         train = [frame for frame in dataset.frames("train") if frame.pose_7 is not None]
-        rows += [_row(peer.name + (" (oracle)" if peer.oracle else ""), localization_metrics(peer.estimate(train, test), _truth(test))) for peer in PEERS]
+        for peer in PEERS:
+            name = f"{peer.name} (oracle)" if peer.oracle else peer.name
+            rows.append(_row(name, localization_metrics(peer.estimate(train, test), _truth(test))))
     columns = ("method", "median m", "median deg", "within 5 cm 5 deg", "within 25 cm 5 deg")
     return Table("Localization beside the baselines", columns, rows)
 

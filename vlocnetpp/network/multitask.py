@@ -75,15 +75,13 @@ class VLocNetPlusPlus(nn.Module):
         like = self.mean_13hw
         return State(**{name: like.new_zeros((batch, *shape)) for name, shape in self.state_shapes().items()})
 
-    def forward(
-        self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State
-    ) -> tuple[Prediction, State]:
+    def forward(self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State) -> tuple[Prediction, State]:
         """One step.
 
         Args:
             image_B3HW: RGB, 0 to 255, at the network's input resolution.
             K_B33: intrinsics at that resolution.
-            depth_B1HW: measured depth in metres, 0 where unknown; read only where the configuration's depth is `sensor`.
+            depth_B1HW: measured depth in metres, 0 where unknown; read only by configurations with depth `sensor`.
             state: the last step's, or `cold_state` at the start of a sequence; `valid_B` may differ by sample.
         """
         image = (image_B3HW - self.mean_13hw) / self.std_13hw

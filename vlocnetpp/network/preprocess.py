@@ -15,7 +15,6 @@ from vlocnetpp.geometry import resized_shape, scale_intrinsics
 from vlocnetpp.network.presets import NetworkConfig
 
 
-
 def resize_image(image_BCHW: Tensor, height: int, width: int) -> Tensor:
     """Antialiased bilinear resize of 0..255 values, rounded as a stored 8-bit image would be."""
     if image_BCHW.shape[-2] == height and image_BCHW.shape[-1] == width:

@@ -17,7 +17,7 @@ FULL_STAGES = {"res2": (3, 256), "res3": (4, 512), "res4": (6, 1024), "res5": (3
 
 def scaled(channels: int, width: float) -> int:
     """Channels at a width, a multiple of 8 so that every split and every kernel stays efficient."""
-    return max(8, int(round(channels * width / 8)) * 8)
+    return max(8, round(channels * width / 8) * 8)
 
 
 class MultiScaleConv(nn.Module):

@@ -106,7 +106,7 @@ def read_metadata(path: str | Path) -> Metadata:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_NAME}")]
         if not names:
-            raise ModelFileError(f"{path}: is not a model file of vlocnetpp (no {METADATA_NAME}); see 'vlocnetpp export'")
+            raise ModelFileError(f"{path}: is no model file of vlocnetpp (no {METADATA_NAME}); see 'vlocnetpp export'")
         try:
             text = archive.read(names[0]).decode()
         except (zipfile.BadZipFile, UnicodeDecodeError, EOFError) as error:

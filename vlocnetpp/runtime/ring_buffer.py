@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-
 from vlocnetpp.step import State
 
 
@@ -79,5 +78,3 @@ class RingBuffer:
         """Forget every frame; the memory stays."""
         self._stamps_ns.clear()
         self._next = 0
-
-

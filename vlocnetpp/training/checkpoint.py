@@ -20,7 +20,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain data; an interrupted write leaves the last checkpoint as it was."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(partial, "wb") as file:
+        with partial.open("wb") as file:
             torch.save({"format": FORMAT, **content}, file)
             file.flush()
             os.fsync(file.fileno())

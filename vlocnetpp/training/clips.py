@@ -108,7 +108,7 @@ def _load(
     if ids is not None:
         labelled = ids[ids != data.VOID]
         if labelled.size and labelled.max() >= config.classes:
-            raise data.DataError(f"{frame.mask_path}: has class id {labelled.max()}, there are {config.classes} classes")
+            raise data.DataError(f"{frame.mask_path}: class id {labelled.max()}, there are {config.classes} classes")
         mask = resize_depth(torch.from_numpy(ids)[None, None].float(), rows, columns)[0, 0].to(torch.uint8)
     K = scale_intrinsics(torch.from_numpy(np.asarray(frame.K_33, np.float64)), columns / width, rows / height)
     return image, depth, mask, K.float()

@@ -21,8 +21,8 @@ from vlocnetpp.evaluation.files import json_ready
 from vlocnetpp.geometry import relative
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
-from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.multitask import task_network
+from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.presets import config_to_json
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
@@ -49,7 +49,7 @@ def hold_out(dataset: Dataset, split: str, share: float) -> tuple[tuple[Sequence
         return sequences, dataset.splits["val"]
     train, held = [], []
     for sequence in sequences:
-        count = int(round(len(sequence.frames) * share))
+        count = round(len(sequence.frames) * share)
         cut = len(sequence.frames) - count
         train.append(replace(sequence, frames=sequence.frames[:cut]))
         if count:
@@ -72,7 +72,7 @@ def configure_network(config: TrainConfig, dataset: Dataset, sequences: tuple[Se
         settings.setdefault("classes", len(dataset.classes))
     network = network_config(config.preset, config.width, **settings)
     if "segmentation" in network.tasks and not dataset.classes:
-        raise TrainingError(f"{dataset.root}: has no classes, preset '{config.preset}' trains segmentation; try stl_pose")
+        raise TrainingError(f"{dataset.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
     if {"localization", "odometry"} & set(network.tasks) and not poses:
         raise TrainingError(f"{dataset.root}: has no poses, preset '{config.preset}' trains on them")
     return network
@@ -305,7 +305,7 @@ def log_row(
     row["val_rpe_translation_m"] = odometry.get("rpe_translation_m", "")
     row["val_mean_iou"] = metrics.get("segmentation", {}).get("mean_iou", "")
     new = not path.exists()
-    with open(path, "a", newline="") as file:
+    with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))
         if new:
             writer.writeheader()
