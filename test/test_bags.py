@@ -254,9 +254,9 @@ class Recorder:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Iterator[Callable[..., Recorder]]:
+def record(tmp_path: Path) -> Callable[..., Recorder]:
     """Opens recordings at `tmp_path / "bag"` (rosbag1: `bag.bag`)."""
-    yield lambda kind="mcap": Recorder(tmp_path / ("bag.bag" if kind == "rosbag1" else "bag"), kind)
+    return lambda kind="mcap": Recorder(tmp_path / ("bag.bag" if kind == "rosbag1" else "bag"), kind)
 
 
 def rgb(seed: int = 0) -> NDArray[np.uint8]:
@@ -415,7 +415,7 @@ def test_masks_by_name_and_png_images_unchanged(record: Callable[..., Recorder],
     frame = open_dataset(tmp_path / "out").frames("train")[0]
     assert frame.image_path.suffix == ".png" and frame.image_path.read_bytes() == png
     np.testing.assert_array_equal(frame.mask(), rgb()[:, :, 0] % 3)
-    with pytest.raises(DataError, match="/labels at .*: encoding 'mono8' is not one of 16UC1"):
+    with pytest.raises(DataError, match=r"/labels at .*: encoding 'mono8' is not one of 16UC1"):
         read_bag(tmp_path / "bag", tmp_path / "x", image_topic=f"{IMAGE}/compressed", depth_topic="/labels")
 
 

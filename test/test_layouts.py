@@ -1,4 +1,4 @@
-"""Dataset layouts: written tiny and read back exactly, refused in one line when malformed, real recordings read whole."""
+"""Dataset layouts: written tiny and read back exactly, refused in one line when malformed, real ones read whole."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_depth_that_cannot_be_stored_becomes_unknown(tmp_path: Path) -> None:
 
 def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
     image = np.zeros((8, 12, 3), np.uint8)
-    with pytest.raises(KeyboardInterrupt), FolderWriter(tmp_path / "set") as writer:
+    with pytest.raises(KeyboardInterrupt), FolderWriter(tmp_path / "set") as writer:  # noqa: PT012
         writer.add("a", "train", 0, image, K)
         raise KeyboardInterrupt
     with pytest.raises(DataError, match="no frame was added"), FolderWriter(tmp_path / "set"):
@@ -130,7 +130,7 @@ def test_an_error_while_writing_leaves_nothing(tmp_path: Path) -> None:
 )
 def test_frames_that_could_not_be_read_back_are_refused(tmp_path: Path, arguments: dict, reason: str) -> None:
     good = {"sequence": "a", "split": "train", "stamp_ns": 10, "image_HW3": np.zeros((8, 12, 3), np.uint8), "K_33": K}
-    with pytest.raises(DataError, match=reason) as caught, FolderWriter(tmp_path / "set") as writer:
+    with pytest.raises(DataError, match=reason) as caught, FolderWriter(tmp_path / "set") as writer:  # noqa: PT012
         writer.add(**good)
         writer.add(**{**good, "stamp_ns": 20, **arguments})
     assert "\n" not in str(caught.value)

@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 def test_unwritable_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="metrics.json: cannot be written: "):
+    with pytest.raises(DataError, match=r"metrics\.json: cannot be written: "):
         write_json(tmp_path / "file" / "metrics.json", {})
     (tmp_path / "metrics.json").mkdir()
     with pytest.raises(DataError, match="cannot be written: Is a directory"):

@@ -1,4 +1,4 @@
-"""ROS bags, opened, listed and iterated: rosbag1 and rosbag2 with sqlite3 or mcap storage. Needs no ROS installation."""
+"""ROS bags opened, listed and iterated: rosbag1 and rosbag2 with sqlite3 or mcap storage. Needs no ROS installation."""
 
 from __future__ import annotations
 

@@ -118,8 +118,9 @@ class FolderWriter:
         """Append a frame to a sequence and return its name, `<sequence>/NNNNNN`.
 
         image_HW3: (H, W, 3) uint8 RGB, stored as JPEG. encoded: the bytes of a JPEG or 8-bit PNG, stored unchanged;
-        they are decoded once to check them unless `image_HW3` holds their pixels already. depth_HW: (H, W) metres; what is not finite, not positive or beyond
-        65.534 m becomes 0, unknown. mask_HW: (H, W) uint8 class ids. Stamps must increase within a sequence.
+        they are decoded once to check them unless `image_HW3` holds their pixels already. depth_HW: (H, W) metres;
+        what is not finite, not positive or beyond 65.534 m becomes 0, unknown. mask_HW: (H, W) uint8 class ids. Stamps
+        must increase within a sequence.
         Raises DataError on anything that could not be read back.
         """
         rows = self._rows_of(sequence, split)

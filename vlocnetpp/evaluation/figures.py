@@ -169,7 +169,7 @@ def _broken_at_jumps(points_N2: Floats) -> Floats:
 
 
 def _headings(axes: Axes, pose_N7: Floats, view: View, color: str | NDArray[np.float64]) -> None:
-    """Arrows along the optical axis, as it lies in the picture; none for a camera that looks along the line of sight."""
+    """Arrows along the optical axis, as it lies in the picture; none for a camera looking along the line of sight."""
     forward = np.zeros((len(pose_N7), 3))
     forward[:, 2] = 1.0
     heading = rotate(pose_N7[:, 3:], forward)[:, [view.right, view.up]]

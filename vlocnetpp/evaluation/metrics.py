@@ -67,7 +67,7 @@ def odometry_metrics(
     that were answered, in order. `valid_N[i]` is False where frame i has no previous frame (the first of a sequence, a
     cold start): drift is never accumulated across it. A valid motion that is not a pose is infinitely wrong.
 
-    From every frame, each segment reaches to the first frame at least that far along the ground-truth path. Its error is
+    From every frame, each segment reaches to the first frame at least that far along the true path. Its error is
     the difference between the accumulated and the true motion, divided by the travelled length of the segment. (KITTI
     divides by the nominal length; at 100 m that is the same, at 1 m a frame's step would show in the result.) The
     averages run over all segments of all lengths; `segment_lengths_m` in the result are the lengths that fitted at all.

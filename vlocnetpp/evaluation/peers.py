@@ -1,7 +1,7 @@
 """What every result is printed beside: the simplest answers to "where am I?" that need no training.
 
 Each peer takes training frames with poses and test frames, and returns camera-to-world poses (N, 7), one row for each
-test frame (a row of NaN where it has no answer). All raise DataError if there is no training frame or a pose is missing.
+test frame (a row of NaN where it has no answer). All raise DataError if there is no training frame or a pose is absent.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def nearest_training_pose(train_frames: Sequence[Frame], test_frames: Sequence[F
 
 
 def thumbnail_retrieval(train_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> Floats:
-    """The pose of the training image that looks most alike: cosine between small, blurred, normalized grey thumbnails."""
+    """The pose of the training image that looks most alike: cosine between small blurred normalized grey thumbnails."""
     train = _poses(train_frames)
     known = np.stack([_thumbnail(frame) for frame in track(train_frames, "thumbnails of the training images")])
     if not test_frames:

@@ -215,7 +215,7 @@ def _mujoco() -> Any:
 
 
 def _working_gl() -> str:
-    """Try the back ends in processes of their own: MuJoCo decides once, at import, and a failed one cannot be undone."""
+    """Try the back ends in processes of their own: MuJoCo decides once, at import, and a failure cannot be undone."""
     for backend in ("egl", "osmesa"):
         probe = subprocess.run(
             [sys.executable, "-c", "import mujoco; mujoco.GLContext(8, 8).free()"],

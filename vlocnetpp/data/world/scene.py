@@ -36,7 +36,8 @@ FOVY = np.radians(62.0)
 
 PEOPLE = 4
 PERSON_PLACES = (
-    (-5.7, 2.9), (-2.75, 4.05), (-0.6, 4.3), (2.55, 3.95), (5.3, 2.2), (5.9, 0.45), (5.6, -1.4), (2.6, -4.4), (0.9, -4.35),
+    (-5.7, 2.9), (-2.75, 4.05), (-0.6, 4.3), (2.55, 3.95), (5.3, 2.2), (5.9, 0.45), (5.6, -1.4), (2.6, -4.4),
+    (0.9, -4.35),
     (-2.0, -4.3), (-4.9, -3.4), (-5.8, -0.2), (3.75, 3.8), (-5.5, 0.85),
 )  # fmt: skip
 """Where somebody may stand: on the pavement, clear of every loop and of the furniture."""
@@ -357,8 +358,10 @@ def _beyond(stage: Stage, rng: np.random.Generator) -> None:
     ring = 44 * np.stack([np.cos(turn), np.sin(turn)], 1)
     stage.mesh(BACKGROUND, "hills", meshes.wall(ring, -0.1, np.asarray(crest)))
     for x, y, height, radius, leaves in (
-        (-9.5, -12.0, 4.6, 1.5, "leaves_dark"), (-4.0, -14.5, 5.4, 1.8, "leaves_light"), (2.6, -12.6, 4.2, 1.4, "leaves_dark"),
-        (8.4, -13.5, 5.2, 1.8, "leaves_red"), (-13.5, -7.5, 5.5, 1.8, "leaves_dark"), (13.5, -9.0, 5.5, 1.8, "leaves_light"),
+        (-9.5, -12.0, 4.6, 1.5, "leaves_dark"), (-4.0, -14.5, 5.4, 1.8, "leaves_light"),
+        (2.6, -12.6, 4.2, 1.4, "leaves_dark"),
+        (8.4, -13.5, 5.2, 1.8, "leaves_red"), (-13.5, -7.5, 5.5, 1.8, "leaves_dark"),
+        (13.5, -9.0, 5.5, 1.8, "leaves_light"),
         (-12.6, 4.5, 6.0, 1.7, "leaves_light"),
     ):  # fmt: skip
         _tree(stage, rng, x, y, height, radius, leaves)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import cv2
 import numpy as np
@@ -28,71 +28,69 @@ class Stage:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self._root = ElementTree.Element("mujoco", model="courtyard")
-        ElementTree.SubElement(self._root, "size", nuser_geom="1")
-        ElementTree.SubElement(self._root, "compiler", angle="radian")
-        self._visual = ElementTree.SubElement(self._root, "visual")
-        defaults = ElementTree.SubElement(self._root, "default")
-        ElementTree.SubElement(defaults, "geom", contype="0", conaffinity="0", group="0")
-        ElementTree.SubElement(defaults, "material", specular="0", shininess="0", reflectance="0")
-        ElementTree.SubElement(defaults, "mesh", inertia="shell")
-        self._asset = ElementTree.SubElement(self._root, "asset")
-        self._world = ElementTree.SubElement(self._root, "worldbody")
+        self._root = ET.Element("mujoco", model="courtyard")
+        ET.SubElement(self._root, "size", nuser_geom="1")
+        ET.SubElement(self._root, "compiler", angle="radian")
+        self._visual = ET.SubElement(self._root, "visual")
+        defaults = ET.SubElement(self._root, "default")
+        ET.SubElement(defaults, "geom", contype="0", conaffinity="0", group="0")
+        ET.SubElement(defaults, "material", specular="0", shininess="0", reflectance="0")
+        ET.SubElement(defaults, "mesh", inertia="shell")
+        self._asset = ET.SubElement(self._root, "asset")
+        self._world = ET.SubElement(self._root, "worldbody")
         self._parent = self._world
         self._meshes = 0
 
     def xml(self) -> str:
         """The document as text, to be compiled together with `files`."""
-        return ElementTree.tostring(self._root, encoding="unicode")
+        return ET.tostring(self._root, encoding="unicode")
 
     def set(self, element: str, **attributes: ArrayLike) -> None:
         """Set a top-level element such as `statistic`."""
-        ElementTree.SubElement(self._root, element, {key: _text(value) for key, value in attributes.items()})
+        ET.SubElement(self._root, element, {key: _text(value) for key, value in attributes.items()})
 
     def set_visual(self, element: str, **attributes: ArrayLike) -> None:
         """Set one of the `visual` elements."""
-        ElementTree.SubElement(self._visual, element, {key: _text(value) for key, value in attributes.items()})
+        ET.SubElement(self._visual, element, {key: _text(value) for key, value in attributes.items()})
 
     def paint(self, name: str, image: Image) -> str:
         """Make a material from a picture; its name is returned."""
         self._file(name, image)
-        ElementTree.SubElement(self._asset, "texture", name=name, type="2d", file=f"{name}.png")
-        ElementTree.SubElement(self._asset, "material", name=name, texture=name)
+        ET.SubElement(self._asset, "texture", name=name, type="2d", file=f"{name}.png")
+        ET.SubElement(self._asset, "material", name=name, texture=name)
         return name
 
     def color(self, name: str, rgb: tuple[int, int, int], specular: float = 0.0) -> str:
         """Make a plain material; its name is returned."""
         rgba = [channel / 255 for channel in rgb] + [1]
-        ElementTree.SubElement(
-            self._asset, "material", name=name, rgba=_text(rgba), specular=_text(specular), shininess="0.6"
-        )
+        ET.SubElement(self._asset, "material", name=name, rgba=_text(rgba), specular=_text(specular), shininess="0.6")
         return name
 
     def sky(self, faces: dict[str, Image]) -> None:
         """Surround everything with a sky of six faces."""
         for face, image in faces.items():
             self._file(f"sky_{face}", image)
-        ElementTree.SubElement(
+        ET.SubElement(
             self._asset, "texture", {"type": "skybox", **{f"file{face}": f"sky_{face}.png" for face in faces}}
         )
 
     def light(self, name: str, shadow: bool) -> None:
         """A directional light; its direction and strength are set when rendering."""
-        ElementTree.SubElement(
+        ET.SubElement(
             self._world, "light", name=name, type="directional", castshadow=str(shadow).lower(), pos="0 0 12",
             ambient="0 0 0", specular="0.15 0.15 0.15",
         )  # fmt: skip
 
     def camera(self, name: str, fovy: float) -> None:
         """A camera on a body of its own whose frame is optical (x right, y down, z forward); `fovy` in radians."""
-        rig = ElementTree.SubElement(self._world, "body", name=name, mocap="true")
+        rig = ET.SubElement(self._world, "body", name=name, mocap="true")
         # MuJoCo's cameras look along -z with y up: half a turn about x.
-        ElementTree.SubElement(rig, "camera", name=name, fovy=_text(np.degrees(fovy)), quat="0 1 0 0")
+        ET.SubElement(rig, "camera", name=name, fovy=_text(np.degrees(fovy)), quat="0 1 0 0")
 
     @contextmanager
     def movable(self, name: str) -> Iterator[None]:
         """Geoms added inside belong to a body that can be placed anywhere before a recording."""
-        self._parent = ElementTree.SubElement(self._world, "body", name=name, mocap="true")
+        self._parent = ET.SubElement(self._world, "body", name=name, mocap="true")
         yield
         self._parent = self._world
 
@@ -119,7 +117,7 @@ class Stage:
         name = f"mesh{self._meshes}"
         self._meshes += 1
         normal = mesh.normal_V3 / np.asarray(scale)
-        ElementTree.SubElement(
+        ET.SubElement(
             self._asset,
             "mesh",
             name=name,
@@ -131,9 +129,7 @@ class Stage:
         self._geom(label, material, "mesh", mesh=name, pos=_text(at))
 
     def _geom(self, label: int, material: str, kind: str, **attributes: str) -> None:
-        ElementTree.SubElement(
-            self._parent, "geom", {"type": kind, "material": material, "user": str(label), **attributes}
-        )
+        ET.SubElement(self._parent, "geom", {"type": kind, "material": material, "user": str(label), **attributes})
 
     def _file(self, name: str, image: Image) -> None:
         self.files[f"{name}.png"] = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()

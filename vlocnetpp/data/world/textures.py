@@ -271,10 +271,10 @@ def sky_faces(rng: Rng, size: int = 256) -> dict[str, Image]:
     blobs = []
     for _ in range(26):
         azimuth, elevation = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.75)
-        for _ in range(6):
-            blobs.append(
-                (azimuth + rng.normal(0, 0.13), elevation + abs(rng.normal(0, 0.035)), rng.uniform(0.035, 0.09))
-            )
+        blobs += [
+            (azimuth + rng.normal(0, 0.13), elevation + abs(rng.normal(0, 0.035)), rng.uniform(0.035, 0.09))
+            for _ in range(6)
+        ]
     across = (np.arange(size) + 0.5) / size * 2 - 1
     c, r = np.meshgrid(across, -across)
     one = np.ones_like(c)
