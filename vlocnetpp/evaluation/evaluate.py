@@ -11,6 +11,7 @@ import numpy as np
 from vlocnetpp.data import VOID, DataError, Dataset, Frame
 from vlocnetpp.evaluation.figures import plot_trajectory
 from vlocnetpp.evaluation.files import write_json
+from vlocnetpp.evaluation.mask_sheet import Row, plot_masks
 from vlocnetpp.evaluation.metrics import (
     calibration_metrics,
     confusion,
@@ -27,6 +28,9 @@ from vlocnetpp.evaluation.tables import Table
 from vlocnetpp.evaluation.trajectory_files import write_tum
 from vlocnetpp.progress import track
 from vlocnetpp.runtime import Localizer, Model
+
+SHEET_ROWS = 4
+"""Frames in the picture of masks, spread over the split."""
 
 
 def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[str, Any], list[Table]]:
@@ -49,6 +53,8 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     names = [name for name, _ in model.metadata.classes]
     matrix = np.zeros((len(names), len(names)), np.int64)
     milliseconds = []
+    shown = set(np.linspace(0, len(frames) - 1, SHEET_ROWS).astype(int).tolist())
+    sheet: list[Row] = []
     starts = set(np.cumsum([0, *(len(s.frames) for s in dataset.sequences(split))]).tolist())
     for i, frame in enumerate(track(frames, f"evaluating {split}")):
         if i in starts:
@@ -63,6 +69,8 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
         if estimate.relative_7 is not None and posed[i] and posed[i - 1]:
             motions[i], valid[i] = estimate.relative_7, True
         mask = frame.mask()
+        if i in shown and estimate.mask_hw is not None:
+            sheet.append((pixels, localizer.full_mask(estimate), mask))
         if mask is not None and estimate.mask_hw is not None:
             matrix += confusion(localizer.full_mask(estimate), np.where(mask < len(names), mask, VOID), len(names))
     metrics: dict[str, Any] = {}
@@ -91,6 +99,9 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
         pictures["Ground truth and estimates from above"] = out / "trajectory.png"
         tables.append(peer_table(dataset, split, metrics["localization"], model.metadata.preset))
     data = f"{dataset.root.resolve().name}, {split}"
+    if sheet:
+        plot_masks(out / "masks.png", sheet, model.metadata.classes)
+        pictures["Frames and their masks"] = out / "masks.png"
     notes = [f"model: {model.path.name}, preset {model.metadata.preset}", f"data: {data}"]
     write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
     return metrics, tables
