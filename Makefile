@@ -100,9 +100,9 @@ $(MADE):
 # torch on its own, for the sake of its options; then the package, whose dependencies setup.py names.
 $(DEMO): $(MADE) setup.py constraints.txt
 	@echo "Installing what the demo needs; the first time takes some minutes"
+	$(PIP) install --quiet -c constraints.txt setuptools wheel
 	$(PIP) install --quiet -c constraints.txt $(PIP_TORCH) torch
-	$(PIP) install --quiet -c constraints.txt setuptools wheel $(WHEELS)
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e .
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e . $(WHEELS)
 	touch $@
 
 $(TEST): $(DEMO)

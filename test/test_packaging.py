@@ -1,0 +1,368 @@
+"""What is installed, what it needs, and which way the arrows between the rooms point."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import re
+import runpy
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from conftest import ROOT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import vlocnetpp
+
+SHARED_FOLDERS = ("launch", "config", "models", "rviz")
+PYTHONS = ("3.10", "3.11", "3.12")
+
+# How package.xml (rosdep) calls what Python imports, where the two differ.
+ROSDEP_NAMES = {
+    "cv2": "python3-opencv",
+    "matplotlib": "python3-matplotlib",
+    "numpy": "python3-numpy",
+    "rich": "python3-rich",
+    "rosbags": "python3-rosbags-pip",
+    "scipy": "python3-scipy",
+    "torch": "python3-pytorch-pip",
+    "yaml": "python3-yaml",
+}
+# How PyPI calls what Python imports, where the two differ.
+PYPI_NAMES = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
+# From a ROS installation or from the wheels; never a requirement of pip's.
+ROS_MODULES = {
+    "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros",
+    "lifecycle_msgs", "message_filters", "nav_msgs", "rcl_interfaces", "rclpy", "sensor_msgs", "std_msgs", "std_srvs",
+    "tf2_msgs", "tf2_ros", "tf_transformations", "vision_msgs",
+}  # fmt: skip
+NETWORK_MODULES = {
+    "aiohttp", "asyncio", "ftplib", "http", "httpx", "requests", "smtplib", "socket", "socketserver", "ssl",
+    "telnetlib", "urllib", "urllib3", "websockets", "xmlrpc",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def manifest() -> ElementTree.Element:
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+@pytest.fixture(scope="module")
+def setup_arguments() -> dict[str, Any]:
+    """What setup.py hands to setuptools."""
+    setuptools = pytest.importorskip("setuptools")
+    seen: dict[str, Any] = {}
+    original, folder = setuptools.setup, Path.cwd()
+    setuptools.setup = lambda **arguments: seen.update(arguments)
+    try:
+        os.chdir(ROOT)  # as pip and colcon run it
+        runpy.run_path(str(ROOT / "setup.py"))
+    finally:
+        os.chdir(folder)
+        setuptools.setup = original
+    return seen
+
+
+def shipped(folder: str) -> Iterator[Path]:
+    """The Python files of a folder of the repository."""
+    yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Every module name that a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            names.add(node.module or "")
+    return frozenset(names)
+
+
+def foreign_modules(*folders: str) -> set[str]:
+    """Top-level modules that neither Python nor this repository has."""
+    names = {name.partition(".")[0] for folder in folders for path in shipped(folder) for name in imports(path)}
+    return names - set(sys.stdlib_module_names) - {"vlocnetpp", "vlocnetpp_ros"}
+
+
+# --- package.xml and setup.py
+
+
+def test_manifest(manifest):
+    assert manifest.get("format") == "3"
+    assert manifest.findtext("name") == "vlocnetpp_ros"
+    assert manifest.findtext("license") == "Apache-2.0"
+    assert manifest.findtext("export/build_type") == "ament_python"
+    assert (ROOT / "LICENSE").read_text().lstrip().startswith("Apache License")
+    depends = [element.text for element in manifest if element.tag.endswith("depend")]
+    assert len(depends) == len(set(depends))
+
+
+def test_one_version_everywhere(manifest, setup_arguments):
+    version = manifest.findtext("version")
+    assert version == setup_arguments["version"] == vlocnetpp.__version__
+    assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_manifest_names_everything_that_is_imported(manifest):
+    declared = {element.text for element in manifest.findall("exec_depend")}
+    optional = {"mujoco", "safetensors"}  # extras of setup.py, which rosdep does not know as a whole
+    needed = {
+        ROSDEP_NAMES.get(name, name) for name in foreign_modules("vlocnetpp", "vlocnetpp_ros", "launch") - optional
+    }
+    assert needed <= declared
+
+
+def test_setup_names_everything_that_is_imported(setup_arguments):
+    declared = [*setup_arguments["install_requires"], *setup_arguments["extras_require"]["all"]]
+    declared_names = {canonicalize_name(Requirement(each).name) for each in declared}
+    modules = foreign_modules("vlocnetpp", "vlocnetpp_ros") - ROS_MODULES
+    assert {canonicalize_name(PYPI_NAMES.get(name, name)) for name in modules} <= declared_names
+
+
+def test_every_shared_file_is_installed(setup_arguments):
+    installed = {source: folder for folder, sources in setup_arguments["data_files"] for source in sources}
+    for source in installed:
+        assert (ROOT / source).is_file(), source
+    assert installed["resource/vlocnetpp_ros"] == "share/ament_index/resource_index/packages"
+    assert installed["package.xml"] == "share/vlocnetpp_ros"
+    for folder in SHARED_FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            relative = path.relative_to(ROOT)
+            if path.is_file() and "__pycache__" not in relative.parts and not path.name.startswith("."):
+                assert installed[str(relative)] == f"share/vlocnetpp_ros/{relative.parent}"
+
+
+def test_every_package_is_installed(setup_arguments):
+    for folder in ("vlocnetpp", "vlocnetpp_ros"):
+        for path in shipped(folder):
+            assert ".".join(path.relative_to(ROOT).parent.parts) in setup_arguments["packages"]
+
+
+def test_console_scripts(setup_arguments):
+    scripts = dict(line.split(" = ") for line in setup_arguments["entry_points"]["console_scripts"])
+    assert set(scripts) == {"vlocnetpp", "localization_node", "replay"}
+    for name, target in scripts.items():
+        module, _, function = target.partition(":")
+        if module.startswith("vlocnetpp_ros"):
+            pytest.importorskip("rclpy")
+        assert callable(getattr(importlib.import_module(module), function)), name
+
+
+def test_what_pip_installed_is_this_version(setup_arguments):
+    try:
+        found = importlib.metadata.distribution("vlocnetpp_ros")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("vlocnetpp_ros is not installed here: pip install -e .")
+    assert found.version == setup_arguments["version"]
+    assert {each.name for each in found.entry_points} == {"vlocnetpp", "localization_node", "replay"}
+
+
+# --- constraints.txt
+
+
+def test_every_requirement_is_pinned_once_for_every_python(setup_arguments):
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    for pin in pins:
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), f"{pin} is not an exact pin"
+    tools = [*setup_arguments["install_requires"], *setup_arguments["extras_require"]["all"]]
+    tools += ["ros-jazzy-rclpy", "ros-jazzy-common-interfaces", "colcon-core", "colcon-ros", "setuptools"]
+    for python in PYTHONS:
+        valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+        names = [canonicalize_name(pin.name) for pin in valid]
+        assert len(names) == len(set(names)), "two pins of one package"
+        versions = dict(zip(names, (str(pin.specifier)[2:] for pin in valid), strict=True))
+        for tool in map(Requirement, tools):
+            assert tool.specifier.contains(versions[canonicalize_name(tool.name)]), f"{tool} with Python {python}"
+
+
+# --- Makefile
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    kept = {"HOME": os.environ.get("HOME", "/"), "PATH": os.environ["PATH"]}
+    return subprocess.run(
+        ["make", "-f", ROOT / "Makefile", *arguments],
+        cwd=folder,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_ci_runs_make_test_and_nothing_else():
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & stat.S_IXUSR
+    commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
+    assert commands == ['cd "$(dirname "$0")/.." && exec make test']
+
+
+def test_make_without_a_suitable_python_says_so_in_one_line(tmp_path):
+    done = make(tmp_path, "demo", "PYTHON=no-such-python")
+    assert done.returncode == 2
+    reason, last = done.stderr.splitlines()
+    assert reason.startswith("No CPython 3.10, 3.11 or 3.12 among: no-such-python.")
+    assert last.startswith("make: ***")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_make_without_the_venv_package_names_it(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    done = make(tmp_path, "test", f"PYTHON={python}")
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert done.returncode == 2
+    assert f"apt-get install python{version}-venv" in done.stderr.splitlines()[0]
+    assert [each.name for each in tmp_path.iterdir()] == ["python"]
+
+
+def test_a_sourced_ros_takes_the_place_of_the_wheels(tmp_path):
+    for name in ("setup.py", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    plain = make(tmp_path, "--dry-run", "demo").stdout
+    assert "ros-jazzy-rclpy[fastrtps]" in plain
+    assert "--system-site-packages" not in plain
+    for distribution in ("humble", "jazzy"):
+        prefix = f"/opt/ros/{distribution}"
+        sourced = make(tmp_path, "--dry-run", "demo", ROS_DISTRO=distribution, AMENT_PREFIX_PATH=prefix).stdout
+        assert "--system-site-packages" in sourced
+        assert "ros-jazzy" not in sourced
+        assert plain.splitlines()[-1] == sourced.splitlines()[-1]  # the same command runs the demo
+
+
+# --- arrows
+
+
+def test_the_library_is_free_of_ros():
+    for path in shipped("vlocnetpp"):
+        for name in imports(path):
+            assert name.partition(".")[0] not in ROS_MODULES | {"vlocnetpp_ros"}, f"{path} imports {name}"
+
+
+def test_the_runtime_needs_torch_and_numpy_only():
+    allowed = ("numpy", "torch", "vlocnetpp.geometry", "vlocnetpp.step", "vlocnetpp.runtime")
+    for path in [*shipped("vlocnetpp/runtime"), ROOT / "vlocnetpp" / "geometry.py", ROOT / "vlocnetpp" / "step.py"]:
+        for name in imports(path):
+            if name.partition(".")[0] not in sys.stdlib_module_names:
+                assert any(name == each or name.startswith(each + ".") for each in allowed), f"{path} imports {name}"
+
+
+def test_nothing_shipped_opens_a_connection():
+    """The node talks through ROS, and nothing else here talks at all."""
+    for folder in ("vlocnetpp", "vlocnetpp_ros", "launch"):
+        for path in shipped(folder):
+            for name in imports(path):
+                assert name.partition(".")[0] not in NETWORK_MODULES, f"{path} imports {name}"
+                assert not name.startswith("torch.hub"), f"{path} imports {name}"
+
+
+def test_the_node_needs_the_runtime_only():
+    """What the robot runs must start where neither the trainer nor its dependencies are installed."""
+    pytest.importorskip("rclpy")
+    absent = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data", "matplotlib", "mujoco", "scipy", "rosbags")
+    program = (
+        f"import sys, vlocnetpp_ros.localization_node\nprint([each for each in {absent} if each in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_heavy_libraries_are_imported_where_they_are_used():
+    program = (
+        "import sys, vlocnetpp.cli, vlocnetpp.data, vlocnetpp.evaluation, vlocnetpp.training\n"
+        "print([each for each in ('matplotlib', 'mujoco', 'safetensors', 'onnx') if each in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- colcon
+
+
+@pytest.fixture(scope="module")
+def colcon_install(tmp_path_factory) -> Path:
+    """The package as `colcon build` installs it, from a copy of what the repository holds."""
+    beside = Path(sys.executable).with_name("colcon")
+    colcon = str(beside) if beside.is_file() else shutil.which("colcon")
+    if colcon is None:
+        pytest.skip("colcon is not installed: pip install colcon-core colcon-ros")
+    if importlib.util.find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed")
+    workspace = tmp_path_factory.mktemp("workspace")
+    source = workspace / "src" / "vlocnetpp_ros"
+    source.mkdir(parents=True)
+    for name in ("package.xml", "setup.py", "setup.cfg", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in ("vlocnetpp", "vlocnetpp_ros", "resource", *SHARED_FOLDERS):
+        if (ROOT / folder).is_dir():
+            shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [colcon, "--log-base", workspace / "log", "build", "--event-handlers", "console_direct-"],
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workspace / "install"
+
+
+def test_colcon_installs_where_ros_looks(colcon_install):
+    prefix = colcon_install / "vlocnetpp_ros"
+    assert (prefix / "share/ament_index/resource_index/packages/vlocnetpp_ros").is_file()
+    assert (prefix / "share/vlocnetpp_ros/package.xml").is_file()
+    for script in ("vlocnetpp", "localization_node", "replay"):
+        assert os.access(prefix / "lib" / "vlocnetpp_ros" / script, os.X_OK)
+    for folder in SHARED_FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            relative = path.relative_to(ROOT)
+            if path.is_file() and "__pycache__" not in relative.parts and not path.name.startswith("."):
+                assert (prefix / "share/vlocnetpp_ros" / relative).read_bytes() == path.read_bytes()
+
+
+def test_the_installed_package_runs_without_the_checkout(colcon_install, tmp_path):
+    program = (
+        "import vlocnetpp.cli, vlocnetpp_ros\n"
+        "from vlocnetpp_ros.environment import package_file\n"
+        "print(vlocnetpp.__file__, vlocnetpp_ros.__file__, package_file('config/localize.yaml'), sep='\\n')\n"
+    )
+    if importlib.util.find_spec("ament_index_python") is None:
+        pytest.skip("no ROS 2 client is installed")
+    command = f'. "{colcon_install}/setup.sh" && exec "{sys.executable}" -c "$PROGRAM"'
+    environment = {**os.environ, "PROGRAM": program}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    files = done.stdout.splitlines()
+    assert len(files) == 3
+    for file in files:
+        assert Path(file).is_relative_to(colcon_install)
+
+
+def test_the_installed_command_runs(colcon_install, tmp_path):
+    script = colcon_install / "vlocnetpp_ros" / "lib" / "vlocnetpp_ros" / "vlocnetpp"
+    command = f'. "{colcon_install}/setup.sh" && exec "{script}" --help'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage: vlocnetpp" in done.stdout
