@@ -31,7 +31,9 @@ from vlocnetpp.training.checkpoint import save_checkpoint
 from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, load_frames
 from vlocnetpp.training.config import AugmentConfig, StageConfig, TrainConfig, save_config, seconds
 from vlocnetpp.training.loop import hold_out, learning_rate, parameter_groups
+from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.unroll import unroll
+from vlocnetpp.training.validate import validate
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = {"height": 64, "width_px": 96, "resize": "whole"}
@@ -179,6 +181,49 @@ def test_each_batch_contributes_the_losses_it_has_labels_for(wall):
         assert set(unroll(network, no_pose, network.config.tasks, LossConfig())[0]) == {"seg"}
         no_mask = replace(clips, mask_BLHW=torch.full_like(clips.mask_BLHW, 255))
         assert set(unroll(network, no_mask, network.config.tasks, LossConfig())[0]) == every - {"seg"}
+
+
+def test_validation_scores_odometry_against_the_true_motion(wall):
+    """A network that answers the true motion has no error: the wall's camera slides by a known step."""
+
+    class Truth(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network, self.config, self.steps = network, network.config, []
+
+        def cold_state(self, batch):
+            self.sequence = len(self.steps)
+            self.steps.append(0)
+            return self.network.cold_state(batch)
+
+        def forward(self, *inputs):
+            prediction, state = self.network(*inputs)
+            step = (3 + self.sequence % 2) * 3.0 / 60.0
+            return prediction._replace(relative_B7=torch.tensor([[step, 0, 0, 1, 0, 0, 0]])), state
+
+    network = random_network("stl_odometry")
+    store = load_frames(open_dataset(wall).sequences("val"), network.config, "loading")
+    truth = Truth(network)
+    truth.steps.append(0)
+    metrics, _ = validate(truth, store, (), torch.device("cpu"))
+    assert metrics["odometry"]["rpe_translation_m"] < 1e-5
+    assert metrics["odometry"]["frames"] == 10
+
+
+def test_settled_norms_describe_the_stream_and_touch_nothing_else(wall):
+    network = random_network("mtl")
+    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    settle_norms(network, store, torch.device("cpu"))
+    once = {name: value.clone() for name, value in network.state_dict().items()}
+    settle_norms(network, store, torch.device("cpu"))
+    changed = {name for name, value in once.items() if not torch.equal(value, before[name])}
+    assert changed and all("running_" in name or "num_batches" in name for name in changed)
+    assert not any(name.startswith("depth.") for name in changed)
+    assert "localization.res5.blocks.1.norm1.running_mean" in changed
+    after = network.state_dict()
+    assert all(torch.equal(once[name], after[name]) for name in once if "num_batches" not in name)
+    assert not any(module.training for module in network.modules())
 
 
 def test_depth_is_trained_alone_and_then_frozen():

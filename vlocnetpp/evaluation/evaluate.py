@@ -22,7 +22,6 @@ from vlocnetpp.evaluation.metrics import (
     segmentation_metrics,
 )
 from vlocnetpp.evaluation.peers import PEERS
-from vlocnetpp.evaluation.poses import relative
 from vlocnetpp.evaluation.report import write_report
 from vlocnetpp.evaluation.tables import Table
 from vlocnetpp.evaluation.trajectory_files import write_tum
@@ -48,7 +47,6 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     localizer.warm_up(height, width)
     poses, motions, sigmas = np.full((len(frames), 7), np.nan), np.full((len(frames), 7), np.nan), []
     truth = np.array([frame.pose_7 if frame.pose_7 is not None else [0, 0, 0, 1, 0, 0, 0] for frame in frames], float)
-    true_motions = np.full((len(frames), 7), np.nan)
     valid = np.zeros(len(frames), bool)
     names = [name for name, _ in model.metadata.classes]
     matrix = np.zeros((len(names), len(names)), np.int64)
@@ -80,9 +78,7 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
         errors = np.stack((metres, np.radians(degrees)), axis=1)
         metrics["calibration"] = calibration_metrics(np.array(sigmas)[posed], errors)
     if valid.any():
-        true_motions[1:] = relative(truth[:-1], truth[1:])
-        true_motions[~valid] = [0, 0, 0, 1, 0, 0, 0]
-        metrics["odometry"] = odometry_metrics(motions, true_motions, valid)
+        metrics["odometry"] = odometry_metrics(motions, truth, valid)
     if matrix.sum():
         metrics["segmentation"] = segmentation_metrics(matrix, names)
     metrics["latency_ms"] = latency_metrics(milliseconds)

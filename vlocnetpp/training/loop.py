@@ -30,6 +30,7 @@ from vlocnetpp.runtime.model_file import choose_device
 from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, load_frames
 from vlocnetpp.training.config import StageConfig, TrainConfig, load_config, save_config, seconds, to_plain
+from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.unroll import depth_term, unroll
 from vlocnetpp.training.validate import validate
 
@@ -245,6 +246,8 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
                     status.update(progress["total_s"], f"{stage.name} {rate:.0f} frames/s " + _short(values))
                     if next_validation and progress["elapsed_s"] >= next_validation[0]:
                         next_validation.pop(0)
+                        if not depth_stage:
+                            settle_norms(part, store, device)
                         if val_store is not None and not depth_stage:
                             metrics, calibration = validate(part, val_store, class_names, device)
                             status.note(f"validation at {progress['total_s']:.0f} s: {summary(metrics)}")

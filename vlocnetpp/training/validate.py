@@ -14,7 +14,6 @@ from vlocnetpp.evaluation.metrics import (
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.geometry import relative
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.training.clips import FrameStore, gather_clips
 
@@ -61,11 +60,8 @@ def validate(
         ratios = np.stack((metres, np.radians(degrees)), axis=1) / scales[posed]
         calibration = tuple(float(value) for value in np.quantile(ratios, 0.68, axis=0))  # type: ignore[assignment]
     if "odometry" in tasks and posed.sum() > 1:
-        true_motions = np.full((count, 7), np.nan)
-        true_motions[1:] = relative(truth[:-1], truth[1:]).numpy()
         valid = np.isfinite(motions).all(axis=1) & posed & np.roll(posed, 1)
-        true_motions[~valid] = [0, 0, 0, 1, 0, 0, 0]
-        metrics["odometry"] = odometry_metrics(motions, true_motions, valid)
+        metrics["odometry"] = odometry_metrics(motions, truth.numpy(), valid)
     if matrix.sum() > 0:
         metrics["segmentation"] = segmentation_metrics(matrix, class_names)
     return metrics, calibration
