@@ -51,11 +51,11 @@ help:
 demo: $(DEMO)
 	@$(BIN)/replay models/demo.ts models/demo_bag --out out/demo
 
+# pytest's plugins that a ROS installation or colcon bring along are not ours to load; some break with a current pytest.
 test: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	# Plugins that a ROS installation or colcon bring along are not ours to load; some break with a current pytest.
 	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest $(PYTEST)
 
 format: $(TEST)

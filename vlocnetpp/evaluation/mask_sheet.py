@@ -46,7 +46,9 @@ def plot_masks(path: Path, rows: Sequence[Row], classes: Sequence[tuple[str, tup
                 axis.imshow(picture, interpolation="nearest")
             if line is axes[0]:
                 axis.set_title(title, fontsize=10)
-    handles = [Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor="0.4", label=name) for name, color in classes]
+    handles = [
+        Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor="0.4", label=name) for name, color in classes
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     with replacing(path) as partial:
         figure.savefig(partial, dpi=120, format="png")
