@@ -72,8 +72,12 @@ def node_process(folder: Path, **parameters: Any) -> Iterator[subprocess.Popen[b
 
 
 def interrupt(process: subprocess.Popen[bytes]) -> int:
-    """Ctrl-C; the exit status."""
+    """Ctrl-C, twice, as it comes from the terminal and from `ros2 launch`; the exit status."""
     process.send_signal(signal.SIGINT)
+    try:
+        process.wait(0.05)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
     return process.wait(TIMEOUT_S)
 
 
@@ -292,7 +296,6 @@ def jpeg(seed: int) -> bytes:
 
 def _time(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
-
 
 
 def random_model(path: Path, preset: str = "mtl_no_warp", broken: bool = False) -> Path:

@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 PACKAGE = "vlocnetpp_ros"
 FAST_DDS_PROFILE = "config/fastdds.xml"
@@ -103,8 +103,11 @@ def has(name: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def need(name: str, feature: str) -> ModuleType:
-    """Import a package of `OPTIONAL_PACKAGES` for a feature. Raises MissingPackageError where it is not installed."""
+def need(name: str, feature: str, module: str = "") -> Any:
+    """Import a package of `OPTIONAL_PACKAGES`, or a module in it such as `msg`, for a feature.
+
+    Raises MissingPackageError where the package is not installed.
+    """
     package = OPTIONAL_PACKAGES[name]
     if not has(name):
         distribution = os.environ.get("ROS_DISTRO", "<distro>")
@@ -112,7 +115,7 @@ def need(name: str, feature: str) -> ModuleType:
             f"{feature} needs the ROS package {name} ({package.purpose}), which is not installed here: "
             f"install ros-{distribution}-{package.debian}; without it, {package.without}"
         )
-    return importlib.import_module(name)
+    return importlib.import_module(f"{name}.{module}" if module else name)
 
 
 def package_file(relative: str) -> Path:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import threading
 import time
 import traceback
@@ -103,7 +104,13 @@ class LocalizationNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start to answer."""
-        return self._attempt("activate", self._activate, lambda: super(LocalizationNode, self).on_activate(state))
+
+        def enable_publishers() -> TransitionCallbackReturn:
+            result = super(LocalizationNode, self).on_activate(state)
+            self._configured()[1].outputs.publish_labels()
+            return result
+
+        return self._attempt("activate", self._activate, enable_publishers)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop answering; the model stays loaded."""
@@ -119,7 +126,10 @@ class LocalizationNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an unexpected exception in a transition: free everything; SUCCESS means unconfigured, to try again."""
-        return self._attempt("recover", self._free, lambda: SUCCESS)
+        failure = self._failure
+        result = self._attempt("recover", self._free, lambda: SUCCESS)
+        self._failure = self._failure or failure
+        return result
 
     def _attempt(
         self, name: str, work: Callable[[], str], entities: Callable[[], TransitionCallbackReturn]
@@ -344,10 +354,14 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
         pass
     finally:
+        # Ctrl-C reaches the node from the terminal and once more from `ros2 launch`; the first one is enough.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         executor.remove_node(node)
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()
+        # Shutting down has put the handler back that was there before rclpy.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -191,6 +191,6 @@ def path_message(header: Header, poses: list[PoseStamped]) -> Path:
 
 def label_info_message(header: Header, classes: Classes) -> Any:
     """A vision_msgs/LabelInfo with the names of the mask's ids. Raises MissingPackageError without vision_msgs."""
-    messages = environment.need("vision_msgs", "~/semantic/label_info").msg
+    messages = environment.need("vision_msgs", "~/semantic/label_info", "msg")
     named = [messages.VisionClass(class_id=i, class_name=name) for i, (name, _) in enumerate(classes)]
     return messages.LabelInfo(header=header, class_map=named, threshold=0.0)

@@ -73,7 +73,7 @@ class Outputs:
         }
         if "segmentation" in model.tasks:
             if environment.has("vision_msgs"):
-                message = environment.need("vision_msgs", LABEL_INFO).msg.LabelInfo
+                message = environment.need("vision_msgs", LABEL_INFO, "msg").LabelInfo
                 latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
                 self._publishers[LABEL_INFO] = node.create_lifecycle_publisher(message, LABEL_INFO, latched)
             else:

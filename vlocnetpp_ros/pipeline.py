@@ -61,10 +61,10 @@ class Pipeline:
         self._reset = threading.Event()
         self.camera: Camera | None = None
         """From the latest CameraInfo; the images of one stream share it."""
-        self.outputs = Outputs(node, settings, metadata)
         self._transforms = None
         if tf2_ros is not None:
             self._transforms = Transforms(node, settings, settings.map_frame or metadata.map_frame, tf2_ros)
+        self.outputs = Outputs(node, settings, metadata)
 
     def process(self, incoming: Incoming) -> None:
         """Answer one image. Raises Dropped with the reason where it cannot be answered."""
@@ -85,9 +85,7 @@ class Pipeline:
         motion = None
         if self._odometry is not None:
             motion = self._odometry.advance(estimate.relative_7, estimate.interval_s, estimate.pose_7)
-        self.outputs.publish(
-            Result(message.header, image, encoding, estimate, motion, base_camera_7), self._localizer
-        )
+        self.outputs.publish(Result(message.header, image, encoding, estimate, motion, base_camera_7), self._localizer)
         if self._transforms is not None and estimate.pose_7 is not None:
             try:
                 self._transforms.broadcast(message.header, estimate.pose_7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from types import ModuleType
+from typing import Any
 
 from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
@@ -24,7 +24,7 @@ class NoTransformError(RuntimeError):
     """TF does not connect two frames at a stamp."""
 
 
-def require_packages(settings: Settings) -> ModuleType | None:
+def require_packages(settings: Settings) -> Any:
     """tf2_ros where the settings need it, else None. Raises MissingPackageError where it is not installed."""
     if settings.publish_tf == "none" and not settings.base_frame:
         return None
@@ -37,7 +37,7 @@ def require_packages(settings: Settings) -> ModuleType | None:
 class Transforms:
     """Reads and broadcasts TF through `tf2_ros`, which `require_packages` has handed over."""
 
-    def __init__(self, node: Node, settings: Settings, map_frame: str, tf2_ros: ModuleType) -> None:
+    def __init__(self, node: Node, settings: Settings, map_frame: str, tf2_ros: Any) -> None:
         self._tf2 = tf2_ros
         self._settings = settings
         self._map_frame = map_frame

@@ -115,8 +115,12 @@ def _run(
 
 
 def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
-    """Parameters of the node: camera poses, no TF, reliable images so that only the node itself drops any."""
+    """Parameters of the node: poses of the camera, reliable images so that only the node itself drops any.
+
+    TF, where it is installed, connects the camera to the map, so that RViz can be watched beside.
+    """
     topics = source.topics
+    has_tf = environment.has("tf2_ros") and environment.has("tf2_msgs")
     subscribed = f"{topics.image_base}/compressed" if topics.compressed else topics.image_base
     return {
         "model": str(args.model.resolve()),
@@ -125,7 +129,7 @@ def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
         "image_topic": topics.image_base,
         "image_transport": "compressed" if topics.compressed else "raw",
         "camera_info_topic": topics.camera_info,
-        "publish_tf": "none",
+        "publish_tf": "map_to_camera" if has_tf else "none",
         "qos_overrides": {subscribed: {"subscription": {"reliability": "reliable", "depth": 10}}},
         **dict(args.parameter),
     }

@@ -1,0 +1,72 @@
+"""Play a bag through the localization node and score it; RViz shows it while it runs where it is asked for.
+
+    ros2 launch vlocnetpp_ros replay.launch.py model:=lab.ts bag:=monday out:=out/monday
+    ros2 launch vlocnetpp_ros replay.launch.py model:=lab.ts bag:=monday out:=out/monday fast:=true
+
+Without launch, `ros2 run vlocnetpp_ros replay --help` does the same and knows more options.
+"""
+
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+SHARE = Path(__file__).resolve().parent.parent
+OPTIONS = {
+    "image_topic": ("--image-topic", "Rectified colour image, raw or compressed; found in the bag where not named."),
+    "camera_info_topic": ("--camera-info-topic", "Intrinsics; by default beside the image."),
+    "ground_truth": ("--ground-truth", "Pose topic to compare with; by default /ground_truth/pose if there is one."),
+    "device": ("--device", "auto, cpu, cuda or cuda:N."),
+    "precision": ("--precision", "auto, fp32, fp16 or bf16."),
+}
+
+
+def nodes(context: LaunchContext) -> list[Node]:
+    """The command `replay`, which starts the localization node itself and ends with it."""
+    given = context.launch_configurations
+    paths = [str(Path(given[name]).expanduser().resolve()) for name in ("model", "bag", "out")]
+    pace = ["--fast"] if given["fast"].lower() == "true" else ["--rate", given["rate"]]
+    options = [word for name, (option, _) in OPTIONS.items() if given[name] for word in (option, given[name])]
+    replay = Node(
+        package="vlocnetpp_ros",
+        executable="replay",
+        arguments=[paths[0], paths[1], "--out", paths[2], *pace, *options],
+        output="screen",
+        on_exit=Shutdown(reason="the bag is played"),
+        # The node that it started gets ten seconds to end before it is killed.
+        sigterm_timeout="15",
+    )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(SHARE / "rviz" / "localize.rviz")],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+        output="log",
+    )
+    return [replay, rviz]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` runs."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("model", description="Path of the model file, written by 'vlocnetpp export'."),
+            DeclareLaunchArgument("bag", description="rosbag2 folder, .mcap, .db3, or a rosbag1 .bag."),
+            DeclareLaunchArgument("out", default_value="out/replay", description="Result folder."),
+            DeclareLaunchArgument("rate", default_value="1.0", description="Pace; 1 is as it was recorded."),
+            DeclareLaunchArgument(
+                "fast",
+                default_value="false",
+                choices=["true", "false"],
+                description="Publish the next image when the last one was answered, instead of at `rate`.",
+            ),
+            *(DeclareLaunchArgument(name, default_value="", description=text) for name, (_, text) in OPTIONS.items()),
+            DeclareLaunchArgument(
+                "rviz", default_value="false", choices=["true", "false"], description="Show it in RViz while it runs."
+            ),
+            OpaqueFunction(function=nodes),
+        ]
+    )
