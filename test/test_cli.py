@@ -100,13 +100,21 @@ def test_a_mistake_gets_one_line_and_status_2(words, reason, capsys, tmp_path, m
 
 
 def test_mistakes_with_existing_files(folder, capsys):
-    wall, model = str(folder / "wall"), str(folder / "wall.ts")
+    wall, model, config = (str(folder / name) for name in ("wall", "wall.ts", "config.yaml"))
     for words, reason in [
         (["evaluate", model, wall, "--split", "tset", "--out", str(folder / "x")], "no split 'tset'"),
         (["data", "to-bag", wall, str(folder / "wall")], "exists already"),
-        (["train", str(folder / "config.yaml"), "--data.root", wall, "--out", str(folder / "run")], "--resume"),
-        (["train", str(folder / "config.yaml"), "--bacth", "4", "--out", str(folder / "y")], "did you mean 'batch'"),
-        (["inspect", str(folder / "config.yaml")], "not a model file"),
+        (["train", config, "--data.root", wall, "--out", str(folder / "run")], "--resume"),
+        (["train", config, "--bacth", "4", "--out", str(folder / "y")], "did you mean 'batch'"),
+        (["inspect", config], "not a model file"),
+        (
+            ["train", str(folder / "config.yaml"), "--out", str(folder / "run"), "--resume", "--batch", "2"],
+            "as it began",
+        ),
+        (
+            ["train", config, "--data.root", wall, "--out", str(folder / "config.yaml" / "x")],
+            "x: ",
+        ),
     ]:
         assert main(words) == 2, words
         assert reason in capsys.readouterr().err

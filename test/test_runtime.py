@@ -76,6 +76,12 @@ def rewrite(source: Path, target: Path, change) -> Path:
     return target
 
 
+def flip_in_directory(data: bytes) -> bytes:
+    """One byte of the archive's directory changed."""
+    at = data.rindex(b"PK\x01\x02")
+    return data[:at] + b"XX" + data[at + 2 :]
+
+
 def newer(data: bytes) -> bytes:
     return json.dumps({**json.loads(data), "format": 999}).encode()
 
@@ -92,6 +98,7 @@ BAD_FILES = {
     "pickle": (lambda good, bad: bad.write_bytes(pickle.dumps({"a": 1})), "not a model file"),
     "checkpoint": (lambda good, bad: torch.save({"a": torch.zeros(1)}, bad), "vlocnetpp export"),
     "foreign script": (lambda good, bad: torch.jit.script(torch.nn.Linear(1, 1)).save(str(bad)), "vlocnetpp export"),
+    "damaged": (lambda good, bad: bad.write_bytes(flip_in_directory(good.read_bytes())), "damaged"),
     "newer": (lambda good, bad: rewrite(good, bad, newer), "format 999"),
     "no metadata": (lambda good, bad: rewrite(good, bad, lambda data: None), "vlocnetpp export"),
     "not json": (lambda good, bad: rewrite(good, bad, lambda data: b"{"), "not JSON"),
@@ -141,6 +148,18 @@ def test_a_device_that_is_not_there_is_no_silent_fallback(device, reason, model_
 def test_unknown_precision_is_refused(model_path):
     with pytest.raises(ModelFileError, match="precision"):
         load_model(model_path, "cpu", "int4")
+
+
+@pytest.mark.parametrize("preset", ["mtl", "stl_pose"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_every_precision_answers_in_full_precision(precision, preset, tmp_path):
+    path = export_random(tmp_path / "m.ts", preset)
+    full = Localizer(load_model(path, "cpu"))
+    half = Localizer(load_model(path, "cpu", precision))
+    for i in range(2):
+        a, b = (each.localize(image(i), K_33, SECOND + i) for each in (full, half))
+        assert b.pose_7.dtype == np.float64 and np.allclose(a.pose_7, b.pose_7, atol=0.05)
+        assert np.isfinite(b.sigma_2).all()
 
 
 def test_half_precision_is_half_the_size_and_close(model_path, model, tmp_path):

@@ -23,7 +23,7 @@ from wall_dataset import write_wall
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.export import export_run
-from vlocnetpp.losses import LossConfig, MultitaskLoss
+from vlocnetpp.losses import LossConfig, LossConfigError, MultitaskLoss
 from vlocnetpp.network import ConfigError
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
@@ -37,7 +37,7 @@ from vlocnetpp.training.validate import validate
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK = {"height": 64, "width_px": 96, "resize": "whole"}
-STAGES = (StageConfig("depth", ("depth",), 0.3), StageConfig("joint", share=0.7))
+STAGES = (StageConfig("depth", ("depth",), share=0.3), StageConfig("joint", share=0.7))
 
 
 @pytest.fixture(scope="session")
@@ -87,12 +87,20 @@ def test_configuration_round_trip_and_overrides(tmp_path):
         ("data: 3", "must be a section"),
         ("- 1", "must be a mapping"),
         ("a: [", "is not YAML"),
+        ("budget: 20min", "budget '20min' is not a time"),
+        ("batch: 0", "not at least 1"),
+        ("stages: []", "there is none"),
+        ("stages: [{share: 0}]", "not positive"),
+        ("stages: [{tasks: [odometri]}]", "did you mean 'odometry'"),
+        ("data: {max_skip: 0}", "not at least 1"),
+        ("data: {validation_share: 1.5}", "not within 0 and 1"),
+        ("loss: {relative_frame: wrold}", "not one of body, world"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_key(text, message, tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"bad\.yaml") as error:
+    with pytest.raises((ConfigError, LossConfigError)) as error:
         load_config(path)
     assert message in str(error.value)
 
@@ -264,6 +272,8 @@ def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_pa
     assert all(value > 0 for value in metadata.calibration_2)
     with pytest.raises(TrainingError, match="--resume"):
         train(quick(wall), run)
+    with pytest.raises(TrainingError, match="budget up"):
+        train(quick(wall), run, resume=True)
 
 
 def test_a_signal_saves_and_the_run_goes_on(wall, tmp_path):
@@ -295,8 +305,28 @@ def test_a_run_is_not_continued_on_other_data(run, wall, tmp_path):
     settings = yaml.safe_load((copy / "config.yaml").read_text())
     settings["data"]["root"] = str(other)
     (copy / "config.yaml").write_text(yaml.safe_dump(settings))
+    saved = load_checkpoint(copy / "last.pt")
+    saved["progress"]["done"] = False
+    save_checkpoint(copy / "last.pt", {key: value for key, value in saved.items() if key != "format"})
     with pytest.raises(CheckpointError, match="other data"):
-        train(quick(wall), copy, resume=True)
+        train(load_config(copy / "config.yaml"), copy, resume=True)
+
+
+def test_a_stage_without_a_label_is_named_and_widths_have_names(tmp_path, wall):
+    bare = write_wall(tmp_path / "bare", {"train": 6}, masks=False)
+    config = quick(bare, preset="stl_segmentation", stages=(StageConfig("s", ("segmentation",)),))
+    with pytest.raises(TrainingError, match="no frame has a label for stage 's'"):
+        train(config, tmp_path / "run")
+    (tmp_path / "c.yaml").write_text("width: tiny")
+    assert load_config(tmp_path / "c.yaml").width == 0.25
+
+
+def test_metrics_and_calibration_of_earlier_stages_are_kept(wall, tmp_path):
+    stages = (StageConfig("pose", ("localization",)), StageConfig("masks", ("segmentation",)))
+    config = quick(wall, preset="mtl_no_warp", stages=stages, budget="3s")
+    assert train(config, tmp_path / "run")
+    saved = load_checkpoint(tmp_path / "run" / "last.pt")
+    assert set(saved["metrics"]) == {"localization", "segmentation"} and saved["calibration"] != [1.0, 1.0]
 
 
 def test_divergence_names_the_frames(wall, tmp_path):
@@ -313,6 +343,10 @@ def test_divergence_names_the_frames(wall, tmp_path):
         ({"preset": "stl_pose", "stages": STAGES}, "no depth network"),
         ({"preset": "mtll"}, "did you mean 'mtl'"),
         ({"network": {"height": 100}}, "multiples of 32"),
+        ({"network": {"height": "abc"}}, "not of type int"),
+        ({"network": {"width": 0.5}}, "'width' does not exist here"),
+        ({"network": {"dropout": 1.5}}, "dropout"),
+        ({"preset": "stl_pose", "stages": (StageConfig("o", ("odometry",)),)}, "has no task odometry"),
         ({"pretrained": "absent.pth"}, "absent.pth"),
     ],
 )

@@ -85,13 +85,20 @@ def data_render(args: argparse.Namespace) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """Train a network into a run folder."""
+    from vlocnetpp.network import ConfigError
     from vlocnetpp.training import load_config
     from vlocnetpp.training import train as run
 
     overrides = parse_overrides(args.override)
     if args.budget is not None:
         overrides["budget"] = args.budget
-    finished = run(load_config(args.config, overrides), args.out, resume=args.resume)
+    config = args.config
+    if args.resume:
+        config = args.out / "config.yaml"
+        for name in overrides:
+            if name not in ("budget", "device", "data.root"):
+                raise ConfigError(f"--{name}: a run goes on as it began; only budget, device and data.root may change")
+    finished = run(load_config(config, overrides), args.out, resume=args.resume)
     if finished:
         print(f"{args.out}: trained; next: vlocnetpp export {args.out} --out MODEL.ts")
         return 0
@@ -189,7 +196,15 @@ def named_config(args: argparse.Namespace) -> NetworkConfig:
 
 def is_file(what: str) -> bool:
     """Whether a word means a file rather than a preset; a preset has no suffix."""
-    return bool(Path(what).suffix) or Path(what).exists()
+    return bool(Path(what).suffix) or Path(what).is_file()
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -287,10 +302,10 @@ def build_parser() -> argparse.ArgumentParser:
     inspector.add_argument("--json", action="store_true", help="print the metadata of a model file as JSON")
     inspector.set_defaults(command=inspect)
 
-    timer = commands.add_parser("speed", help="time a preset or file, streaming against recomputing the last frame")
+    timer = commands.add_parser("speed", help="time the network of a preset or file, streaming or recomputing")
     network_arguments(timer)
     timer.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    timer.add_argument("--repetitions", type=int, default=20, help="of each way (default: 20)")
+    timer.add_argument("--repetitions", type=positive, default=20, help="of each way (default: 20)")
     timer.set_defaults(command=speed)
     return parser
 
@@ -311,9 +326,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vlocnetpp: interrupted", file=sys.stderr)
         return 130
+    except OSError as error:
+        print(f"vlocnetpp: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except ValueError as error:
-        # The rooms' own subclasses are a user's mistakes and name file and reason; a bare ValueError is a bug.
-        if type(error) is ValueError:
+        # The rooms' own errors are a user's mistakes and name file and reason; any other ValueError is a bug.
+        if not type(error).__module__.startswith("vlocnetpp"):
             raise
         print(f"vlocnetpp: {error}", file=sys.stderr)
         return 2

@@ -16,7 +16,14 @@ from vlocnetpp import __version__
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.network.presets import config_from_json, config_to_json
-from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, metadata_from_json, metadata_to_json
+from vlocnetpp.runtime.model_file import (
+    METADATA_NAME,
+    PRECISIONS,
+    Metadata,
+    ModelFileError,
+    metadata_from_json,
+    metadata_to_json,
+)
 from vlocnetpp.step import Answer, State
 from vlocnetpp.training.checkpoint import load_checkpoint
 
@@ -40,16 +47,19 @@ class ExportedStep(nn.Module):
         mask = torch.zeros((image.shape[0], 0, 0), dtype=torch.uint8, device=image.device)
         if logits.shape[1] > 0:
             mask = logits.argmax(dim=1).to(torch.uint8)
-        return Answer(prediction.pose_B7, prediction.relative_B7, prediction.log_scale_B2, mask), state
+        # Whatever the weights' precision, an answer is full precision: numpy knows no bfloat16.
+        poses = prediction.pose_B7.float(), prediction.relative_B7.float()
+        return Answer(poses[0], poses[1], prediction.log_scale_B2.float(), mask), state
 
 
 def source_revision() -> str:
     """Version of the package and, inside a checkout, its commit."""
-    here = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return __version__  # installed, possibly inside somebody else's checkout
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
     try:
-        result = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10
-        )
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return __version__
     commit = result.stdout.strip()
@@ -91,7 +101,10 @@ def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        torch.jit.save(scripted, str(partial), _extra_files={METADATA_NAME: text})
+        try:
+            torch.jit.save(scripted, str(partial), _extra_files={METADATA_NAME: text})
+        except RuntimeError as error:
+            raise ModelFileError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from error
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

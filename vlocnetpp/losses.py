@@ -15,6 +15,11 @@ from torch.nn import functional as F
 from vlocnetpp.geometry import conjugate_quaternion, multiply_quaternions, relative, rotate, rotation_angle
 
 VOID = 255
+"""Mask id of a pixel without a label."""
+
+
+class LossConfigError(ValueError):
+    """A choice of the loss does not exist; the message says which and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,15 @@ class LossConfig:
     """Weight whole tasks by a second learnable scalar as printed in eq. 9. With learnable weights inside the tasks
     that objective has no lower bound, so the default weights only the segmentation loss, which has none inside."""
     initial_s_x: float = 0.0
+    """Start of every learnable scalar of a translation."""
     initial_s_q: float = -3.0
+    """Start of every learnable scalar of a rotation."""
+
+    def __post_init__(self) -> None:
+        allowed = {"relative_frame": ("body", "world"), "relative_target": ("truth", "odometry")}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise LossConfigError(f"loss.{name}: '{getattr(self, name)}' is not one of {', '.join(values)}")
 
 
 def l2(difference_BD: Tensor) -> Tensor:

@@ -60,7 +60,9 @@ class Timing:
 
 
 def measure(config: NetworkConfig, device: str = "auto", repetitions: int = 20) -> list[Timing]:
-    """Time a network with random weights on one stream: eager, scripted and frozen, and recomputing.
+    """Time the network of a configuration, with random weights and without preprocessing, on one stream.
+
+    Eager, scripted and frozen, and recomputing the previous frame.
 
     Raises ModelFileError for a device that is not there.
     """

@@ -42,13 +42,18 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     posed = np.array([frame.pose_7 is not None for frame in frames])
     if not posed.any() and not any(frame.mask_path for frame in frames):
         raise DataError(f"{dataset.root}: split '{split}' has neither poses nor masks to compare with")
-    localizer = Localizer(model)
+    names = [name for name, _ in model.metadata.classes]
+    labelled = any(frame.mask_path for frame in frames) and "segmentation" in model.metadata.tasks
+    if labelled and [each.name for each in dataset.classes] != names:
+        raise DataError(f"{dataset.root}: its classes are not those of {model.path.name} ({', '.join(names)})")
+    # A sequence's own borders say where the past ends; a slow or thinned recording is still one sequence.
+    localizer = Localizer(model, max_gap_s=float("inf"))
+    reads_depth = model.metadata.network.get("depth") == "sensor"
     height, width = frames[0].image().shape[:2]
     localizer.warm_up(height, width)
     poses, motions, sigmas = np.full((len(frames), 7), np.nan), np.full((len(frames), 7), np.nan), []
     truth = np.array([frame.pose_7 if frame.pose_7 is not None else [0, 0, 0, 1, 0, 0, 0] for frame in frames], float)
     valid = np.zeros(len(frames), bool)
-    names = [name for name, _ in model.metadata.classes]
     matrix = np.zeros((len(names), len(names)), np.int64)
     milliseconds = []
     shown = set(np.linspace(0, len(frames) - 1, SHEET_ROWS).astype(int).tolist())
@@ -58,19 +63,24 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
         if i in starts:
             localizer.reset("new sequence")
         pixels = frame.image()
+        depth = frame.depth() if reads_depth else None
         began = time.perf_counter()
-        estimate = localizer.localize(pixels, frame.K_33, frame.stamp_ns, depth_HW=frame.depth())
+        estimate = localizer.localize(pixels, frame.K_33, frame.stamp_ns, depth_HW=depth)
         milliseconds.append((time.perf_counter() - began) * 1e3)
         if estimate.pose_7 is not None and estimate.sigma_2 is not None:
             poses[i] = estimate.pose_7
             sigmas.append(estimate.sigma_2)
         if estimate.relative_7 is not None and posed[i] and posed[i - 1]:
             motions[i], valid[i] = estimate.relative_7, True
-        mask = frame.mask()
-        if i in shown and estimate.mask_hw is not None:
-            sheet.append((pixels, localizer.full_mask(estimate), mask))
-        if mask is not None and estimate.mask_hw is not None:
-            matrix += confusion(localizer.full_mask(estimate), np.where(mask < len(names), mask, VOID), len(names))
+        if estimate.mask_hw is None:
+            continue
+        mask, answer = frame.mask(), localizer.full_mask(estimate)
+        if i in shown:
+            sheet.append((pixels, answer, mask))
+        if mask is not None:
+            # What the network's crop leaves out is not scored.
+            seen = answer != VOID
+            matrix += confusion(np.where(seen, answer, 0), np.where(seen, mask, VOID), len(names))
     metrics: dict[str, Any] = {}
     if "localization" in model.metadata.tasks and posed.any():
         metrics["localization"] = localization_metrics(poses[posed], truth[posed])

@@ -70,6 +70,8 @@ class NetworkConfig:
             raise ConfigError("tasks: at least one of localization, odometry, segmentation")
         if self.height % 32 or self.width_px % 32 or min(self.height, self.width_px) < 32:
             raise ConfigError(f"input {self.height} x {self.width_px}: rows and columns must be multiples of 32")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout: {self.dropout} is not within 0 and 1")
         if not 0 < self.width <= 4:
             raise ConfigError(f"width: {self.width} is not within 0 and 4; tiny is 0.25, full is 1")
         if self.semantics != "none" and not {"localization", "segmentation"} <= set(self.tasks):
@@ -116,6 +118,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 """What each preset changes in `NetworkConfig`'s defaults."""
 
 
+PLAIN_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "tuple": (tuple, list)}
+"""What YAML gives for the types of `NetworkConfig`."""
+
+
 def network_config(preset: str, width: str | float = "full", **settings: Any) -> NetworkConfig:
     """The configuration of a preset at a width, with single settings changed.
 
@@ -125,10 +131,13 @@ def network_config(preset: str, width: str | float = "full", **settings: Any) ->
         raise ConfigError(f"preset '{preset}' does not exist{nearest(preset, PRESETS)}; there are {', '.join(PRESETS)}")
     if isinstance(width, str) and width not in WIDTHS:
         raise ConfigError(f"width '{width}' does not exist; there are {', '.join(WIDTHS)}, or a number")
-    known = [field.name for field in fields(NetworkConfig)]
-    for name in settings:
-        if name not in known:
-            raise ConfigError(f"network setting '{name}' does not exist{nearest(name, known)}")
+    kinds = {field.name: str(field.type).split("[")[0] for field in fields(NetworkConfig)}
+    kinds = {name: kind for name, kind in kinds.items() if name not in ("preset", "width")}
+    for name, value in settings.items():
+        if name not in kinds:
+            raise ConfigError(f"network setting '{name}' does not exist{nearest(name, kinds)}")
+        if isinstance(value, bool) or not isinstance(value, PLAIN_TYPES[kinds[name]]):
+            raise ConfigError(f"network setting '{name}': '{value}' is not of type {kinds[name]}")
     scale = WIDTHS[width] if isinstance(width, str) else width
     tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     merged: dict[str, Any] = {**PRESETS[preset], **tuples}

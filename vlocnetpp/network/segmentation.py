@@ -44,8 +44,3 @@ class SegmentationStream(nn.Module):
         self.res4 = Stage("res4", self.front.out_channels, width, activation, stride=2, dilations=DILATIONS["res4"])
         self.res5 = Stage("res5", self.res4.out_channels, width, activation, stride=1, dilations=DILATIONS["res5"])
         self.decoder = Decoder(self.res5.out_channels, self.front.out_channels, classes, activation)
-
-    def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Plain AdapNet without any past: logits (B, C, H, W)."""
-        res3d = self.front(image_B3HW)
-        return self.decoder(self.res5(self.res4(res3d)), res3d)

@@ -125,7 +125,10 @@ class Localizer:
                 self._depth(depth_HW),
                 state,
             )
+            if cold:
+                self.ring.clear()
             self.ring.push(stamp_ns, State(*new_state))
+            self._image_shape = (height, width)
             pose, relative, log_scale, mask = (value[0].cpu().numpy() for value in answer)
         tasks = self.model.metadata.tasks
         return Estimate(
@@ -204,20 +207,15 @@ class Localizer:
         self._camera_checked = key
 
     def _cold_start(self, stamp_ns: int, image_shape: tuple[int, int]) -> str | None:
-        """Why the past must not be used for this image; clears it if so."""
-        reason = None
+        """Why the past must not be used for this image, or None where it may."""
         if len(self.ring) == 0:
-            reason = self._reason
-        elif image_shape != self._image_shape:
-            reason = "image size changed"
-        elif stamp_ns <= self.ring.stamps_ns[-1]:
-            reason = "stamp went back"
-        elif (stamp_ns - self.ring.stamps_ns[-1]) * 1e-9 > self.max_gap_s:
-            reason = f"gap of {(stamp_ns - self.ring.stamps_ns[-1]) * 1e-9:.1f} s"
-        if reason is not None:
-            self.ring.clear()
-        self._image_shape = image_shape
-        return reason
+            return self._reason
+        if image_shape != self._image_shape:
+            return "image size changed"
+        if stamp_ns <= self.ring.stamps_ns[-1]:
+            return "stamp went back"
+        gap_s = (stamp_ns - self.ring.stamps_ns[-1]) * 1e-9
+        return f"gap of {gap_s:.1f} s" if gap_s > self.max_gap_s else None
 
     def _calibrated(self, log_scale_2: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.exp(log_scale_2.astype(np.float64)) * np.array(self.model.metadata.calibration_2)
@@ -226,4 +224,6 @@ class Localizer:
         if depth_HW is None:
             return self._no_depth
         depth = np.nan_to_num(np.asarray(depth_HW, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        if depth.ndim != 2 or depth.size == 0:
+            raise ImageError(f"a depth image must be (H, W), not {depth.shape}")
         return torch.from_numpy(depth)[None, None].to(self.model.device)

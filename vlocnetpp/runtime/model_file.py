@@ -101,9 +101,18 @@ def read_metadata(path: str | Path) -> Metadata:
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
+    try:
+        with path.open("rb") as file:
+            whole = zipfile.is_zipfile(file)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    if not whole:
         raise ModelFileError(f"{path}: is not a model file, or it is truncated; copy it again")
-    with zipfile.ZipFile(path) as archive:
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise ModelFileError(f"{path}: is damaged: {error}; copy it again") from error
+    with archive:
         names = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_NAME}")]
         if not names:
             raise ModelFileError(f"{path}: is no model file of vlocnetpp (no {METADATA_NAME}); see 'vlocnetpp export'")
@@ -135,6 +144,8 @@ def choose_device(device: str) -> torch.device:
         raise ModelFileError(f"device '{device}' does not exist; use auto, cpu, cuda or cuda:N") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ModelFileError(f"device '{device}' was asked for, but this PyTorch sees no CUDA device")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ModelFileError(f"device '{device}' does not exist; there are {torch.cuda.device_count()} CUDA devices")
     if chosen.type not in ("cpu", "cuda"):
         raise ModelFileError(f"device '{device}' is not supported; use auto, cpu, cuda or cuda:N")
     return chosen

@@ -117,8 +117,9 @@ def _load(
 def cut_clips(
     store: FrameStore, length: int, max_skip: int, batch: int, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """One epoch of (B, L) frame indices, every frame once as the last of its clip, never across a sequence's border.
+    """One epoch of (B, L) frame indices, never across a sequence's border.
 
+    Every frame is once the last of its clip, but for a last batch that would not be full.
     A clip near the start of a sequence steps more densely; the very first frame is repeated, as of a camera at rest.
     """
     count = len(store.names)

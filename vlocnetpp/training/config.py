@@ -12,7 +12,26 @@ from typing import Any
 import yaml
 
 from vlocnetpp.losses import LossConfig
-from vlocnetpp.network.presets import ConfigError, nearest
+from vlocnetpp.network.presets import TASKS, WIDTHS, ConfigError, nearest
+
+
+def _check(right: bool, message: str) -> None:
+    if not right:
+        raise ConfigError(message)
+
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """90s, 20m or 8h in seconds. Raises ConfigError otherwise."""
+    try:
+        value = float(text[:-1]) * UNITS_S[text[-1:]]
+    except (ValueError, KeyError):
+        raise ConfigError(f"budget '{text}' is not a time; write 90s, 20m or 8h") from None
+    if value <= 0:
+        raise ConfigError(f"budget '{text}' is not a positive time")
+    return value
 
 
 @dataclass(frozen=True)
@@ -31,6 +50,11 @@ class DataConfig:
     """Frames that one clip unrolls; the first of each is a cold start."""
     max_skip: int = 2
     """Frames of a clip are up to so many apart, as on a robot that drops some."""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.validation_share < 1, f"data.validation_share: {self.validation_share} is not within 0 and 1")
+        _check(self.clip_length >= 1, f"data.clip_length: {self.clip_length} is not at least 1")
+        _check(self.max_skip >= 1, f"data.max_skip: {self.max_skip} is not at least 1")
 
 
 @dataclass(frozen=True)
@@ -60,9 +84,17 @@ class StageConfig:
     """Whether the relative motion of eq. 1 takes part. Early in training it holds every pose back at the mean: two
     equal answers are consistent."""
     share: float = 1.0
-    """Share of the budget, relative to the other stages."""
+    """Share of the budget, relative to the other stages; positive."""
     learning_rate: float = 1e-3
     """At the start; it falls to a hundredth along a cosine."""
+
+    def __post_init__(self) -> None:
+        _check(self.share > 0, f"stage '{self.name}': share {self.share} is not positive")
+        _check(self.learning_rate > 0, f"stage '{self.name}': learning_rate {self.learning_rate} is not positive")
+        _check(bool(self.tasks), f"stage '{self.name}': trains no task")
+        for task in self.tasks:
+            known = (*TASKS, "depth")
+            _check(task in known, f"stage '{self.name}': '{task}' is not a task{nearest(task, known)}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +104,7 @@ class TrainConfig:
     preset: str = "mtl"
     """Network by name, see `vlocnetpp inspect`."""
     width: float = 0.25
-    """Share of the paper's channels: 1 is full, 0.25 tiny."""
+    """Share of the paper's channels: full (1), tiny (0.25) or a number."""
     network: dict[str, Any] = field(default_factory=dict)
     """Settings of `NetworkConfig` that differ from the preset: height, width_px, resize, ..."""
     pretrained: str = ""
@@ -84,9 +116,10 @@ class TrainConfig:
     batch: int = 32
     """Clips per step."""
     budget: str = "20m"
-    """Time for all stages, e.g. 90s, 20m, 8h; the learning rate follows the share that has passed."""
+    """Time for the steps of all stages, e.g. 90s, 20m, 8h; the learning rate follows the share that has passed. Loading
+    and validation come on top."""
     weight_decay: float = 1e-4
-    """Of weights that are convolutions or layers; norms, biases and loss weights have none."""
+    """Of convolutions and layers; norms, biases, fusion and loss weights have none."""
     validations: int = 6
     """How often the run is validated, spread over the budget."""
     seed: int = 0
@@ -94,19 +127,11 @@ class TrainConfig:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
-
-UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def seconds(text: str) -> float:
-    """90s, 20m or 8h in seconds. Raises ConfigError otherwise."""
-    try:
-        value = float(text[:-1]) * UNITS_S[text[-1:]]
-    except (ValueError, KeyError):
-        raise ConfigError(f"budget '{text}' is not a time; write 90s, 20m or 8h") from None
-    if value <= 0:
-        raise ConfigError(f"budget '{text}' is not a positive time")
-    return value
+    def __post_init__(self) -> None:
+        seconds(self.budget)
+        _check(self.batch >= 1, f"batch: {self.batch} is not at least 1")
+        _check(self.validations >= 1, f"validations: {self.validations} is not at least 1")
+        _check(bool(self.stages), "stages: there is none")
 
 
 def load_config(path: Path, overrides: dict[str, str] | None = None) -> TrainConfig:
@@ -129,7 +154,11 @@ def load_config(path: Path, overrides: dict[str, str] | None = None) -> TrainCon
             section = section.setdefault(parent, {})
             if not isinstance(section, dict):
                 raise ConfigError(f"--{dotted}: '{parent}' is not a section")
-        section[key] = yaml.safe_load(text)
+        try:
+            section[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--{dotted}: '{text}' is not a value in YAML") from None
+    data["width"] = WIDTHS.get(str(data.get("width")), data.get("width", TrainConfig.width))
     return _build(TrainConfig, data, str(path))
 
 

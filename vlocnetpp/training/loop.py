@@ -29,7 +29,7 @@ from vlocnetpp.progress import Status
 from vlocnetpp.runtime.model_file import choose_device
 from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, load_frames
-from vlocnetpp.training.config import StageConfig, TrainConfig, load_config, save_config, seconds, to_plain
+from vlocnetpp.training.config import StageConfig, TrainConfig, save_config, seconds, to_plain
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.unroll import depth_term, unroll
 from vlocnetpp.training.validate import validate
@@ -37,6 +37,10 @@ from vlocnetpp.training.validate import validate
 CONFIG_NAME, LAST_NAME, LOG_NAME = "config.yaml", "last.pt", "metrics.csv"
 WARM_UP_SHARE, FINAL_RATE = 0.02, 0.01
 GRADIENT_NORM = 20.0
+SAVE_EVERY_S = 300.0
+"""Between validations, so that a crash costs minutes."""
+FARTHEST_M = 1e4
+"""Beyond this a float32 no longer holds the millimetres of a position."""
 
 
 class TrainingError(ValueError):
@@ -61,10 +65,18 @@ def hold_out(dataset: Dataset, split: str, share: float) -> tuple[tuple[Sequence
 def configure_network(config: TrainConfig, dataset: Dataset, sequences: tuple[Sequence, ...]) -> NetworkConfig:
     """The preset with what the data decides: number of classes, centre and spread of the map, size of a motion."""
     settings = dict(config.network)
+    for name in ("preset", "width"):
+        if name in settings:
+            raise ConfigError(f"network: '{name}' does not exist here; it stands at the top of the configuration")
     poses = [np.array([f.pose_7 for f in s.frames if f.pose_7 is not None]) for s in sequences]
     poses = [p for p in poses if len(p) > 1]
     if poses:
         positions = np.concatenate(poses)[:, :3]
+        if (farthest := np.abs(positions).max()) > FARTHEST_M:
+            raise TrainingError(
+                f"{dataset.root}: positions lie up to {farthest:.0f} m from the origin, where 32 bits lose "
+                "millimetres; give the poses in a local map frame"
+            )
         motions = np.concatenate([relative(*map(torch.from_numpy, (p[:-1], p[1:]))).numpy() for p in poses])
         settings.setdefault("position_centre", tuple(float(value) for value in positions.mean(axis=0)))
         settings.setdefault("position_spread", max(float(positions.std(axis=0).max()), 1e-3))
@@ -116,7 +128,7 @@ def parameter_groups(network: VLocNetPlusPlus, loss: MultitaskLoss, depth: bool,
         trains = name.startswith("depth.") == depth
         parameter.requires_grad_(trains)
         if trains:
-            (decayed if parameter.ndim > 1 and "fusion" not in name else free).append(parameter)
+            (decayed if parameter.ndim > 1 and not name.endswith("fusion.weight") else free).append(parameter)
     if not depth:
         free += [parameter for parameter in loss.parameters() if parameter.requires_grad]
     return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
@@ -144,11 +156,14 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
 
     Raises:
         TrainingError, ConfigError, DataError, CheckpointError: with one line each.
+
+    With `resume` the configuration must be the run's own, but for budget, device and the place of the data.
     """
-    if out.exists() and any(out.iterdir()) and not resume:
+    if (out / LAST_NAME).exists() and not resume:
         raise TrainingError(f"{out}: exists already; continue it with --resume or name another folder")
-    if resume:
-        config = replace(load_config(out / CONFIG_NAME), budget=config.budget, device=config.device)
+    saved = load_checkpoint(out / LAST_NAME) if resume else None
+    if saved is not None and saved["progress"]["done"]:
+        raise TrainingError(f"{out}: has used its budget up; export it, or train anew into another folder")
     dataset = open_dataset(Path(config.data.root), config.data.layout or None)
     train_sequences, val_sequences = hold_out(dataset, config.data.split, config.data.validation_share)
     network_settings = configure_network(config, dataset, train_sequences)
@@ -162,13 +177,15 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
     progress: dict[str, Any] = {"stage": 0, "elapsed_s": 0.0, "step": 0, "total_s": 0.0, "done": False}
     saved_optimizer = None
     about = describe_data(dataset, train_sequences, network_settings)
-    if resume:
-        saved = load_checkpoint(out / LAST_NAME)
+    metrics: dict[str, Any] = {}
+    calibration = (1.0, 1.0)
+    if saved is not None:
         if saved["about"]["dataset"]["digest"] != about["dataset"]["digest"]:
             raise CheckpointError(f"{out}: was trained on other data than {config.data.root} holds now")
         network.load_state_dict(saved["network_state"])
         loss.load_state_dict(saved["loss_state"])
         progress, saved_optimizer = saved["progress"], saved["optimizer_state"]
+        metrics, calibration = saved["metrics"], tuple(saved["calibration"])
     store = load_frames(train_sequences, network_settings, "loading training frames")
     val_store = load_frames(val_sequences, network_settings, "loading validation frames") if val_sequences else None
     check_stages(config, network_settings, store)
@@ -178,8 +195,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
     total_share = sum(stage.share for stage in config.stages)
     budget_s = seconds(config.budget)
     class_names = tuple(each.name for each in dataset.classes)
-    metrics: dict[str, Any] = {}
-    calibration = (1.0, 1.0)
+    saved_at = 0.0
 
     def save(optimizer: torch.optim.Optimizer | None) -> None:
         save_checkpoint(
@@ -211,7 +227,8 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
             stage_s = budget_s * stage.share / total_share
             next_validation = validation_times(progress["elapsed_s"], stage_s, config, stage, total_share)
             while progress["elapsed_s"] < stage_s and not stopped:
-                # Seeded by the step, so that a resumed run draws what an uninterrupted one would have drawn.
+                # Seeded by the step at which the epoch begins; a resumed run begins a new epoch.
+                labelled = False
                 generator = np.random.default_rng((config.seed, number, progress["step"]))
                 for index in cut_clips(store, config.data.clip_length, config.data.max_skip, config.batch, generator):
                     began = time.monotonic()
@@ -226,6 +243,11 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
                         terms = depth_term(network, clips)
                     else:
                         terms, _ = unroll(part, clips, stage.tasks, config.loss, stage.consistency)
+                    if not terms:
+                        # Nothing in this batch has a label for the stage: sparse masks, or frames without a pose.
+                        progress["elapsed_s"] += time.monotonic() - began
+                        continue
+                    labelled = True
                     total = loss(terms)
                     optimizer.zero_grad(set_to_none=True)
                     total.backward()
@@ -248,14 +270,29 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
                         next_validation.pop(0)
                         if not depth_stage:
                             settle_norms(part, store, device)
+                        found: dict[str, Any] = {}
                         if val_store is not None and not depth_stage:
-                            metrics, calibration = validate(part, val_store, class_names, device)
-                            status.note(f"validation at {progress['total_s']:.0f} s: {summary(metrics)}")
-                        log_row(out / LOG_NAME, stage.name, progress, rate, values, loss, metrics)
+                            found, found_calibration = validate(part, val_store, class_names, device)
+                            metrics = {**metrics, **found}
+                            calibration = found_calibration or calibration
+                            status.note(f"validation at {progress['total_s']:.0f} s: {summary(found)}")
+                        log_row(out / LOG_NAME, stage.name, progress, rate, values, loss, found)
+                        saved_at = progress["total_s"]
+                        save(optimizer)
+                    elif progress["total_s"] - saved_at > SAVE_EVERY_S:
+                        saved_at = progress["total_s"]
                         save(optimizer)
                     if progress["elapsed_s"] >= stage_s or stopped:
                         break
+                else:
+                    if not labelled:
+                        raise TrainingError(
+                            f"{config.data.root}: no frame has a label for stage '{stage.name}' "
+                            f"({', '.join(stage.tasks)}); odometry needs clips of at least two posed frames"
+                        )
             if stopped:
+                if not depth_stage:
+                    settle_norms(part, store, device)
                 save(optimizer)
             else:
                 progress.update(stage=number + 1, elapsed_s=0.0)
@@ -268,6 +305,8 @@ def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
 def check_stages(config: TrainConfig, network: NetworkConfig, store: FrameStore) -> None:
     """Refuse before a night is lost: a depth network that no stage trains, or that has nothing to learn from."""
     for stage in config.stages:
+        if "depth" not in stage.tasks and not set(stage.tasks) & set(network.tasks):
+            raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no task {', '.join(stage.tasks)}")
         if "depth" in stage.tasks and stage.tasks != ("depth",):
             raise ConfigError(f"stage '{stage.name}': depth is trained alone, in a stage of its own")
         if stage.tasks == ("depth",) and network.depth != "network":

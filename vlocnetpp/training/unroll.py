@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vlocnetpp.geometry import relative
 from vlocnetpp.losses import (
+    VOID,
     LossConfig,
     depth_loss,
     euclidean_terms,
@@ -58,7 +59,7 @@ def unroll(
         if "odometry" in tasks and t > 0 and both.any():
             x, q = euclidean_terms(prediction.relative_B7, motion)
             add(x_vo=masked_mean(x, both), q_vo=masked_mean(q, both))
-        if "segmentation" in tasks and bool((clips.mask_BLHW[:, t] != 255).any()):
+        if "segmentation" in tasks and bool((clips.mask_BLHW[:, t] != VOID).any()):
             add(seg=segmentation_loss(prediction.logits_BCHW, clips.mask_BLHW[:, t]))
     return {name: torch.stack(values).mean() for name, values in found.items()}, poses
 

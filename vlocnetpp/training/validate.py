@@ -20,12 +20,12 @@ from vlocnetpp.training.clips import FrameStore, gather_clips
 
 def validate(
     network: VLocNetPlusPlus, store: FrameStore, class_names: tuple[str, ...], device: torch.device
-) -> tuple[dict[str, Any], tuple[float, float]]:
+) -> tuple[dict[str, Any], tuple[float, float] | None]:
     """Run every sequence from a cold start, one frame at a time.
 
     Returns:
         The metrics of the tasks that have labels, by task, and the calibration: factors that turn the predicted scales
-        of translation and rotation into bounds that hold 68 % of the errors.
+        of translation and rotation into bounds that hold 68 % of the errors, None without localization.
     """
     network.eval()
     count, classes = len(store.names), network.config.classes
@@ -53,12 +53,12 @@ def validate(
     posed = store.posed_N.numpy() > 0
     truth = store.pose_N7.double()
     metrics: dict[str, Any] = {}
-    calibration = (1.0, 1.0)
+    calibration = None
     if "localization" in tasks and posed.any():
         metrics["localization"] = localization_metrics(poses[posed], truth.numpy()[posed])
         metres, degrees = pose_errors(poses[posed], truth.numpy()[posed])
         ratios = np.stack((metres, np.radians(degrees)), axis=1) / scales[posed]
-        calibration = tuple(float(value) for value in np.quantile(ratios, 0.68, axis=0))  # type: ignore[assignment]
+        calibration = (float(np.quantile(ratios[:, 0], 0.68)), float(np.quantile(ratios[:, 1], 0.68)))
     if "odometry" in tasks and posed.sum() > 1:
         valid = np.isfinite(motions).all(axis=1) & posed & np.roll(posed, 1)
         metrics["odometry"] = odometry_metrics(motions, truth.numpy(), valid)
