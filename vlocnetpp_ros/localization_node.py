@@ -350,7 +350,7 @@ def main(args: list[str] | None = None) -> None:
     try:
         if node.autostart and node.trigger_configure() == SUCCESS:
             node.trigger_activate()
-        executor.spin()
+        _spin(executor, node)
     except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
         pass
     finally:
@@ -362,6 +362,20 @@ def main(args: list[str] | None = None) -> None:
         rclpy.try_shutdown()
         # Shutting down has put the handler back that was there before rclpy.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _spin(executor: SingleThreadedExecutor, node: LocalizationNode) -> None:
+    """Run callbacks until the context is shut down.
+
+    rclpy raises RCLError out of spin for the loss of one client that waits for a response, and when the context goes
+    while it waits; neither may end the node.
+    """
+    while node.context.ok():
+        try:
+            executor.spin()
+        except RCLError as error:  # noqa: PERF203 - it is the loop that outlives it
+            if node.context.ok():
+                node.get_logger().warning(f"rclpy: {error}")
 
 
 if __name__ == "__main__":

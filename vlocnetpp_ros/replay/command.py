@@ -130,7 +130,9 @@ def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
         "image_transport": "compressed" if topics.compressed else "raw",
         "camera_info_topic": topics.camera_info,
         "publish_tf": "map_to_camera" if has_tf else "none",
-        "qos_overrides": {subscribed: {"subscription": {"reliability": "reliable", "depth": 10}}},
+        "qos_overrides": {
+            subscribed: {"subscription": {"reliability": "reliable", "depth": 100 if topics.compressed else 10}}
+        },
         **dict(args.parameter),
     }
 

@@ -100,7 +100,9 @@ class Session:
         topics = source.topics
         image_type = CompressedImage if topics.compressed else Image
         self._image_topic = f"{topics.image_base}/compressed" if topics.compressed else topics.image_base
-        self._image = self._node.create_publisher(image_type, self._image_topic, reliable)
+        # Compressed images are small enough to keep more of them for a reader that is late.
+        keep = QoSProfile(depth=100 if topics.compressed else 10)
+        self._image = self._node.create_publisher(image_type, self._image_topic, keep)
         self._info = self._node.create_publisher(CameraInfo, topics.camera_info, reliable)
         for topic, message_type in self._expected + [EXTRAS[extra] for extra in extras]:
             self._node.create_subscription(
