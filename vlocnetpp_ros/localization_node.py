@@ -36,7 +36,7 @@ from vlocnetpp.runtime import ModelFileError
 from vlocnetpp_ros import diagnostics, messages
 from vlocnetpp_ros.diagnostics import Health, Rates, Statistics
 from vlocnetpp_ros.environment import MissingPackageError
-from vlocnetpp_ros.latest import Dropped, Latest, Tally
+from vlocnetpp_ros.latest import NEWER, Dropped, Latest, Tally
 from vlocnetpp_ros.parameters import ParameterError, Parameters, Settings
 from vlocnetpp_ros.pipeline import Incoming, Pipeline
 
@@ -270,7 +270,9 @@ class LocalizationNode(LifecycleNode):
 
     def _on_drop(self, dropped: Dropped) -> None:
         self._last_drop = str(dropped)
-        self._warn(dropped.reason, f"image dropped: {dropped}")
+        # That a slow network skips images is its way to keep up; /diagnostics says how many.
+        if dropped.reason != NEWER:
+            self._warn(dropped.reason, f"image dropped: {dropped}")
         if time.monotonic() - self._last_report > DROP_REPORT_S:
             self._report()
 

@@ -22,7 +22,7 @@ from vlocnetpp_ros import environment
 from vlocnetpp_ros.replay import score
 from vlocnetpp_ros.replay.process import node_process
 from vlocnetpp_ros.replay.recording import Recording
-from vlocnetpp_ros.replay.session import session
+from vlocnetpp_ros.replay.session import images_kept, session
 from vlocnetpp_ros.replay.source import Source, survey
 
 EPILOG = """\
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments = remove_ros_args(sys.argv)[1:]
     args = _parser().parse_args(arguments)
     # SIGTERM must unwind like Ctrl-C, or the node's process would stay behind.
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         title, metrics = replay(args, ["replay", *arguments])
         score.show(title, metrics)
@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("replay: interrupted, nothing was written", file=sys.stderr)
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
@@ -130,9 +132,7 @@ def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
         "image_transport": "compressed" if topics.compressed else "raw",
         "camera_info_topic": topics.camera_info,
         "publish_tf": "map_to_camera" if has_tf else "none",
-        "qos_overrides": {
-            subscribed: {"subscription": {"reliability": "reliable", "depth": 100 if topics.compressed else 10}}
-        },
+        "qos_overrides": {subscribed: {"subscription": {"reliability": "reliable", "depth": images_kept(topics)}}},
         **dict(args.parameter),
     }
 

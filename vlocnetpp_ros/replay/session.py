@@ -27,7 +27,7 @@ from vlocnetpp.data.bags import SECOND_NS
 from vlocnetpp.progress import track
 from vlocnetpp_ros.replay.process import NodeProcess
 from vlocnetpp_ros.replay.recording import Recording, type_name
-from vlocnetpp_ros.replay.source import Source
+from vlocnetpp_ros.replay.source import Source, Topics
 
 NODE = "/localizer"
 ANSWERS: dict[str, tuple[str, Any]] = {
@@ -100,9 +100,7 @@ class Session:
         topics = source.topics
         image_type = CompressedImage if topics.compressed else Image
         self._image_topic = f"{topics.image_base}/compressed" if topics.compressed else topics.image_base
-        # Compressed images are small enough to keep more of them for a reader that is late.
-        keep = QoSProfile(depth=100 if topics.compressed else 10)
-        self._image = self._node.create_publisher(image_type, self._image_topic, keep)
+        self._image = self._node.create_publisher(image_type, self._image_topic, QoSProfile(depth=images_kept(topics)))
         self._info = self._node.create_publisher(CameraInfo, topics.camera_info, reliable)
         for topic, message_type in self._expected + [EXTRAS[extra] for extra in extras]:
             self._node.create_subscription(
@@ -277,6 +275,11 @@ class Session:
                 played_ns = next(reversed(self._played.published_at), int(self._source.stamps_ns[0]))
                 self._changed.notify_all()
             self._recording.write(DIAGNOSTICS, type_name(DiagnosticArray), played_ns, serialize_message(message))
+
+
+def images_kept(topics: Topics) -> int:
+    """Images that DDS keeps for a reader that is late; of compressed ones more fit into the same memory."""
+    return 100 if topics.compressed else 10
 
 
 @contextmanager

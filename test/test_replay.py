@@ -1,0 +1,214 @@
+"""A bag through the real node and back: what is written, what the scores say, and what is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from ros_peers import CLASSES, FOCAL, HEIGHT, WIDTH, isolate, picture, random_model
+from scipy.spatial.transform import Rotation
+
+from vlocnetpp.data import FolderWriter, LabelClass, iter_bag, open_dataset, write_bag
+from vlocnetpp.data.to_bag import POSE_TOPIC
+from vlocnetpp.evaluation import read_tum
+from vlocnetpp_ros.replay import main
+from vlocnetpp_ros.replay.source import survey
+
+FRAMES = 8
+GAP_NS = 5_000_000_000
+START_NS = 1_700_000_000_123_456_789
+K = np.array([[FOCAL, 0.0, WIDTH / 2], [0.0, FOCAL, HEIGHT / 2], [0.0, 0.0, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("replay")
+    isolate(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bag(folder: Path) -> Path:
+    """Two sequences of a moving camera with poses and masks; the last frame has no ground truth."""
+    rng = np.random.default_rng(0)
+    with FolderWriter(folder / "set", tuple(LabelClass(*each) for each in CLASSES), map_frame="lab") as writer:
+        for i in range(FRAMES):
+            sequence = i * 2 // FRAMES
+            x, y, z, w = Rotation.from_euler("y", 3.0 * i, degrees=True).as_quat()
+            pose = None if i == FRAMES - 1 else np.array([0.02 * i, 0.0, 0.1, w, x, y, z])
+            stamp = START_NS + sequence * GAP_NS + i * 33_333_333
+            mask = rng.integers(0, len(CLASSES), (HEIGHT, WIDTH)).astype(np.uint8)
+            writer.add(f"run-{sequence}", "test", stamp, picture(i), K, pose, None, mask)
+    write_bag(open_dataset(folder / "set"), "test", folder / "bag", jpeg_quality=95)
+    return folder / "bag"
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Path:
+    return random_model(folder / "random.ts")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path, bag: Path, model: Path) -> tuple[Path, str]:
+    """The folder that the command made, and what it printed."""
+    out = folder / "results" / "fast"
+    command = [sys.executable, "-m", "vlocnetpp_ros.replay", str(model), str(bag), "--out", str(out), "--fast"]
+    done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return out, done.stdout
+
+
+def test_every_image_is_answered_and_counted(result: tuple[Path, str]) -> None:
+    node = json.loads((result[0] / "metrics.json").read_text())["node"]
+    assert node["published"] == node["received"] == node["processed"] == node["answered"] == FRAMES
+    assert (node["lost"], node["dropped"], node["cold_starts"]) == (0, {}, 2)
+    assert node["device"] == "cpu" and node["rate_hz"] > 0
+    assert 0 < node["model_ms"]["p50"] <= node["latency_ms"]["p50"] <= node["latency_ms"]["p99"]
+
+
+def test_the_metrics_follow_the_schema(result: tuple[Path, str]) -> None:
+    metrics = json.loads((result[0] / "metrics.json").read_text())
+    assert metrics["localization"]["frames"] == FRAMES - 1 and metrics["localization"]["failed"] == 0
+    assert {"median_translation_m", "median_rotation_deg", "recall_5cm_5deg"} <= set(metrics["localization"])
+    # Neither the first image of a sequence has a motion, nor is the one without ground truth scored.
+    assert metrics["odometry"]["frames"] == FRAMES - 1 - 2
+    assert metrics["odometry"]["rpe_translation_m"] > 0
+    assert metrics["segmentation"]["frames"] == FRAMES
+    assert set(metrics["segmentation"]["iou"]) == {name for name, _ in CLASSES}
+    assert 0 < metrics["latency_ms"]["p50"] <= metrics["latency_ms"]["p95"]
+
+
+def test_the_scores_are_those_of_the_recorded_bag(result: tuple[Path, str], bag: Path) -> None:
+    out, _ = result
+    recorded = {each.header_stamp_ns(): each.message() for each in iter_bag(out / "bag", {"/localizer/pose"})}
+    truth = {each.header_stamp_ns(): each.message() for each in iter_bag(bag, {POSE_TOPIC})}
+    assert len(recorded) == FRAMES and set(truth) < set(recorded)
+    errors = []
+    for stamp, true in truth.items():
+        a, b = recorded[stamp].pose.position, true.pose.position
+        errors.append(np.linalg.norm([a.x - b.x, a.y - b.y, a.z - b.z]))
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["localization"]["median_translation_m"] == pytest.approx(np.median(errors), abs=1e-9)
+    counts = {}
+    for each in iter_bag(out / "bag"):
+        counts[each.topic] = counts.get(each.topic, 0) + 1
+    assert counts.pop("/diagnostics") > 0
+    topics = ("pose", "pose_with_covariance", "odometry", "semantic/mask")
+    assert counts == {f"/localizer/{topic}": FRAMES for topic in topics}
+
+
+def test_trajectories_picture_and_report_are_there(result: tuple[Path, str], bag: Path) -> None:
+    out, printed = result
+    source = survey(bag)
+    stamps, _ = read_tum(out / "estimate.tum")
+    np.testing.assert_array_equal(stamps, source.stamps_ns)
+    stamps, poses = read_tum(out / "ground_truth.tum")
+    np.testing.assert_allclose(poses, source.truth_N7[:-1], atol=1e-8)
+    assert len(read_tum(out / "odometry.tum")[0]) == FRAMES
+    assert "'odom'" in (out / "odometry.tum").read_text() and "'lab'" in (out / "estimate.tum").read_text()
+    assert cv2.imread(str(out / "trajectory.png")).shape[0] > 200
+    report = (out / "report.md").read_text()
+    assert "--fast" in report and "trajectory.png" in report and "median translation" in report
+    assert "8 = 8 + 0" in printed and "position error" in printed
+    # Plain text in a pipe.
+    assert "\x1b" not in printed
+
+
+def test_in_real_time_images_may_drop_and_all_are_accounted_for(folder: Path, bag: Path, model: Path) -> None:
+    out = folder / "paced"
+    # The profile that the first test's process set is not inherited, so it is set here once more.
+    assert main([str(model), str(bag), "--out", str(out), "--rate", "50", "--device", "cpu", "--overlay"]) == 0
+    node = json.loads((out / "metrics.json").read_text())["node"]
+    assert node["published"] == FRAMES
+    assert node["received"] == node["processed"] + sum(node["dropped"].values()) == FRAMES - node["lost"]
+    overlays = [each.header_stamp_ns() for each in iter_bag(out / "bag", {"/localizer/semantic/overlay"})]
+    assert len(overlays) == node["processed"]
+
+
+@pytest.fixture
+def broken_bag(bag: Path, tmp_path: Path) -> Iterator[Path]:
+    shutil.copytree(bag, tmp_path / "cut")
+    storage = next((tmp_path / "cut").glob("*.mcap"))
+    storage.write_bytes(storage.read_bytes()[: storage.stat().st_size // 2])
+    return tmp_path / "cut"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["{tmp}/none.ts", "{bag}"], "none.ts: no such file"),
+        (["{tmp}/text.ts", "{bag}"], "text.ts: is not a model file"),
+        (["{model}", "{tmp}/none"], "none: does not exist"),
+        (["{model}", "{cut}"], "cut"),
+        (["{model}", "{bag}", "--image-topic", "/nowhere"], "/nowhere is not in the bag"),
+        (["{model}", "{bag}", "--image-topic", POSE_TOPIC], "it must be sensor_msgs"),
+        (["{model}", "{bag}", "--ground-truth", "/nowhere"], "/nowhere is not in the bag"),
+        (["{model}", "{bag}", "--camera-info-topic", "/nowhere"], "/nowhere is not in the bag"),
+    ],
+)
+def test_what_cannot_be_played_is_refused_in_one_line_before_a_node_starts(
+    arguments: list[str],
+    says: str,
+    bag: Path,
+    broken_bag: Path,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "text.ts").write_text("no model")
+    places = {"tmp": tmp_path, "bag": bag, "cut": broken_bag, "model": model}
+    before = sorted(tmp_path.iterdir())
+    status = main([word.format(**places) for word in arguments] + ["--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err
+    assert status == 2
+    assert said.startswith("replay: ") and says in said and said.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_folder_of_something_else_is_not_replaced(
+    bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main([str(model), str(bag), "--out", str(tmp_path)]) == 2
+    assert "is not the result of a replay" in capsys.readouterr().err
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_node_that_refuses_to_configure_says_why_and_leaves_its_log(
+    bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([str(model), str(bag), "--out", str(out), "--device", "toaster"]) == 2
+    said = capsys.readouterr().err
+    assert "the node refused: configure failed: device 'toaster' does not exist" in said
+    assert not out.exists()
+    assert "toaster" in (tmp_path / "out.node.log").read_text()
+
+
+def test_terminating_the_command_ends_its_node(bag: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    # So slow that it is certainly still playing when it is told to stop.
+    command = [sys.executable, "-m", "vlocnetpp_ros.replay", str(model), str(bag), "--out", str(out), "--rate", "0.01"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    # Written when the first image is about to be published, so the node is up.
+    line = process.stderr.readline()
+    assert line.startswith("replay: started"), line
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert children
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    assert "interrupted" in process.stderr.read()
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(child), 0)
+    assert not out.exists()
