@@ -49,7 +49,7 @@ help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
 demo: $(DEMO)
-	@$(BIN)/replay models/demo.ts models/demo_bag --out out/demo
+	@$(BIN)/replay models/demo.ts models/demo_bag --out out/demo --fast
 
 # pytest's plugins that a ROS installation or colcon bring along are not ours to load; some break with a current pytest.
 test: $(TEST)

@@ -56,7 +56,7 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     valid = np.zeros(len(frames), bool)
     matrix = np.zeros((len(names), len(names)), np.int64)
     milliseconds = []
-    shown = set(np.linspace(0, len(frames) - 1, SHEET_ROWS).astype(int).tolist())
+    shown = set(np.linspace(0, len(frames) - 1, SHEET_ROWS + 2)[1:-1].astype(int).tolist())
     sheet: list[Row] = []
     starts = set(np.cumsum([0, *(len(s.frames) for s in dataset.sequences(split))]).tolist())
     for i, frame in enumerate(track(frames, f"evaluating {split}")):

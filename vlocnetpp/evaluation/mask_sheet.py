@@ -38,13 +38,13 @@ def plot_masks(path: Path, rows: Sequence[Row], classes: Sequence[tuple[str, tup
     figure = Figure(figsize=(3.0 * len(titles), 3.0 * len(rows) * height / width + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
-    for line, (image, mask, truth) in zip(axes, rows, strict=True):
+    for number, (line, (image, mask, truth)) in enumerate(zip(axes, rows, strict=True)):
         pictures = [image, colored(mask, classes), colored(truth, classes) if truth is not None else None]
         for axis, title, picture in zip(line, titles, pictures, strict=False):
             axis.set_axis_off()
             if picture is not None:
                 axis.imshow(picture, interpolation="nearest")
-            if line is axes[0]:
+            if number == 0:
                 axis.set_title(title, fontsize=10)
     handles = [
         Patch(facecolor="#{:02x}{:02x}{:02x}".format(*color), edgecolor="0.4", label=name) for name, color in classes
