@@ -73,9 +73,11 @@ def test_data_to_bag_and_back(folder, capsys):
     assert "3 classes" in capsys.readouterr().out
     bag = folder / "bag"
     assert main(["data", "to-bag", str(folder / "wall"), str(bag)]) == 0
-    assert main(["data", "from-bag", str(bag), str(folder / "again")]) == 0
+    assert main(["data", "from-bag", str(bag), str(folder / "again"), "--test", str(bag)]) == 0
+    capsys.readouterr()
     assert main(["data", "info", str(folder / "again")]) == 0
-    assert "10" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.count("train-0") == 2 and said.count("test-0") == 2, "two sequences in each split"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,6 @@ class Refuse:
             raise ImportError(name + " must not be needed on the robot")
 sys.meta_path.insert(0, Refuse())
 from vlocnetpp.runtime import load_model
-from vlocnetpp.speed import Recompute
 from vlocnetpp.step import State
 for path in sys.argv[1:]:
     saved = torch.load(path + ".pt", weights_only=True)

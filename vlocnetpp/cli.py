@@ -48,7 +48,7 @@ def data_from_bag(args: argparse.Namespace) -> int:
     from vlocnetpp.data import read_bag
 
     summary = read_bag(
-        args.bag,
+        {args.split: args.bag, "test": args.test} if args.test else args.bag,
         args.out,
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
@@ -241,6 +241,7 @@ def build_parser() -> argparse.ArgumentParser:
     from_bag.add_argument("--depth-topic", help="depth aligned with the image; '' leaves it out")
     from_bag.add_argument("--mask-topic", help="mask of class ids; '' leaves it out")
     from_bag.add_argument("--split", default="train", help="name of the split it becomes (default: train)")
+    from_bag.add_argument("--test", type=Path, metavar="BAG", help="a second recording, which becomes the split test")
     from_bag.add_argument(
         "--max-association", type=float, default=0.02, metavar="S", help="a pose or depth must be this near (0.02 s)"
     )
