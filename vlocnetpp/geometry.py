@@ -186,6 +186,14 @@ def resized_shape(height: int, width: int, input_height: int, input_width: int, 
     return max(input_height, rows), max(input_width, columns)
 
 
+def central_view(
+    height: int, width: int, input_height: int, input_width: int, whole: bool
+) -> tuple[int, int, int, int]:
+    """Rows and columns after the resize, then the row and column at which the network's central crop begins."""
+    rows, columns = resized_shape(height, width, input_height, input_width, whole)
+    return rows, columns, (rows - input_height) // 2, (columns - input_width) // 2
+
+
 def scale_intrinsics(K_B33: Tensor, scale_x: float, scale_y: float, crop_x: float = 0.0, crop_y: float = 0.0) -> Tensor:
     """Intrinsics (..., 3, 3) after a resize by the scales and a crop that starts at (crop_x, crop_y) of the result."""
     K = K_B33.clone()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlocnetpp.geometry import resized_shape, scale_intrinsics
+from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.network.presets import NetworkConfig
 
 
@@ -46,8 +46,7 @@ class Preprocess(nn.Module):
             depth_B1HW: metres, aligned with the image, of any resolution; (B, 1, 1, 1) zeros where there is none.
         """
         height, width = image_BHWC.shape[1], image_BHWC.shape[2]
-        rows, columns = resized_shape(height, width, self.height, self.width, self.whole)
-        top, left = (rows - self.height) // 2, (columns - self.width) // 2
+        rows, columns, top, left = central_view(height, width, self.height, self.width, self.whole)
         image = image_BHWC.index_select(3, channels_3).permute(0, 3, 1, 2).to(K_B33.dtype)
         image = resize_image(image, rows, columns)[:, :, top : top + self.height, left : left + self.width]
         depth = resize_depth(depth_B1HW, rows, columns)[:, :, top : top + self.height, left : left + self.width]
@@ -59,7 +58,6 @@ def network_intrinsics(
     config: NetworkConfig, K_33: NDArray[np.float64], height: int, width: int
 ) -> tuple[tuple[float, ...], ...]:
     """Intrinsics at the network's resolution of a camera whose images are `height` x `width`."""
-    rows, columns = resized_shape(height, width, config.height, config.width_px, config.resize == "whole")
-    top, left = (rows - config.height) // 2, (columns - config.width_px) // 2
+    rows, columns, top, left = central_view(height, width, config.height, config.width_px, config.resize == "whole")
     K = scale_intrinsics(torch.from_numpy(np.asarray(K_33, np.float64)), columns / width, rows / height, left, top)
     return tuple(tuple(row) for row in K.tolist())

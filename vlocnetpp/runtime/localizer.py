@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vlocnetpp.geometry import resized_shape, scale_intrinsics
+from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.runtime.model_file import Model
 from vlocnetpp.runtime.ring_buffer import RingBuffer
 from vlocnetpp.step import State
@@ -162,8 +162,7 @@ class Localizer:
     def _view(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Size of the image after the resize, and where the network's crop starts in it."""
         meta = self.model.metadata
-        rows, columns = resized_shape(height, width, meta.input_height, meta.input_width, meta.resize == "whole")
-        return rows, columns, (rows - meta.input_height) // 2, (columns - meta.input_width) // 2
+        return central_view(height, width, meta.input_height, meta.input_width, meta.resize == "whole")
 
     def _network_to_image(self, height: int, width: int, K_33: NDArray[np.float64]) -> NDArray[np.float64]:
         """Intrinsics of an image of this size that the network would see as `K_33`."""
