@@ -63,6 +63,14 @@ def test_metadata_survives_the_file(model_path, model):
         torch.from_numpy(K_33)[None], torch.zeros(1, 1, 1, 1).double())[1][0].numpy())  # fmt: skip
 
 
+def test_a_model_file_names_no_file_of_the_machine_it_was_made_on(model_path):
+    with zipfile.ZipFile(model_path) as archive:
+        content = b"".join(archive.read(name) for name in archive.namelist())
+    here = str(Path(vlocnetpp.runtime.__file__).resolve().parents[2]).encode()
+    assert here not in content and b"site-packages" not in content
+    assert [path.name for path in model_path.parent.iterdir()] == [model_path.name]
+
+
 def rewrite(source: Path, target: Path, change) -> Path:
     """Copy a model file with its metadata changed."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import subprocess
+import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -99,16 +100,26 @@ def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32"
     if precision != "fp32":
         scripted.to(PRECISIONS[precision])
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    scripted_file, partial = path.with_name(f".{path.name}.script"), path.with_name(f".{path.name}.partial")
     try:
         try:
-            torch.jit.save(scripted, str(partial), _extra_files={METADATA_NAME: text})
+            torch.jit.save(scripted, str(scripted_file), _extra_files={METADATA_NAME: text})
+            strip_debug(scripted_file, partial)
         except RuntimeError as error:
             raise ModelFileError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from error
         os.replace(partial, path)
     finally:
+        scripted_file.unlink(missing_ok=True)
         partial.unlink(missing_ok=True)
     return metadata_from_json(text, path)
+
+
+def strip_debug(source: Path, target: Path) -> None:
+    """Copy a TorchScript archive without its debug records, which name files of the machine it was made on."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for item in old.infolist():
+            if not item.filename.endswith(".debug_pkl"):
+                new.writestr(zipfile.ZipInfo(item.filename), old.read(item))
 
 
 def export_run(run: Path, path: Path, precision: str = "fp32") -> Metadata:
