@@ -32,8 +32,6 @@ class Clips:
     pose_BL7: Tensor
     posed_BL: Tensor
     """1 where the frame has a pose, else 0 and `pose_BL7` is meaningless."""
-    index_BL: Tensor
-    """Position of each frame in `FrameStore.names`."""
 
     def to(self, device: torch.device) -> Clips:
         """The same clips on a device."""
@@ -168,7 +166,6 @@ def gather_clips(
         torch.stack(masks),
         store.pose_N7[index],
         store.posed_N[index],
-        index,
     )
 
 
