@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import VOID, DataError, FolderWriter, LabelClass, dataset_digest, open_dataset
-from vlocnetpp.data.folder import COLUMNS
+from vlocnetpp.data.layouts.folder import COLUMNS
 from vlocnetpp.data.poses import checked_pose, interpolate_poses, pose_from_matrix
 
 K = np.array([[9.0, 0.0, 5.5], [0.0, 8.5, 3.5], [0.0, 0.0, 1.0]])

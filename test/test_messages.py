@@ -24,7 +24,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from transforms3d import quaternions
 
-from vlocnetpp.data import bag_messages
+from vlocnetpp.data.bags import messages as bag_messages
 from vlocnetpp_ros import environment, frames, latest, messages, odometry
 from vlocnetpp_ros.parameters import DECLARATIONS, ParameterError, Parameters
 

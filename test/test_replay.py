@@ -18,7 +18,7 @@ from ros_peers import CLASSES, FOCAL, HEIGHT, WIDTH, isolate, picture, random_mo
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import FolderWriter, LabelClass, iter_bag, open_dataset, write_bag
-from vlocnetpp.data.to_bag import POSE_TOPIC
+from vlocnetpp.data.bags.to_bag import POSE_TOPIC
 from vlocnetpp.evaluation import read_tum
 from vlocnetpp_ros.replay import main
 from vlocnetpp_ros.replay.source import survey

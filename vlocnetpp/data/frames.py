@@ -41,9 +41,11 @@ class Frame:
     """Pinhole intrinsics in pixels of the stored image."""
     pose_7: NDArray[np.float64] | None = None
     depth_path: Path | None = None
-    """16-bit PNG in millimetres, 0 = unknown."""
+    """16-bit PNG, 0 = unknown."""
     mask_path: Path | None = None
     """8-bit PNG of class ids, 255 = unlabelled."""
+    depth_units_per_m: float = 1000.0
+    """What the depth image counts: millimetres in most layouts, 1/5000 m in TUM's."""
     void_from: int = VOID
     """Stored mask ids from here on are unlabelled; datasets that number their void class say so here."""
 
@@ -56,10 +58,10 @@ class Frame:
         """Read the depth: (H, W) float32 metres, 0 = unknown; None where the frame has none."""
         if self.depth_path is None:
             return None
-        millimetres = read_image(self.depth_path, cv2.IMREAD_UNCHANGED)
-        if millimetres.dtype != np.uint16 or millimetres.ndim != 2:
+        units = read_image(self.depth_path, cv2.IMREAD_UNCHANGED)
+        if units.dtype != np.uint16 or units.ndim != 2:
             raise DataError(f"{self.depth_path}: a depth image must be 16-bit with one channel")
-        return np.where(millimetres == 65535, 0, millimetres).astype(np.float32) / 1000.0
+        return np.where(units == 65535, 0, units).astype(np.float32) / np.float32(self.depth_units_per_m)
 
     def mask(self) -> NDArray[np.uint8] | None:
         """Read the mask: (H, W) uint8 class ids, 255 = unlabelled; None where the frame has none."""

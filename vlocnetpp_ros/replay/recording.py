@@ -9,7 +9,7 @@ from typing import Any
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from vlocnetpp.data.bags import ros2_types
+from vlocnetpp.data.bags.reader import ros2_types
 
 
 class Recording:

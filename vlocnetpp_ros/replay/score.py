@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import VOID, DataError, bag_messages, iter_bag
+from vlocnetpp.data import VOID, DataError, iter_bag
+from vlocnetpp.data.bags import messages as bag_messages
 from vlocnetpp.evaluation import (
     confusion,
     latency_metrics,

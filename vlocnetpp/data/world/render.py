@@ -91,7 +91,7 @@ def render_world(
     Poses and stamps depend on the seed alone, pixels on the seed and the machine's OpenGL. Raises DataError if `root`
     exists, if a number makes no sense, or if MuJoCo or OpenGL is missing.
     """
-    from vlocnetpp.data.folder import FolderWriter
+    from vlocnetpp.data.layouts.folder import FolderWriter
 
     for name, value in (("width", width), ("height", height), ("laps", laps), ("frames_per_lap", frames_per_lap)):
         if value < 1:

@@ -25,9 +25,9 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from vlocnetpp.data.bags import SECOND_NS, BagSummary, ros2_types, size_on_disk
-from vlocnetpp.data.folder import image_suffix
+from vlocnetpp.data.bags.reader import SECOND_NS, BagSummary, ros2_types, size_on_disk
 from vlocnetpp.data.frames import DataError, Dataset, Frame, LabelClass, Sequence, decode_image, read_bytes
+from vlocnetpp.data.layouts.folder import image_suffix
 from vlocnetpp.progress import track
 
 if TYPE_CHECKING:

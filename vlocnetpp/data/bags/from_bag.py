@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import bag_messages as says
-from vlocnetpp.data.bags import SECOND_NS, BagMessage, BagSummary, messages, open_bag, size_on_disk
-from vlocnetpp.data.folder import FolderWriter
+from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, messages, open_bag, size_on_disk
+from vlocnetpp.data.bags.to_bag import CLASSES_TOPIC, MASK_TOPIC
 from vlocnetpp.data.frames import DataError, LabelClass
+from vlocnetpp.data.layouts.folder import FolderWriter
 from vlocnetpp.data.poses import angle_between, interpolate_poses
-from vlocnetpp.data.to_bag import CLASSES_TOPIC, MASK_TOPIC
 from vlocnetpp.progress import track
 
 if TYPE_CHECKING:

@@ -1,0 +1,22 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+Subcommands = argparse._SubParsersAction  # what add_subparsers() returns; argparse has no public name for it
+
+
+def dataset_arguments(command: argparse.ArgumentParser) -> None:
+    """Which dataset a command works on."""
+    command.add_argument("root", type=Path, help="folder of the dataset")
+    command.add_argument("--layout", help="name of its layout, e.g. seven_scenes; by default recognized")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number

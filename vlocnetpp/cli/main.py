@@ -1,0 +1,46 @@
+"""The command `vlocnetpp`: look at data, convert it, train, export, evaluate, inspect, time."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from vlocnetpp.cli import data, models, training
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="vlocnetpp", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for room in (data, training, models):
+        room.add_commands(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; a user's mistake ends in one line on standard error and exit status 2."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(arguments)
+    if rest and args.command is not training.train:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.override = rest
+    try:
+        return int(args.command(args))
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough (`| head`); what is left must not be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("vlocnetpp: interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"vlocnetpp: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        # The rooms' own errors are a user's mistakes and name file and reason; any other ValueError is a bug.
+        if not type(error).__module__.startswith("vlocnetpp"):
+            raise
+        print(f"vlocnetpp: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,104 @@
+"""`vlocnetpp evaluate`, `inspect` and `speed`: what a model file or a preset is worth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
+
+if TYPE_CHECKING:
+    from vlocnetpp.network import NetworkConfig
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Score an exported model on a split."""
+    from vlocnetpp.data import open_dataset
+    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.evaluation.evaluate import evaluate as run
+    from vlocnetpp.evaluation.report import metric_rows
+    from vlocnetpp.runtime import load_model
+
+    model, dataset = load_model(args.model, args.device), open_dataset(args.root, args.layout)
+    metrics, peers = run(model, dataset, args.split, args.out)
+    for name, section in metrics.items():
+        if rows := [row[:3] for row in metric_rows(name, section)]:
+            print_table(name, ("figure", "value", "unit"), rows)
+        for inner, values in section.items():
+            if isinstance(values, dict):
+                print_table(f"{name}: {inner}", ("", "value"), list(values.items()))
+    for table in peers:
+        print_table(*table)
+    print(f"{args.out}: metrics.json, report.md and, where there are poses, trajectories")
+    return 0
+
+
+def inspect(args: argparse.Namespace) -> int:
+    """Describe a preset or a model file."""
+    from vlocnetpp.network.summary import print_model, print_network
+    from vlocnetpp.runtime.model_file import metadata_to_json, read_metadata
+
+    if is_file(args.what):
+        metadata = read_metadata(args.what)
+        if args.json:
+            print(metadata_to_json(metadata))
+            return 0
+        print_model(Path(args.what), metadata)
+    print_network(named_config(args))
+    return 0
+
+
+def speed(args: argparse.Namespace) -> int:
+    """Time a preset or a model file's network."""
+    from vlocnetpp.runtime.model_file import choose_device
+    from vlocnetpp.speed import measure, print_speed
+
+    config = named_config(args)
+    print_speed(config, measure(config, args.device, args.repetitions), str(choose_device(args.device)))
+    return 0
+
+
+def named_config(args: argparse.Namespace) -> NetworkConfig:
+    """The network that `args.what` names: a preset at a width and input, or what is in a model file."""
+    from vlocnetpp.network import network_config
+    from vlocnetpp.network.presets import config_from_json
+    from vlocnetpp.runtime import read_metadata
+
+    if is_file(args.what):
+        return config_from_json(read_metadata(args.what).network)
+    settings = {"height": args.height, "width_px": args.width_px}
+    return network_config(args.what, args.width, **{key: value for key, value in settings.items() if value})
+
+
+def is_file(what: str) -> bool:
+    """Whether a word means a file rather than a preset; a preset has no suffix."""
+    return bool(Path(what).suffix) or Path(what).is_file()
+
+
+def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
+    """`evaluate`, `inspect` and `speed`."""
+    evaluator = commands.add_parser("evaluate", help="score an exported model, streamed as on the robot")
+    evaluator.add_argument("model", type=Path, help="file written by export")
+    dataset_arguments(evaluator)
+    evaluator.add_argument("--split", default="test", help="which split (default: test)")
+    evaluator.add_argument("--out", type=Path, required=True, help="folder for metrics, trajectories and report")
+    evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    evaluator.set_defaults(command=evaluate)
+
+    def network_arguments(command: argparse.ArgumentParser) -> None:
+        command.add_argument("what", help="name of a preset, e.g. mtl, or a model file")
+        command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
+        command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")
+        command.add_argument("--width-px", type=int, help="columns of a preset's input (default: 224)")
+
+    inspector = commands.add_parser("inspect", help="stages, shapes, parameters and operations of a preset or file")
+    network_arguments(inspector)
+    inspector.add_argument("--json", action="store_true", help="print the metadata of a model file as JSON")
+    inspector.set_defaults(command=inspect)
+
+    timer = commands.add_parser("speed", help="time the network of a preset or file, streaming or recomputing")
+    network_arguments(timer)
+    timer.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    timer.add_argument("--repetitions", type=positive, default=20, help="of each way (default: 20)")
+    timer.set_defaults(command=speed)

@@ -1,0 +1,1 @@
+"""One file for each layout of a dataset on disk, and which of them a folder has."""
