@@ -17,7 +17,7 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
 
 
 EXTRAS = {
-    "train": ["safetensors"],
+    "train": ["safetensors", "kornia", "lightning-fabric", "tensorboard"],
     "render": ["mujoco"],
     "onnx": ["onnx", "onnxscript", "onnxruntime"],
     "test": ["pytest", "hypothesis", "roma", "transforms3d"],
