@@ -104,7 +104,7 @@ def turn_view(
     if even_holes:
         seen_HW = seen_HW & _project(ones_HW, K_33, np.linalg.inv(T_44))[2]
     # A ray of length 1 along the new axis is `factor` long along the old one.
-    old_HW = cv2.remap(depth_HW.astype(np.float32), map_HW2[..., 0], map_HW2[..., 1], cv2.INTER_NEAREST)
+    old_HW = _look_up(depth_HW.astype(np.float32), map_HW2, cv2.INTER_NEAREST)
     return _sample(image_HW3, depth_HW > 0, mask_HW, old_HW / factor_HW, map_HW2, seen_HW)
 
 
@@ -133,8 +133,8 @@ def move_clip(
     distance_m = config.translation_m * generator.uniform() ** (1 / 3)
     angle = math.radians(config.rotation_deg) * generator.uniform()
     frames = [
-        (image.permute(1, 2, 0).float().numpy(), depth[0].float().numpy(), mask.numpy(), K.double().numpy())
-        for image, depth, mask, K in zip(image_L3HW, depth_L1HW, mask_LHW, K_L33, strict=True)
+        tuple(np.ascontiguousarray(layer) for layer in (image.permute(1, 2, 0).float(), depth[0].float(), mask, K))
+        for image, depth, mask, K in zip(image_L3HW, depth_L1HW, mask_LHW, K_L33.double(), strict=True)
     ]
     shifted = distance_m > 0 and all((depth_HW > 0).mean() >= MIN_KNOWN for _, depth_HW, _, _ in frames)
     for halving in range(HALVINGS + 1):
@@ -185,7 +185,7 @@ def _look_back(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray
     """Depth (H, W) of the new view, where (H, W, 2) the old image has its pixels, and whether (H, W) it saw them."""
     z_HW = _splat(depth_HW, K_33, np.linalg.inv(T_44))
     map_HW2, far_HW, inside_HW = _project(z_HW, K_33, T_44)
-    old_HW = cv2.remap(depth_HW, map_HW2[..., 0], map_HW2[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    old_HW = _look_up(depth_HW, map_HW2, cv2.INTER_NEAREST)
     same_HW = (far_HW < EDGE * old_HW) & (old_HW < EDGE * far_HW)
     return z_HW, map_HW2, (z_HW > 0) & inside_HW & same_HW
 
@@ -194,17 +194,17 @@ def _splat(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> NDArray:
     """Draw the pixels as points into the camera into which T leads: its depth (H, W), 0 where nothing fell."""
     height, width = depth_HW.shape
     map_HW2, z_HW, inside_HW = _project(depth_HW, K_33, T_44)
-    map_N2, z_N = map_HW2[inside_HW], z_HW[inside_HW]
     # A pixel that comes closer grows; half of its side reaches the pixels that it covers.
-    half_N1 = (0.5 * np.maximum(depth_HW[inside_HW] / z_N, 1) + 0.05)[:, None]
-    low_N2 = np.ceil(map_N2 - half_N1).astype(np.int64)
-    high_N2 = np.floor(map_N2 + half_N1).astype(np.int64)
-    np.clip(low_N2, 0, (width - 1, height - 1), out=low_N2)
-    np.clip(high_N2, 0, (width - 1, height - 1), out=high_N2)
+    half_HW = 0.5 * np.maximum(depth_HW / z_HW, 1) + 0.05
+    (left_HW, right_HW), (top_HW, bottom_HW) = (
+        (np.clip(np.ceil(at_HW - half_HW), 0, size - 1), np.clip(np.floor(at_HW + half_HW), 0, size - 1))
+        for at_HW, size in ((map_HW2[..., 0], width), (map_HW2[..., 1], height))
+    )
+    drawn_HW = np.where(inside_HW, z_HW, np.inf)
     buffer = np.full(height * width, np.inf, np.float32)
-    for x_N in (low_N2[:, 0], high_N2[:, 0]):
-        for y_N in (low_N2[:, 1], high_N2[:, 1]):
-            np.minimum.at(buffer, y_N * width + x_N, z_N)
+    for y_HW in (top_HW, bottom_HW):
+        for x_HW in (left_HW, right_HW):
+            np.minimum.at(buffer, (y_HW * width + x_HW).astype(np.int64).ravel(), drawn_HW.ravel())
     new_HW = np.where(np.isfinite(buffer), buffer, 0).reshape(height, width)
     # Cracks between points of a slanted surface: a pixel that most of its neighbours surround takes their median.
     return np.where(new_HW > 0, new_HW, cv2.medianBlur(new_HW, 3))
@@ -214,23 +214,20 @@ def _sample(
     image_HW3: NDArray, known_HW: NDArray, mask_HW: NDArray, z_HW: NDArray, map_HW2: NDArray, seen_HW: NDArray
 ) -> View:
     """Look colours up between pixels, everything else at the nearest, and fill the holes."""
-    image = cv2.remap(
-        image_HW3.astype(np.float32),
-        map_HW2[..., 0],
-        map_HW2[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    known = cv2.remap(
-        known_HW.astype(np.uint8), map_HW2[..., 0], map_HW2[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
-    )
-    mask = cv2.remap(mask_HW, map_HW2[..., 0], map_HW2[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+    image = _look_up(image_HW3.astype(np.float32), map_HW2, cv2.INTER_LINEAR)
+    known = _look_up(known_HW.astype(np.uint8), map_HW2, cv2.INTER_NEAREST)
+    mask = _look_up(mask_HW, map_HW2, cv2.INTER_NEAREST)
     return View(
         _fill_from_background(image, seen_HW, z_HW),
         np.where(seen_HW & (known > 0), z_HW, 0).astype(np.float32),
         np.where(seen_HW, mask, VOID).astype(np.uint8),
         seen_HW,
     )
+
+
+def _look_up(values: NDArray, map_HW2: NDArray, how: int) -> NDArray:
+    """Values of the old image at x and y of the map."""
+    return cv2.remap(values, map_HW2[..., 0], map_HW2[..., 1], how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _fill_from_background(values_HWC: NDArray, good_HW: NDArray, depth_HW: NDArray) -> NDArray:

@@ -59,7 +59,7 @@ def change_light(image_L3HW: Tensor, config: PhotometricConfig, generator: np.ra
     Returns:
         (L, 3, H, W) within 0..255.
     """
-    changed = image_L3HW.clone()
+    changed = image_L3HW.clone(memory_format=torch.contiguous_format)
     if config.exposure > 0 or config.temperature > 0:
         stops = generator.uniform(-config.exposure, config.exposure)
         mired = generator.uniform(-config.temperature, config.temperature)
@@ -106,29 +106,17 @@ def _blur(image_L3HW: Tensor, sigma_px: float, length_px: float, generator: np.r
     """Blur a clip in place: out of focus, then shaken along a line."""
     import cv2
 
-    angle = generator.uniform(0, math.pi)
     half = math.ceil(length_px / 2)
-    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
-    # A line of points closer than pixels, each shared among its four neighbours.
-    along = np.linspace(-length_px / 2, length_px / 2, 4 * half + 1)
-    for x, y in zip(half + along * math.cos(angle), half + along * math.sin(angle), strict=True):
-        x0, y0 = min(int(x), 2 * half), min(int(y), 2 * half)
-        for row, column, weight in (
-            (y0, x0, (1 - y + y0) * (1 - x + x0)),
-            (y0, x0 + 1, (1 - y + y0) * (x - x0)),
-            (y0 + 1, x0, (y - y0) * (1 - x + x0)),
-            (y0 + 1, x0 + 1, (y - y0) * (x - x0)),
-        ):
-            if weight > 0 and row < len(kernel) and column < len(kernel):
-                kernel[row, column] += weight
+    line = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    line[half] = np.clip(length_px / 2 + 0.5 - np.abs(np.arange(-half, half + 1)), 0, 1)
+    turn = cv2.getRotationMatrix2D((half, half), generator.uniform(0, 180), 1.0)
+    kernel = cv2.warpAffine(line, turn, line.shape)
     kernel /= kernel.sum()
-    for frame in image_L3HW:
-        pixels = np.ascontiguousarray(frame.permute(1, 2, 0).numpy())
+    for plane_HW in image_L3HW.numpy().reshape(-1, *image_L3HW.shape[-2:]):
         if sigma_px > 0.1:
-            pixels = cv2.GaussianBlur(pixels, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
+            plane_HW[:] = cv2.GaussianBlur(plane_HW, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE)
         if half > 0:
-            pixels = cv2.filter2D(pixels, -1, kernel, borderType=cv2.BORDER_REPLICATE)
-        frame.copy_(torch.from_numpy(pixels).permute(2, 0, 1))
+            plane_HW[:] = cv2.filter2D(plane_HW, -1, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
 @dataclass(frozen=True)
