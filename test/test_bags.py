@@ -290,7 +290,7 @@ def test_raw_images_of_every_encoding_and_format(
     recorder.writer.close()
     path = next(tmp_path.iterdir())
     summary = read_bag(path, tmp_path / "out")
-    assert summary.frames == 3 and summary.topics[IMAGE] == "sensor_msgs/msg/Image  3"
+    assert summary.frames == 3 and summary.topics[IMAGE] == "sensor_msgs/msg/Image  3  30.3 Hz"
     for index, frame in enumerate(open_dataset(tmp_path / "out").frames("train")):
         want = np.repeat(rgb(index)[:, :, :1], 3, axis=2) if encoding == "mono8" else rgb(index)
         assert np.abs(frame.image().astype(int) - want).max() <= 6
@@ -308,21 +308,26 @@ def test_poses_of_every_type_are_interpolated(record: Callable[..., Recorder], t
     recorder = record()
     recorder.info(START)
     for index in range(4):  # 10 Hz SLAM from 1.0 m on, 30 Hz camera
-        recorder.pose(START + index * 100 * MS, 1.0 + index, 0.3 * index, kind)
+        recorder.pose(START + index * 100 * MS, 1.0 + index, 0.3 * index, kind, child="cam_optical")
     for index in range(12):
         recorder.image(START + index * 33 * MS, rgb(), "rgb8")
     recorder.writer.close()
-    summary = read_bag(tmp_path / "bag", tmp_path / "out", max_association_s=0.05)
+    summary = read_bag(tmp_path / "bag", tmp_path / "out", max_pose_distance_s=0.05)
     assert summary.frames == 10  # the images at 330 and 363 ms have no pose after them
     left_out = [note for note in summary.notes if "2 of 12 images left out" in note]
-    assert len(left_out) == 1 and len(summary.notes) == (2 if kind == "Odometry" else 1)
+    assert len(left_out) == 1 and len(summary.notes) == (1 if kind == "Odometry" else 2)
+    assert summary.facts == (
+        f"poses: map3d -> {'cam_optical' if kind == 'Odometry' else 'camera'}",
+        "images: 10 of 12 kept; 2: no pose",
+    )
+    assert kind == "Odometry" or "does not say of which frame its poses are" in summary.notes[0]
     dataset = open_dataset(tmp_path / "out")
     assert dataset.map_frame == "map3d"
     for index, frame in enumerate(dataset.frames("train")):
         assert frame.pose_7 is not None
         assert frame.pose_7[0] == pytest.approx(1.0 + 0.33 * index, abs=1e-9)
         assert 2 * np.arctan2(frame.pose_7[6], frame.pose_7[3]) == pytest.approx(0.099 * index, abs=1e-9)
-    near = read_bag(tmp_path / "bag", tmp_path / "near", max_association_s=0.002)
+    near = read_bag(tmp_path / "bag", tmp_path / "near", max_pose_distance_s=0.002)
     assert [f.stamp_ns - START for f in open_dataset(tmp_path / "near").frames("train")] == [
         0,
         99 * MS,
@@ -388,7 +393,7 @@ def test_images_without_poses_and_stamps_that_go_back(record: Callable[..., Reco
     frames = open_dataset(tmp_path / "out").frames("train")
     assert summary.frames == len(frames) == 4 and all(frame.pose_7 is None for frame in frames)
     assert len(summary.notes) == 2
-    assert "2 images left out" in summary.notes[0] and "no pose" in summary.notes[1]
+    assert "no pose" in summary.notes[0] and "2 images left out" in summary.notes[1]
 
 
 def test_rectified_topic_takes_its_intrinsics_from_p(record: Callable[..., Recorder], tmp_path: Path) -> None:
