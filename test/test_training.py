@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from random_models import random_network
 from wall_dataset import write_wall
 
@@ -28,8 +26,8 @@ from vlocnetpp.network import ConfigError
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.checkpoint import save_checkpoint
-from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, load_frames
-from vlocnetpp.training.config import AugmentConfig, StageConfig, TrainConfig, save_config, seconds
+from vlocnetpp.training.clips import gather_clips, load_frames
+from vlocnetpp.training.config import StageConfig, TrainConfig, save_config, seconds
 from vlocnetpp.training.loop import hold_out, learning_rate, parameter_groups
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.unroll import unroll
@@ -112,38 +110,7 @@ def test_budgets_are_times():
             seconds(text)
 
 
-# --- clips ----------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
-@settings(max_examples=80)
-def test_clips_never_cross_a_sequence_and_end_once_at_each_frame(lengths, length, max_skip, batch):
-    sequence = np.repeat(np.arange(len(lengths)), lengths)
-    count = len(sequence)
-    nothing = torch.zeros(count)
-    store = FrameStore(tuple(map(str, range(count))), *([nothing] * 6), sequence)
-    batches = list(cut_clips(store, length, max_skip, batch, np.random.default_rng(0)))
-    clips = np.concatenate(batches)
-    assert clips.shape[1] == length
-    assert (sequence[clips] == sequence[clips[:, -1:]]).all()
-    steps = np.diff(clips, axis=1)
-    assert ((steps >= 0) & (steps <= max_skip)).all()
-    assert len(np.unique(clips[:, -1])) == len(clips)
-    assert len(clips) == (count - count % batch if count >= batch else count)
-
-
-def test_pixels_are_those_of_the_robot_and_light_changes_with_the_clip(wall):
-    network = random_network("mtl")
-    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
-    index = np.array([[0, 1], [12, 13]])
-    plain = gather_clips(store, index, network.config, None, np.random.default_rng(0))
-    assert plain.image_BL3HW.shape == (2, 2, 3, 64, 96) and plain.depth_BL1HW.max() == 3.0
-    assert set(plain.mask_BLHW.unique().tolist()) <= {0, 1, 2}
-    assert (plain.image_BL3HW == plain.image_BL3HW.round()).all()
-    light = AugmentConfig(noise=0.0)
-    changed = gather_clips(store, index, network.config, light, np.random.default_rng(0)).image_BL3HW
-    again = gather_clips(store, index, network.config, light, np.random.default_rng(0)).image_BL3HW
-    assert torch.equal(changed, again) and not torch.equal(changed, plain.image_BL3HW)
+# --- data ----------------------------------------------------------------------------------------------------------
 
 
 def test_held_out_frames_are_the_end_of_each_sequence(wall):
