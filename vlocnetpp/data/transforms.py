@@ -110,7 +110,7 @@ def _blur(image_L3HW: Tensor, sigma_px: float, length_px: float, generator: np.r
     line = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     line[half] = np.clip(length_px / 2 + 0.5 - np.abs(np.arange(-half, half + 1)), 0, 1)
     turn = cv2.getRotationMatrix2D((half, half), generator.uniform(0, 180), 1.0)
-    kernel = cv2.warpAffine(line, turn, line.shape)
+    kernel = np.asarray(cv2.warpAffine(line, turn, line.shape), np.float32)
     kernel /= kernel.sum()
     for plane_HW in image_L3HW.numpy().reshape(-1, *image_L3HW.shape[-2:]):
         if sigma_px > 0.1:
