@@ -203,6 +203,8 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=20, help="most pairs for each range of distances (default: 20)")
     parser.add_argument("--out", type=Path, help="folder for the picture new_views.png")
     arguments = parser.parse_args()
+    if arguments.pairs < 1:
+        parser.error(f"--pairs: {arguments.pairs} is not at least 1")
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     try:
