@@ -5,9 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from vlocnetpp.data.frames import DataError, Dataset
-from vlocnetpp.data.layouts import camvid, folder, seven_scenes
+from vlocnetpp.data.layouts import camvid, deeploc, folder, kitti, seven_scenes, tum_rgbd
 
-LAYOUTS = {"folder": folder, "seven_scenes": seven_scenes, "camvid": camvid}
+LAYOUTS = {
+    "folder": folder,
+    "seven_scenes": seven_scenes,
+    "deeploc": deeploc,
+    "kitti": kitti,
+    "tum_rgbd": tum_rgbd,
+    "camvid": camvid,
+}
 """Every reader by name: a module with `recognizes(root) -> bool` and `read(root) -> Dataset`."""
 
 
@@ -20,6 +27,13 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root}: {'is not a folder' if root.exists() else 'does not exist'}")
+    try:
+        return _read(root, layout)
+    except OSError as error:  # of a folder that may not be listed; files are read through `read_bytes` and its like
+        raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
+
+
+def _read(root: Path, layout: str | None) -> Dataset:
     if layout is None:
         found = [name for name, reader in LAYOUTS.items() if reader.recognizes(root)]
         if len(found) != 1:
