@@ -27,12 +27,12 @@ def pose_of(position, rotvec_deg) -> np.ndarray:
     return np.concatenate((position, np.roll(Rotation.from_rotvec(rotvec_deg, degrees=True).as_quat(), 1)))
 
 
-def see_wall(pose_7) -> tuple[np.ndarray, np.ndarray]:
+def see_wall(pose_7, normal=NORMAL) -> tuple[np.ndarray, np.ndarray]:
     """Image and depth of the slanted wall, by ray casting, independent of the code under test."""
     R = Rotation.from_quat(np.roll(pose_7[3:], -1)).as_matrix()
     x, y = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     rays = np.stack(((x - K_33[0, 2]) / K_33[0, 0], (y - K_33[1, 2]) / K_33[1, 1], np.ones_like(x)), -1) @ R.T
-    depth_HW = (OFFSET - NORMAL @ pose_7[:3]) / (rays @ NORMAL)
+    depth_HW = (OFFSET - normal @ pose_7[:3]) / (rays @ normal)
     points = pose_7[:3] + rays * depth_HW[..., None]
     waves = [np.sin(points @ np.array(w)) for w in ([5.0, 1, 0], [0, 4, 1], [3, -3, 2])]
     return (127 + 100 * np.stack(waves, -1)).astype(np.float32), depth_HW.astype(np.float32)
@@ -140,6 +140,23 @@ def test_a_near_surface_hides_the_far_one_without_cracks():
     view = move_view(image_HW3, depth_HW, NO_MASK, K_33, pose_of([0, 0, 0.4], [0, 0, 0]))
     inside = (slice(17, 44), slice(26, 54))
     assert np.allclose(view.depth_HW[inside], 0.6) and np.allclose(view.image_HW3[inside], 200)
+
+
+def test_a_surface_that_turns_towards_the_camera_has_no_cracks():
+    """Its points spread farther apart than their distance tells."""
+    image_HW3, depth_HW = see_wall(IDENTITY, np.array([1.2, 0.0, 1.0]))
+    assert depth_HW.min() > 0
+    view = move_view(image_HW3, depth_HW, NO_MASK, K_33, pose_of([0.1, 0, 0.3], [0, 0, 12]))
+    assert view.seen_HW[15:45, 20:60].mean() > 0.999
+
+
+def test_beyond_the_border_the_nearest_colour_repeats():
+    image_HW3, depth_HW = see_wall(IDENTITY, np.array([0.0, 0, 1]))
+    # 0.25 m to the right at 2.5 m is 7.5 px.
+    view = move_view(image_HW3, depth_HW, NO_MASK, K_33, pose_of([0.25, 0, 0], [0, 0, 0]))
+    assert view.seen_HW[:, :73].all() and not view.seen_HW[:, 74:].any()
+    assert np.array_equal(view.image_HW3[:, 74:], np.repeat(view.image_HW3[:, 72:73], 6, axis=1))
+    assert np.allclose(view.image_HW3[:, :72], (image_HW3[:, 7:79] + image_HW3[:, 8:80]) / 2, atol=0.1)
 
 
 @settings(deadline=None, max_examples=20)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vlocnetpp.data import VOID
 from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig, change_light, warp_together
-from vlocnetpp.geometry import compose, inverse, pixel_grid, resized_shape, rotate, scale_intrinsics
+from vlocnetpp.geometry import compose, inverse, pixel_grid, resized_shape, rotate, rotation_angle, scale_intrinsics
 from vlocnetpp.network.preprocess import resize_depth
 
 LENGTH, HEIGHT, WIDTH = 2, 40, 56
@@ -104,6 +104,38 @@ def test_all_frames_change_alike_and_one_generator_gives_one_clip(seed):
     again = warp_together(*clip_of(), EVERYTHING, np.random.default_rng(seed))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert torch.equal(first[0][0], first[0][1]) and torch.equal(first[3][0], first[3][1])
+
+
+@pytest.mark.parametrize(
+    ("change", "low", "high"),
+    [({"scale": 0.5}, 1 / 1.5, 1.5), ({"crop": 0.3}, 1.0, 1 / 0.7), ({"rotation_deg": 9.0}, 1.0, 1.0)],
+    ids=["scale", "crop", "rotation"],
+)
+def test_zoom_and_roll_stay_within_what_was_asked_and_reach_it(change, low, high):
+    clip = clip_of()
+    zooms, rolls = [], []
+    for seed in range(40):
+        changed = warp_together(*clip, GeometricConfig(probability=1.0, **change), np.random.default_rng(seed))
+        K, pose = changed[3][0], changed[4]
+        zooms.append((K[0, 0] / K_33[0, 0]).item())
+        assert K[1, 1] / K_33[1, 1] == pytest.approx(zooms[-1], rel=1e-5)
+        rolls.append(torch.rad2deg(rotation_angle(clip[4][:1, 3:], pose[:1, 3:])).item())
+        assert torch.allclose(pose[:, :3], clip[4][:, :3])
+        if "crop" in change:  # the window lies within the image
+            assert inside_of(changed[0])[:, 1:-1, 1:-1].all()
+    assert low - 1e-5 <= min(zooms) < low * 1.1 + 1e-5 and high / 1.1 - 1e-5 < max(zooms) <= high + 1e-5
+    most = change.get("rotation_deg", 0.0)
+    assert 0.9 * most - 1e-5 <= max(rolls) <= most + 1e-5
+
+
+def test_translation_moves_the_principal_point_by_up_to_its_share():
+    config = GeometricConfig(probability=1.0, translation=0.1)
+    shifts = []
+    for seed in range(40):
+        K = warp_together(*clip_of(), config, np.random.default_rng(seed))[3][0]
+        shifts.append(((K - K_33)[:2, 2] / torch.tensor([WIDTH, HEIGHT])).abs().max().item())
+        assert torch.equal(K[:2, :2], K_33[:2, :2])
+    assert 0.09 < max(shifts) <= 0.1 + 1e-6
 
 
 @pytest.mark.parametrize("change", [{"shear_deg": 5.0}, {"flip": 1.0}])
@@ -220,16 +252,30 @@ def test_colour_temperature_is_plancks(kelvin):
     assert gains == pytest.approx(expected / expected[1], rel=0.04)
 
 
-@settings(deadline=None, max_examples=25)
-@given(seeds, st.integers(1, 4), st.floats(0.02, 0.4))
-def test_boxes_cover_no_more_than_their_share_and_keep_their_size(seed, boxes, share):
+def test_a_box_covers_up_to_its_share_and_keeps_its_size():
+    config = PhotometricConfig(**{**DARK.__dict__, "cutout": 1, "cutout_share": 0.2})
+    # Colours are random floats: none is that of what a box covers.
+    black = torch.zeros(4, 3, HEIGHT, WIDTH)
+    shares, corners = [], []
+    for seed in range(100):
+        covered = (change_light(black, config, np.random.default_rng(seed)) != 0).any(dim=1)
+        areas = covered.sum(dim=(1, 2))
+        assert len(areas.unique()) == 1
+        shares.append(areas[0].item() / (HEIGHT * WIDTH))
+        for frame in covered:
+            rows, columns = frame.any(dim=1).sum(), frame.any(dim=0).sum()
+            assert rows * columns == areas[0]
+        corners.append(torch.equal(covered[0], covered[3]))
+    assert max(shares) <= 0.2 and max(shares) > 0.17 and np.mean(shares) == pytest.approx(0.09, abs=0.03)
+    assert np.mean(corners) < 0.3
+
+
+@settings(deadline=None, max_examples=15)
+@given(seeds, st.integers(1, 4), st.floats(0.02, 0.3))
+def test_boxes_cover_no_more_than_their_shares(seed, boxes, share):
     config = PhotometricConfig(**{**DARK.__dict__, "cutout": boxes, "cutout_share": share})
-    before = torch.full((4, 3, HEIGHT, WIDTH), -1.0)
-    # Colours are random floats, so no box has the colour of what it covers.
-    covered = (change_light(before + 1, config, np.random.default_rng(seed)) != 0).any(dim=1)
+    covered = change_light(torch.zeros(3, 3, HEIGHT, WIDTH), config, np.random.default_rng(seed)).any(dim=1)
     assert (covered.float().mean(dim=(1, 2)) <= boxes * share + 1e-6).all()
-    if boxes == 1:
-        assert len(covered.sum(dim=(1, 2)).unique()) == 1
 
 
 def test_a_shake_spreads_a_point_along_a_line():

@@ -26,8 +26,6 @@ HALVINGS = 3
 """How often a motion that sees too little of the old image is halved before the clip stays as it is."""
 NEAREST_M = 0.05
 """Points closer than this to the new camera are not drawn."""
-EDGE = 1.05
-"""Depths that differ by this factor belong to different surfaces."""
 
 
 @dataclass(frozen=True)
@@ -186,10 +184,8 @@ def _project(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray, 
 def _look_back(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Depth (H, W) of the new view, where (H, W, 2) the old image has its pixels, and whether (H, W) it saw them."""
     z_HW = _splat(depth_HW, K_33, np.linalg.inv(T_44))
-    map_HW2, far_HW, inside_HW = _project(z_HW, K_33, T_44)
-    old_HW = _look_up(depth_HW, map_HW2, cv2.INTER_NEAREST)
-    same_HW = (far_HW < EDGE * old_HW) & (old_HW < EDGE * far_HW)
-    return z_HW, map_HW2, (z_HW > 0) & inside_HW & same_HW
+    map_HW2, _, inside_HW = _project(z_HW, K_33, T_44)
+    return z_HW, map_HW2, (z_HW > 0) & inside_HW
 
 
 def _splat(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> NDArray:
