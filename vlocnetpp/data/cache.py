@@ -8,6 +8,7 @@ Any cache may be deleted at any time: who has it open keeps reading, and it is b
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +36,8 @@ LARGEST_BYTES = 32 * 2**30
 """All caches of a folder together; what was used longest ago goes first."""
 ABANDONED_S = 24 * 3600.0
 """A half-built cache that is older belongs to a process that was killed."""
+SLOW_BYTES = 2 * 2**30
+"""Checking a larger array takes so long that its progress is shown."""
 CHUNK = 256
 """Frames that are decoded ahead of the writing."""
 _OURS = re.compile(r"(?P<hidden>\.?)[0-9a-f]{32}(\..*)?")
@@ -71,17 +75,17 @@ def frame_arrays(
         return _in_memory(frames, layers, prepare, description)
     name = _digest(frames, layers, settings)
     try:
-        return _open(folder / name, name, layers, len(frames))
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError) as error:
-        print(f"{description}: the cache {folder / name} is damaged ({error}) and built again", file=sys.stderr)
-        _remove(folder / name)
-    try:
         folder.mkdir(parents=True, exist_ok=True)
-        _make_room(folder, len(frames) * _frame_bytes(layers))
-        _build(folder, name, frames, layers, prepare, description)
-        return _open(folder / name, name, layers, len(frames))
+        arrays = _sound(folder / name, name, layers, len(frames), description)
+        if arrays is None:
+            with _alone(folder / f".{name}.lock"):
+                # Another process may have built it while this one waited.
+                arrays = _sound(folder / name, name, layers, len(frames), description)
+                if arrays is None:
+                    _make_room(folder, len(frames) * _frame_bytes(layers))
+                    _build(folder, name, frames, layers, prepare, description)
+                    arrays = _open(folder / name, name, layers, len(frames), description)
+        return arrays
     except OSError as error:
         gigabytes = len(frames) * _frame_bytes(layers) / 1e9
         reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
@@ -159,32 +163,49 @@ def _build(folder: Path, name: str, frames: list[Frame], layers: Layers, prepare
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _open(path: Path, name: str, layers: Layers, count: int) -> dict[str, NDArray]:
-    """Map a cache. Raises FileNotFoundError where there is none, OSError, ValueError or KeyError if it is damaged."""
-    path.stat()
+def _sound(path: Path, name: str, layers: Layers, count: int, description: str) -> dict[str, NDArray] | None:
+    """The arrays of a cache; None where there is none, or a damaged one, which is said and removed."""
+    if not path.exists():
+        return None
     try:
-        index = json.loads((path / INDEX_NAME).read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{INDEX_NAME} is missing") from None
+        return _open(path, name, layers, count, description)
+    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        print(f"{description}: the cache {path} is damaged ({error}) and built again", file=sys.stderr, flush=True)
+        _remove(path)
+        return None
+
+
+def _open(path: Path, name: str, layers: Layers, count: int, description: str) -> dict[str, NDArray]:
+    """Map a cache. Raises ValueError, KeyError, TypeError or FileNotFoundError if it is damaged."""
+    index = json.loads((path / INDEX_NAME).read_text())
     if (index["format"], index["name"]) != (FORMAT, name):
         raise ValueError(f"{INDEX_NAME} is of another cache")
     arrays: dict[str, NDArray] = {}
     for layer, (shape, kind) in layers.items():
         file = path / f"{layer}.npy"
-        if not file.is_file():
-            raise ValueError(f"{file.name} is missing")
         # Copy on write: no reader can change the file.
         array = np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
         if array.shape != (count, *shape) or array.dtype != kind:
             raise ValueError(f"{file.name} has another shape")
-        found = 0
-        for start in range(0, count, CHUNK):
+        found, starts = 0, range(0, count, CHUNK)
+        large = array.nbytes > SLOW_BYTES
+        for start in track(starts, f"{description}: checking the cache's {layer}", len(starts)) if large else starts:
             found = zlib.crc32(array[start : start + CHUNK].data, found)
         if found != index["crc32"][layer]:
             raise ValueError(f"{file.name} does not have the checksum that was written")
         arrays[layer] = array
-    os.utime(path)
+    with suppress(OSError):  # a cache that others own can be read, but not marked as used
+        os.utime(path)
     return arrays
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock. The system frees it when its process ends, however that happens."""
+    with path.open("w") as lock:
+        with suppress(OSError):  # a file system without locks: at worst two processes build the same, and one wins
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _frame_bytes(layers: Layers) -> int:

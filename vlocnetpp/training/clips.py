@@ -197,7 +197,14 @@ def gather_clips(
 
 def stack_clips(clips: Sequence[Clips]) -> Clips:
     """Single clips, without their first dimension, as a batch."""
-    return Clips(*(torch.stack([getattr(clip, field.name) for clip in clips]) for field in fields(Clips)))
+    return Clips(*(_stack([getattr(clip, field.name) for clip in clips]) for field in fields(Clips)))
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Stack, but a layer that no clip has stays the one number that it is."""
+    if all(not any(tensor.stride()) for tensor in tensors):
+        return tensors[0].expand(len(tensors), *tensors[0].shape)
+    return torch.stack(list(tensors))
 
 
 def gather_clip(
