@@ -126,12 +126,20 @@ def _write_frame(
     if frame.pose_7 is not None:
         recorder.write(POSE_TOPIC, stamp, _pose(frame.pose_7, stamp, map_frame))
     if depth and (metres_HW := frame.depth()) is not None:
+        _same_size(frame.depth_path, metres_HW, frame.image_path, (height, width))
         recorder.write(f"{camera}/depth/depth_registered", stamp, _depth(metres_HW, stamp, frame.depth_units_per_m))
     if (mask_HW := frame.mask()) is not None:
+        _same_size(frame.mask_path, mask_HW, frame.image_path, (height, width))
         png = cv2.imencode(".png", mask_HW)[1].tobytes()
         recorder.write(MASK_TOPIC, stamp, _compressed(png, ".png", stamp))
     # last, so that whoever plays the messages one by one has everything else when the image arrives
     recorder.write(f"{camera}/rgb/color/rect/image/compressed", stamp, _compressed(data, suffix, stamp))
+
+
+def _same_size(path: Path | None, pixels_HW: NDArray, image: Path, size: tuple[int, int]) -> None:
+    if pixels_HW.shape != size:
+        theirs, ours = (f"{columns} x {rows}" for rows, columns in (pixels_HW.shape, size))
+        raise DataError(f"{path}: is {theirs}, its image {image.name} is {ours}")
 
 
 class _Recorder:
@@ -175,9 +183,9 @@ def _encoded(frame: Frame, jpeg_quality: int | None) -> tuple[bytes, str, tuple[
     """The image's bytes, `.jpg` or `.png`, and (height, width)."""
     if jpeg_quality is None:
         data = read_bytes(frame.image_path)
+        height, width = decode_image(data, frame.image_path, cv2.IMREAD_GRAYSCALE).shape
         if not data.startswith((b"\xff\xd8\xff", b"\x89PNG")):
             raise DataError(f"{frame.image_path}: is neither JPEG nor PNG; --jpeg-quality 95 encodes the images anew")
-        height, width = decode_image(data, frame.image_path, cv2.IMREAD_GRAYSCALE).shape
         return data, image_suffix(data, frame.image_path), (height, width)
     image_HW3 = frame.image()
     bgr = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from vlocnetpp.data.frames import DataError, Dataset
@@ -25,10 +26,12 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
     Raises DataError in one line if the folder is missing, of no known layout, or malformed.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: {'is not a folder' if root.exists() else 'does not exist'}")
     try:
+        if not stat.S_ISDIR(root.stat().st_mode):
+            raise DataError(f"{root}: is not a folder")
         return _read(root, layout)
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: does not exist") from error
     except OSError as error:  # of a folder that may not be listed; files are read through `read_bytes` and its like
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
 
@@ -44,5 +47,5 @@ def _read(root: Path, layout: str | None) -> Dataset:
         raise DataError(f"{root}: no layout '{layout}', there is {', '.join(LAYOUTS)}")
     dataset = LAYOUTS[layout].read(root)
     if not any(sequence.frames for sequences in dataset.splits.values() for sequence in sequences):
-        raise DataError(f"{root}: has no frame")
+        raise DataError(f"{root}: has no frame, read as layout '{layout}'")
     return dataset

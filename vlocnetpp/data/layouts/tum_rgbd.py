@@ -90,7 +90,8 @@ def _listed(folder: Path, file: str) -> list[tuple[int, Path]]:
         if PurePosixPath(cells[1]).is_absolute() or ".." in PurePosixPath(cells[1]).parts:
             raise DataError(f"{where}: '{cells[1]}' leaves the folder of its sequence")
         if not (folder / cells[1]).is_file():
-            raise DataError(f"{folder / cells[1]}: is missing, {where} lists it")
+            how = "is not a file" if (folder / cells[1]).exists() else "is missing"
+            raise DataError(f"{folder / cells[1]}: {how}, {where} lists it")
         images.append((_stamp_ns(cells[0], where), folder / cells[1]))
     for (before, after), (where, _) in zip(pairwise(images), table[1:], strict=True):
         if after[0] <= before[0]:
