@@ -16,7 +16,7 @@ K = np.array([[9.0, 0.0, 5.5], [0.0, 8.5, 3.5], [0.0, 0.0, 1.0]])
 MS = 1_000_000
 START = 1_700_000_000_123_456_789
 IMAGE, INFO, POSE, DEPTH = "/cam/image_rect", "/cam/camera_info", "/slam/pose", "/cam/depth"
-TF = "tf2_msgs/msg/TFMessage"
+TF, OLD_TF = "tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"
 
 
 class Recorder:
@@ -26,7 +26,8 @@ class Recorder:
         self.ros1 = kind == "rosbag1"
         self.store = get_typestore(Stores.ROS1_NOETIC if self.ros1 else Stores.ROS2_HUMBLE)
         if self.ros1:  # not among the common messages of ROS 1
-            self.store.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TF))
+            for name in (TF, OLD_TF):
+                self.store.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", name))
         self.writer: Any = (
             Writer1(path) if self.ros1 else Writer2(path, version=8, storage_plugin=StoragePlugin[kind.upper()])
         )
@@ -36,6 +37,7 @@ class Recorder:
         self.topics: dict[str, Any] = {}
         self.frame = "cam_optical"
         """Of the images."""
+        self.tf_type = TF
 
     def make(self, msgtype: str, **fields: Any) -> Any:
         return self.store.types[msgtype](**fields)
@@ -140,7 +142,7 @@ class Recorder:
             child_frame_id=child,
             transform=transform,
         )
-        self.write(topic, stamp + late, self.make(TF, transforms=[stamped]))
+        self.write(topic, stamp + late, self.make(self.tf_type, transforms=[stamped]))
 
 
 def rgb(seed: int = 0) -> NDArray[np.uint8]:

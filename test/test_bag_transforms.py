@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bag_recorder import MS, POSE, START, Recorder, rgb
+from bag_recorder import MS, OLD_TF, POSE, START, Recorder, rgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -146,11 +146,13 @@ def drive(recorder: Recorder, images: int = 8) -> tuple[list[NDArray], list[NDAr
     return odom, base, bolted
 
 
-@pytest.mark.parametrize("kind", ["mcap", "sqlite3", "rosbag1"])
+@pytest.mark.parametrize("kind", ["mcap", "sqlite3", "rosbag1", "rosbag1 before tf2"])
 def test_tf_gives_the_pose_of_the_optical_frame(
     record: Callable[..., Recorder], tmp_path: Path, capsys: pytest.CaptureFixture, kind: str
 ) -> None:
-    odom, base, bolted = drive(record(kind))
+    recorder = record(kind.split()[0])
+    recorder.tf_type = OLD_TF if kind.endswith("tf2") else recorder.tf_type
+    odom, base, bolted = drive(recorder)
     bag = next(tmp_path.iterdir())
     assert main(["data", "from-bag", str(bag), str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
@@ -263,6 +265,15 @@ def test_moving_mounts_are_followed(record: Callable[..., Recorder], tmp_path: P
     np.testing.assert_allclose(matrix(frame.pose_7), between(pan[0], pan[1], 0.5), atol=1e-9)
 
 
+def test_images_in_body_axes_are_told(record: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = record()
+    recorder.frame = "base_link"
+    odometry(recorder)
+    recorder.writer.close()
+    (note,) = read_bag(tmp_path / "bag", tmp_path / "out").notes
+    assert "'base_link' is not named as an optical frame" in note
+
+
 def odometry(recorder: Recorder) -> None:
     recorder.info(START)
     recorder.pose(START, 0.0, kind="Odometry", child="base_link")
@@ -308,6 +319,7 @@ def wrong_quaternion(recorder: Recorder) -> None:
         (only_static, {"map_frame": "base_link"}, "nothing moves between 'base_link' and 'cam_optical'"),
         (only_static, {"map_frame": "map"}, "no transform has frame 'map'; there is base_link, cam_optical, rim"),
         (only_static, {"camera_frame": "zed"}, "no transform has frame 'zed'"),
+        (only_static, {"pose_frame": "zed"}, "--pose-frame is for pose topics; with transforms --camera-frame"),
         (nameless, {}, "the images name no frame in their headers; --camera-frame names"),
         (two_cameras, {}, "the images are of several frames, cam_optical and right_optical; --camera-frame"),
         (wrong_quaternion, {}, "/tf, map -> base_link: the quaternion has length 0"),

@@ -134,7 +134,7 @@ def test_a_clock_that_goes_back_never_mixes_two_runs(record: Callable[..., Recor
     np.testing.assert_allclose(second, 1000.0 + np.arange(49), atol=1e-6)
     depths = [{float(f.depth()[0, 0]) for f in s.frames} for s in open_dataset(tmp_path / "out").sequences("train")]  # type: ignore[index]
     assert depths == [{1.0}, {2.0}]
-    assert any("the clock goes back 1 times" in note for note in summary.notes)
+    assert any("the clock goes back once" in note for note in summary.notes)
 
 
 def _in_written_order(bag: Path, copy: Path) -> Path:
@@ -210,6 +210,7 @@ def test_compressed_depth(record: Callable[..., Recorder], tmp_path: Path) -> No
     recorder.jpeg(START, compressed_depth(millimetres), "/mm/compressedDepth", "16UC1; compressedDepth png")
     recorder.jpeg(START, compressed_depth(inverse, a, b), "/m/compressedDepth", "32FC1; compressedDepth")
     recorder.jpeg(START, compressed_depth(inverse)[:40], "/cut/compressedDepth", "16UC1; compressedDepth png")
+    recorder.jpeg(START, compressed_depth(millimetres)[12:], "/mm/compressed", "16UC1; png compressed ")
     recorder.jpeg(START, b"\0" * 60, "/rvl/compressedDepth", "16UC1; compressedDepth rvl")
     recorder.writer.close()
 
@@ -219,11 +220,14 @@ def test_compressed_depth(record: Callable[..., Recorder], tmp_path: Path) -> No
         return open_dataset(out).frames("train")[0].depth()
 
     np.testing.assert_array_equal(depth("/mm/compressedDepth"), millimetres.astype(np.float32) / np.float32(1000))
+    np.testing.assert_array_equal(depth("/mm/compressed"), millimetres.astype(np.float32) / np.float32(1000))
     got = depth("/m/compressedDepth")
     assert got[0, 0] == 0.0
     step = metres**2 / a  # one count of the inverse
     assert (np.abs(got - metres)[np.isfinite(metres)] <= step[np.isfinite(metres)] + 0.0006).all()
-    with pytest.raises(DataError, match=r"format '16UC1; compressedDepth rvl' is not understood; .* must be a PNG of"):
+    with pytest.raises(
+        DataError, match=r"format '16UC1; compressedDepth rvl' is not understood; .* must be a PNG of 16UC1"
+    ):
         depth("/rvl/compressedDepth")
     with pytest.raises(DataError, match=r"/cut/compressedDepth at .*: is truncated"):
         depth("/cut/compressedDepth")

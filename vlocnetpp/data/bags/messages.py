@@ -96,6 +96,15 @@ def color(message: Any, where: str) -> tuple[NDArray[np.uint8], bytes | None]:
     return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), np.uint8), None
 
 
+def encoding_before(message: Any) -> str:
+    """The encoding of a CompressedImage's pixels before compression, as image_transport says it; "" where it does not.
+
+    `format` is `bgra8; jpeg compressed bgr8`, `16UC1; compressedDepth png` or just `jpeg`.
+    """
+    said, semicolon, _ = message.format.partition(";")
+    return said.strip() if semicolon else ""
+
+
 def depth(message: Any, where: str) -> NDArray[np.float32]:
     """(H, W) float32 metres; REP-118: 16-bit is millimetres."""
     if message.__msgtype__ == COMPRESSED:
@@ -108,18 +117,19 @@ def depth(message: Any, where: str) -> NDArray[np.float32]:
 
 
 def _compressed_depth(message: Any, where: str) -> NDArray[np.float32]:
-    """What image_transport's `compressedDepth` publishes, (H, W) float32 metres, 0 = unknown.
+    """What image_transport publishes of a depth image, (H, W) float32 metres, 0 = unknown.
 
-    `format` begins with the encoding before compression. The data are a header of 12 bytes (an int32 and the floats a
-    and b) and a 16-bit PNG of millimetres, or, for 32FC1, of v = a / depth + b with 0 for unknown.
+    `compressedDepth` is a header of 12 bytes (an int32 and the floats a and b) and a 16-bit PNG of millimetres, or, for
+    32FC1, of v = a / depth + b with 0 for unknown. `compressed` is the PNG of millimetres alone.
     """
-    encoding, data = message.format.split(";")[0].strip(), bytes(message.data)
-    if encoding not in DEPTH_ENCODINGS or data[12:16] != b"\x89PNG":
+    encoding, data = encoding_before(message), bytes(message.data)
+    plain = data.startswith(b"\x89PNG") and encoding != "32FC1"
+    if encoding not in DEPTH_ENCODINGS or not (plain or data[12:16] == b"\x89PNG"):
         raise DataError(
-            f"{where}: format '{message.format}' is not understood; compressedDepth must be a PNG of "
+            f"{where}: format '{message.format}' is not understood; compressed depth must be a PNG of "
             f"{' or '.join(DEPTH_ENCODINGS)}"
         )
-    values = decode_image(data[12:], where)
+    values = decode_image(data if plain else data[12:], where)
     if values.dtype != np.uint16 or values.ndim != 2:
         raise DataError(f"{where}: compressed depth must be 16-bit with one channel")
     if DEPTH_ENCODINGS[encoding] == "u2":

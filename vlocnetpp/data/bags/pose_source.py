@@ -90,6 +90,8 @@ def pose_source(
 def _from_transforms(
     bag: Path, tree: TransformTree, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
+    if wishes.pose_frame:
+        raise DataError(f"{bag}: --pose-frame is for pose topics; with transforms --camera-frame names the frame")
     camera = _camera_frame(bag, image_frames, wishes)
     map_frame = (wishes.map_frame or tree.map_above(camera)).lstrip("/")
     chain = tree.chain(map_frame, camera)
@@ -119,7 +121,7 @@ def _from_topic(
         child = wishes.pose_frame.lstrip("/")
     camera = (wishes.camera_frame or "/".join(sorted(image_frames))).lstrip("/")
     lookup = None
-    notes: tuple[str, ...] = ()
+    notes = _axes_note(bag, camera, wishes) if child == camera else ()
     if wishes.extrinsics_7 is None and child and child != camera:
         camera = _camera_frame(bag, image_frames, wishes)
         notes = _axes_note(bag, camera, wishes)

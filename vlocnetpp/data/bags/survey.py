@@ -150,7 +150,8 @@ def survey(bag: Path, split: str, wishes: Topics, frames: FrameWishes, limits: L
             )
     runs = max(index.runs[found.image]) + 1
     if runs > 1:
-        notes.append(f"{bag}: the clock goes back {runs - 1} times; what comes after is in sequences of its own")
+        times = "once" if runs == 2 else f"{runs - 1} times"
+        notes.append(f"{bag}: the clock goes back {times}; what comes after is in sequences of its own")
     if source is None:
         map_frame, chain = "", ""
     else:

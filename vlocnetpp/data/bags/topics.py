@@ -68,7 +68,8 @@ def find_topics(reader: AnyReader, bag: Path, wishes: Topics) -> Found:
             first = next(messages(reader, {name})).message()
             (depths if first.encoding in says.DEPTH_ENCODINGS else colors).append(name)
         elif msgtype == says.COMPRESSED and name != MASK_TOPIC:
-            (depths if name.endswith("/compressedDepth") else colors).append(name)
+            first = next(messages(reader, {name})).message()
+            (depths if says.encoding_before(first) in says.DEPTH_ENCODINGS else colors).append(name)
     image = _choose(bag, types, "image", wishes.image, (says.RAW, says.COMPRESSED), colors)
     if not image:
         raise DataError(f"{bag}: has no image topic, only {_listing(types)}")
