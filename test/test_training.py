@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import signal
@@ -12,6 +13,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ import yaml
 from random_models import random_network
 from wall_dataset import write_wall
 
-from vlocnetpp.data import open_dataset
+from vlocnetpp.data import dataset_digest, open_dataset
 from vlocnetpp.export import export_run
 from vlocnetpp.losses import LossConfig, LossConfigError, MultitaskLoss
 from vlocnetpp.network import ConfigError
@@ -27,9 +29,11 @@ from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.checkpoint import save_checkpoint
 from vlocnetpp.training.clips import gather_clips, load_frames
-from vlocnetpp.training.config import StageConfig, TrainConfig, save_config, seconds
-from vlocnetpp.training.loop import hold_out, learning_rate, parameter_groups
+from vlocnetpp.training.config import DataConfig, StageConfig, TrainConfig, save_config, seconds
+from vlocnetpp.training.datasets import hold_out
 from vlocnetpp.training.norms import settle_norms
+from vlocnetpp.training.optimization import parameter_groups
+from vlocnetpp.training.schedule import learning_rate
 from vlocnetpp.training.unroll import unroll
 from vlocnetpp.training.validate import validate
 
@@ -44,14 +48,16 @@ def wall(tmp_path_factory) -> Path:
 
 
 def quick(wall: Path, **changes) -> TrainConfig:
-    config = TrainConfig(preset="mtl", width=0.125, network=NETWORK, stages=STAGES, batch=4, budget="4s", validations=2)
-    return replace(config, data=replace(config.data, root=str(wall)), **changes)
+    """A run of 12 steps; with a budget, of so much time."""
+    settings = {"preset": "mtl", "width": 0.125, "network": NETWORK, "stages": STAGES, "batch": 4, "validations": 2}
+    settings |= {"data": DataConfig(root=str(wall), cache="none")} | changes
+    return TrainConfig(**({} if "budget" in changes else {"epochs": 2.0}) | settings)
 
 
 @pytest.fixture(scope="session")
 def run(wall, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "mtl"
-    assert train(quick(wall), out)
+    assert train(quick(wall), out) == 0
     return out
 
 
@@ -61,11 +67,11 @@ def run(wall, tmp_path_factory) -> Path:
 def test_shipped_configurations_load():
     for path in (ROOT / "config" / "train").glob("*.yaml"):
         config = load_config(path)
-        assert seconds(config.budget) > 0 and config.stages
+        assert (config.epochs > 0 or seconds(config.budget) > 0) and config.stages
 
 
 def test_configuration_round_trip_and_overrides(tmp_path):
-    config = TrainConfig(preset="stl_pose", network={"height": 96}, stages=STAGES)
+    config = TrainConfig(preset="stl_pose", network={"height": 96}, stages=STAGES, epochs=3)
     save_config(config, tmp_path / "c.yaml")
     assert load_config(tmp_path / "c.yaml") == config
     changed = load_config(tmp_path / "c.yaml", {"data.root": "lab", "batch": "8", "augment.noise": "0"})
@@ -180,7 +186,7 @@ def test_validation_scores_odometry_against_the_true_motion(wall):
     store = load_frames(open_dataset(wall).sequences("val"), network.config, "loading")
     truth = Truth(network)
     truth.steps.append(0)
-    metrics, _ = validate(truth, store, (), torch.device("cpu"))
+    metrics, _ = validate(truth, [store], (), torch.device("cpu"))
     assert metrics["odometry"]["rpe_translation_m"] < 1e-5
     assert metrics["odometry"]["frames"] == 10
 
@@ -189,15 +195,15 @@ def test_settled_norms_describe_the_stream_and_touch_nothing_else(wall):
     network = random_network("mtl")
     store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    settle_norms(network, store, torch.device("cpu"))
+    settle_norms(network, [store], torch.device("cpu"))
     once = {name: value.clone() for name, value in network.state_dict().items()}
-    settle_norms(network, store, torch.device("cpu"))
+    settle_norms(network, [store], torch.device("cpu"))
     changed = {name for name, value in once.items() if not torch.equal(value, before[name])}
-    assert changed and all("running_" in name or "num_batches" in name for name in changed)
+    assert changed and all("running_" in name for name in changed)
     assert not any(name.startswith("depth.") for name in changed)
     assert "localization.res5.blocks.1.norm1.running_mean" in changed
     after = network.state_dict()
-    assert all(torch.equal(once[name], after[name]) for name in once if "num_batches" not in name)
+    assert all(torch.equal(once[name], after[name]) for name in once)
     assert not any(module.training for module in network.modules())
 
 
@@ -225,7 +231,14 @@ def test_learning_rate_follows_the_share_of_the_budget():
 
 
 def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_path, wall):
-    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "last.pt", "metrics.csv"]
+    files = {"config.yaml", "environment.json", "last.pt", "best.pt", "metrics.csv", "curves.png", "tensorboard"}
+    assert {path.name for path in run.iterdir()} == files
+    assert load_config(run / "config.yaml") == quick(wall)
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__ and environment["device"] == "cpu"
+    assert environment["dataset_digest"] == dataset_digest(open_dataset(wall))
+    assert any((run / "tensorboard").iterdir())
+    assert cv2.imread(str(run / "curves.png")).shape[1] > 800
     saved = load_checkpoint(run / "last.pt")
     assert saved["progress"]["done"] and saved["progress"]["step"] > 0
     assert saved["network_config"]["classes"] == 3
@@ -239,13 +252,15 @@ def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_pa
     assert all(value > 0 for value in metadata.calibration_2)
     with pytest.raises(TrainingError, match="--resume"):
         train(quick(wall), run)
-    with pytest.raises(TrainingError, match="budget up"):
+    with pytest.raises(TrainingError, match="trained to its end"):
         train(quick(wall), run, resume=True)
 
 
 def test_a_signal_saves_and_the_run_goes_on(wall, tmp_path):
     config_path, out = tmp_path / "c.yaml", tmp_path / "run"
-    save_config(quick(wall, preset="stl_pose", budget="10m", stages=(StageConfig("pose"),)), config_path)
+    save_config(
+        quick(wall, preset="stl_pose", budget="10m", stages=(StageConfig("pose", ("localization",)),)), config_path
+    )
     command = [sys.executable, "-m", "vlocnetpp.cli", "train", str(config_path), "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
@@ -254,11 +269,11 @@ def test_a_signal_saves_and_the_run_goes_on(wall, tmp_path):
                 break
         child.send_signal(signal.SIGTERM)
         said, _ = child.communicate(timeout=60)
-    assert child.returncode == 130 and "--resume" in said
+    assert child.returncode == 143 and "--resume" in said
     before = load_checkpoint(out / "last.pt")
     assert not before["progress"]["done"] and before["optimizer_state"] is not None
     spent = before["progress"]["total_s"]
-    assert train(replace(load_config(config_path), budget=f"{spent + 1.0}s"), out, resume=True)
+    assert train(replace(load_config(config_path), budget=f"{spent + 1.0}s"), out, resume=True) == 0
     after = load_checkpoint(out / "last.pt")
     assert after["progress"]["done"] and after["progress"]["step"] > before["progress"]["step"]
 
@@ -284,14 +299,14 @@ def test_a_stage_without_a_label_is_named_and_widths_have_names(tmp_path, wall):
     config = quick(bare, preset="stl_segmentation", stages=(StageConfig("s", ("segmentation",)),))
     with pytest.raises(TrainingError, match="no frame has a label for stage 's'"):
         train(config, tmp_path / "run")
-    (tmp_path / "c.yaml").write_text("width: tiny")
+    (tmp_path / "c.yaml").write_text("width: tiny\nepochs: 1")
     assert load_config(tmp_path / "c.yaml").width == 0.25
 
 
 def test_metrics_and_calibration_of_earlier_stages_are_kept(wall, tmp_path):
     stages = (StageConfig("pose", ("localization",)), StageConfig("masks", ("segmentation",)))
-    config = quick(wall, preset="mtl_no_warp", stages=stages, budget="3s")
-    assert train(config, tmp_path / "run")
+    config = quick(wall, preset="mtl_no_warp", stages=stages)
+    assert train(config, tmp_path / "run") == 0
     saved = load_checkpoint(tmp_path / "run" / "last.pt")
     assert set(saved["metrics"]) == {"localization", "segmentation"} and saved["calibration"] != [1.0, 1.0]
 
