@@ -129,6 +129,8 @@ def test_what_a_foreground_hid_is_a_hole_in_the_nearest_colour():
     assert not view.seen_HW[hidden].any() and (view.mask_HW[hidden] == VOID).all()
     assert np.isin(view.image_HW3[hidden], (50, 200)).all() and (view.image_HW3[30, 42:46] == 50).all()
     assert (view.depth_HW[:18, :70] == 3.0).all()
+    # A little forward too, the hole must not look at where the old camera would see the new one.
+    assert not move_view(image_HW3, depth_HW, mask_HW, K_33, pose_of([0.2, 0, 0.1], [0, 0, 0])).seen_HW[30, 40]
 
 
 def test_a_near_surface_hides_the_far_one_without_cracks():

@@ -79,10 +79,10 @@ def move_view(
     known_HW = depth_HW > 0
     solid_HW = _fill_from_nearest(depth_HW.astype(np.float32), known_HW)
     T_44 = matrix_from_pose(torch.from_numpy(np.asarray(motion_7, np.float64))).numpy()
-    z_HW, map_HW2, seen_HW = _look_back(solid_HW, K_33, T_44)
+    z_HW, map_2HW, seen_HW = _look_back(solid_HW, K_33, T_44)
     if even_holes:
         seen_HW = seen_HW & _look_back(solid_HW, K_33, np.linalg.inv(T_44))[2]
-    return _sample(image_HW3, known_HW, mask_HW, z_HW, map_HW2, seen_HW)
+    return _sample(image_HW3, known_HW, mask_HW, z_HW, map_2HW, seen_HW)
 
 
 def turn_view(
@@ -98,12 +98,12 @@ def turn_view(
     motion_7 = torch.cat((torch.zeros(3, dtype=torch.float64), torch.from_numpy(np.asarray(quaternion_4, np.float64))))
     T_44 = matrix_from_pose(motion_7).numpy()
     ones_HW = np.ones(depth_HW.shape, np.float32)
-    map_HW2, factor_HW, seen_HW = _project(ones_HW, K_33, T_44)
+    map_2HW, factor_HW, seen_HW = _project(ones_HW, K_33, T_44)
     if even_holes:
         seen_HW = seen_HW & _project(ones_HW, K_33, np.linalg.inv(T_44))[2]
     # A ray of length 1 along the new axis is `factor` long along the old one.
-    old_HW = _look_up(depth_HW.astype(np.float32), map_HW2, cv2.INTER_NEAREST)
-    return _sample(image_HW3, depth_HW > 0, mask_HW, old_HW / factor_HW, map_HW2, seen_HW)
+    old_HW = _look_up(depth_HW.astype(np.float32), map_2HW, cv2.INTER_NEAREST)
+    return _sample(image_HW3, depth_HW > 0, mask_HW, old_HW / factor_HW, map_2HW, seen_HW)
 
 
 def move_clip(
@@ -167,7 +167,7 @@ def _direction(generator: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _project(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Where the camera into which T leads sees the pixels: (H, W, 2) x and y, (H, W) depth, (H, W) inside its image."""
+    """Where the camera into which T leads sees the pixels: (2, H, W) x and y, (H, W) depth, (H, W) inside its image."""
     height, width = depth_HW.shape
     A = (K_33 @ T_44[:3, :3] @ np.linalg.inv(K_33)).astype(np.float32)
     b = (K_33 @ T_44[:3, 3]).astype(np.float32)
@@ -175,28 +175,28 @@ def _project(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray, 
     across, down, z_HW = ((A[i, 0] * x_W + (A[i, 1] * y_H1 + A[i, 2])) * depth_HW + b[i] for i in range(3))
     front_HW = z_HW > NEAREST_M
     z_HW = np.where(front_HW, z_HW, np.float32(NEAREST_M))
-    map_HW2 = np.stack((across / z_HW, down / z_HW), axis=-1)
-    x_HW, y_HW = map_HW2[..., 0], map_HW2[..., 1]
+    map_2HW = np.stack((across, down)) / z_HW
+    x_HW, y_HW = map_2HW
     inside_HW = front_HW & (x_HW >= -0.5) & (x_HW <= width - 0.5) & (y_HW >= -0.5) & (y_HW <= height - 0.5)
-    return map_HW2, z_HW, inside_HW
+    return map_2HW, z_HW, inside_HW
 
 
 def _look_back(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Depth (H, W) of the new view, where (H, W, 2) the old image has its pixels, and whether (H, W) it saw them."""
+    """Depth (H, W) of the new view, where (2, H, W) the old image has its pixels, and whether (H, W) it saw them."""
     z_HW = _splat(depth_HW, K_33, np.linalg.inv(T_44))
-    map_HW2, _, inside_HW = _project(z_HW, K_33, T_44)
-    return z_HW, map_HW2, (z_HW > 0) & inside_HW
+    map_2HW, _, inside_HW = _project(z_HW, K_33, T_44)
+    return z_HW, map_2HW, (z_HW > 0) & inside_HW
 
 
 def _splat(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> NDArray:
     """Draw the pixels as points into the camera into which T leads: its depth (H, W), 0 where nothing fell."""
     height, width = depth_HW.shape
-    map_HW2, z_HW, inside_HW = _project(depth_HW, K_33, T_44)
+    map_2HW, z_HW, inside_HW = _project(depth_HW, K_33, T_44)
     # A pixel that comes closer grows; half of its side reaches the pixels that it covers.
     half_HW = 0.5 * np.maximum(depth_HW / z_HW, 1) + 0.05
     (left_HW, right_HW), (top_HW, bottom_HW) = (
         (np.clip(np.ceil(at_HW - half_HW), 0, size - 1), np.clip(np.floor(at_HW + half_HW), 0, size - 1))
-        for at_HW, size in ((map_HW2[..., 0], width), (map_HW2[..., 1], height))
+        for at_HW, size in ((map_2HW[0], width), (map_2HW[1], height))
     )
     drawn_HW = np.where(inside_HW, z_HW, np.inf)
     buffer = np.full(height * width, np.inf, np.float32)
@@ -209,12 +209,12 @@ def _splat(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> NDArray:
 
 
 def _sample(
-    image_HW3: NDArray, known_HW: NDArray, mask_HW: NDArray, z_HW: NDArray, map_HW2: NDArray, seen_HW: NDArray
+    image_HW3: NDArray, known_HW: NDArray, mask_HW: NDArray, z_HW: NDArray, map_2HW: NDArray, seen_HW: NDArray
 ) -> View:
     """Look colours up between pixels, everything else at the nearest, and fill the holes."""
-    image = _look_up(image_HW3.astype(np.float32), map_HW2, cv2.INTER_LINEAR)
-    known = _look_up(known_HW.astype(np.uint8), map_HW2, cv2.INTER_NEAREST)
-    mask = _look_up(mask_HW, map_HW2, cv2.INTER_NEAREST)
+    image = _look_up(image_HW3.astype(np.float32), map_2HW, cv2.INTER_LINEAR)
+    known = _look_up(known_HW.astype(np.uint8), map_2HW, cv2.INTER_NEAREST)
+    mask = _look_up(mask_HW, map_2HW, cv2.INTER_NEAREST)
     return View(
         _fill_from_nearest(image, seen_HW),
         np.where(seen_HW & (known > 0), z_HW, 0).astype(np.float32),
@@ -223,9 +223,9 @@ def _sample(
     )
 
 
-def _look_up(values: NDArray, map_HW2: NDArray, how: int) -> NDArray:
+def _look_up(values: NDArray, map_2HW: NDArray, how: int) -> NDArray:
     """Values of the old image at x and y of the map."""
-    return cv2.remap(values, map_HW2[..., 0], map_HW2[..., 1], how, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(values, map_2HW[0], map_2HW[1], how, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _fill_from_nearest(values_HWC: NDArray, good_HW: NDArray) -> NDArray:
