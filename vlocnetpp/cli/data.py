@@ -7,7 +7,7 @@ import signal
 import threading
 from pathlib import Path
 
-from vlocnetpp.cli import render
+from vlocnetpp.cli import doctor, render
 from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
 
 
@@ -175,3 +175,4 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     from_bag.set_defaults(command=data_from_bag)
 
     render.add_action(actions)
+    doctor.add_action(actions)
