@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlocnetpp.data import VOID
+from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig, change_light, warp_together
 from vlocnetpp.geometry import compose, inverse, pixel_grid, resized_shape, rotate, rotation_angle, scale_intrinsics
 from vlocnetpp.network.preprocess import resize_depth
@@ -205,6 +206,14 @@ def test_each_change_is_the_generators_alone_and_within_the_range(change):
     assert after.min() >= 0 and after.max() <= 255
     moves = "noise" in change or "cutout" in change
     assert torch.equal(after[0], after[1]) != moves
+
+
+@pytest.mark.parametrize("kind", [PhotometricConfig, GeometricConfig, ViewConfig])
+def test_a_setting_out_of_its_limits_is_refused_by_name(kind):
+    for name in (f.name for f in fields(kind) if f.type != "bool"):
+        for value in (-0.5, 1e6, float("nan")):
+            with pytest.raises(ValueError, match=rf"^[a-z ]+: {name} \S+ is n[^\n]+$"):
+                kind(**{name: value})
 
 
 def test_light_off_changes_nothing():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlocnetpp.data.frames import VOID
+from vlocnetpp.data.transforms import check_limits
 from vlocnetpp.geometry import compose, matrix_from_pose
 
 MIN_KNOWN = 0.5
@@ -43,6 +44,9 @@ class ViewConfig:
     even_holes: bool = True
     """Whether a view also loses what the opposite motion would not see. Without, a strip without content on the right
     says that the camera moved to the right, and a network learns to read its pose from the strips."""
+
+    def __post_init__(self) -> None:
+        check_limits("new views", self, probability=1, translation_m=10, rotation_deg=90, min_valid=1)
 
 
 class View(NamedTuple):

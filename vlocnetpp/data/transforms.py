@@ -25,6 +25,15 @@ RADIATION_NM_K = 1.4388e7
 """Second radiation constant of Planck's law."""
 
 
+def check_limits(what: str, config: object, **highest: float) -> None:
+    """Raise ValueError with the name of the first setting that is not within 0 and the highest that makes sense."""
+    for name, limit in highest.items():
+        value = getattr(config, name)
+        if not 0 <= value <= limit:
+            fault = "is negative" if value < 0 else f"is not within 0 and {limit:g}"
+            raise ValueError(f"{what}: {name} {value:g} {fault}")
+
+
 @dataclass(frozen=True)
 class PhotometricConfig:
     """Changes of light and lens, drawn once for a clip; 0 switches a change off. Poses and masks stay true."""
@@ -49,6 +58,10 @@ class PhotometricConfig:
     """Boxes of a random colour that cover the image; each crosses it at a speed of its own, as someone walking by."""
     cutout_share: float = 0.1
     """Largest share of the image that one box covers, of 1."""
+
+    def __post_init__(self) -> None:
+        check_limits("changes of light", self, brightness=1, contrast=1, colour=1, noise=255, exposure=10)
+        check_limits("changes of light", self, temperature=150, blur=100, motion_blur=100, cutout=100, cutout_share=1)
 
 
 def change_light(image_L3HW: Tensor, config: PhotometricConfig, generator: np.random.Generator) -> Tensor:
@@ -138,6 +151,10 @@ class GeometricConfig:
     """Degrees: rows slide along x and columns along y by up to so much. Breaks poses."""
     flip: float = 0.0
     """Probability of a mirrored image. Breaks poses."""
+
+    def __post_init__(self) -> None:
+        check_limits("geometric changes", self, probability=1, rotation_deg=180, translation=1, scale=10, crop=0.9)
+        check_limits("geometric changes", self, shear_deg=40, flip=1)
 
     def rigid(self) -> GeometricConfig:
         """The same without shear and flip, for clips whose pose is trained: no camera could have seen those."""
