@@ -35,6 +35,7 @@ from tiny_datasets import (
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import LAYOUTS, VOID, DataError, FolderWriter, dataset_digest, iter_bag, open_dataset
+from vlocnetpp.data.layouts import tum_rgbd
 from vlocnetpp.data.layouts.folder import COLUMNS
 from vlocnetpp.data.poses import checked_pose, interpolate_poses, pose_from_matrix
 
@@ -352,9 +353,9 @@ def test_a_kitti_sequence_alone_finds_its_poses(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.pose_7, same.pose_7)
 
 
-def test_kitti_without_training_sequences_or_times(tmp_path: Path) -> None:
+def test_kitti_without_training_images_or_times(tmp_path: Path) -> None:
     write_kitti(tmp_path)
-    shutil.rmtree(tmp_path / "sequences/00")
+    shutil.rmtree(tmp_path / "sequences/00/image_2")
     (tmp_path / "sequences/09/times.txt").unlink()
     (tmp_path / "sequences/09/image_2/000001.png").unlink()  # rows are found by number
     dataset = open_dataset(tmp_path)
@@ -390,6 +391,12 @@ def test_tum_sequences_without_split_files_are_all_in_train_and_share_intrinsics
     dataset = open_dataset(tmp_path)
     assert [sequence.name for sequence in dataset.sequences("train")] == ["fr_desk", "fr_room", "fr_xyz"]
     assert set(dataset.splits) == {"train"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**62))
+def test_a_stamp_written_in_seconds_is_read_to_the_nanosecond(stamp_ns: int) -> None:
+    assert tum_rgbd.stamp_of(f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}", "here") == stamp_ns
 
 
 # --- poses

@@ -5,8 +5,9 @@
     ROOT/sequences/00/times.txt             seconds since the first image, optional
     ROOT/poses/00.txt                       a 3 x 4 matrix a line, camera 0 in its first frame; absent from 11 on
 
-One sequence folder by itself is read as well, with its poses in poses.txt. Poses become those of the camera whose
-images are read: P = K [I | t] puts camera 2 at -t in camera 0. Line and stamp of an image are found by its number.
+Calibration comes for all sequences, images do not: a sequence without an image folder is passed over. One sequence
+folder by itself is read as well, with its poses in poses.txt. Poses become those of the camera whose images are read:
+P = K [I | t] puts camera 2 at -t in camera 0. Line and stamp of an image are found by its number.
 
 The usual split: 00-08 train, 09 and 10 test; what has no poses goes to `benchmark`. Where train would be empty, test,
 else benchmark, becomes train. Every sequence has a map of its own, so a pose network can only be trained on one.
@@ -60,7 +61,7 @@ def read(root: Path) -> Dataset:
 
 def _sequence_folders(root: Path) -> list[Path]:
     folder = root / "sequences"
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return sorted(path for path in folder.iterdir() if _has_images(path)) if folder.is_dir() else []
 
 
 def _has_images(folder: Path) -> bool:
@@ -70,7 +71,7 @@ def _has_images(folder: Path) -> bool:
 def _sequence(folder: Path, name: str, poses: Path, start_ns: int) -> Sequence:
     camera = next((each for each in CAMERAS if (folder / each).is_dir()), None)
     if camera is None:
-        raise DataError(f"{folder}: has neither {' nor '.join(CAMERAS)}")
+        raise DataError(f"{folder}: has neither {' nor '.join(CAMERAS)}, nor sequences that have")
     images = _images(folder / camera)
     K_33, offset_3 = _calibration(folder / "calib.txt", CAMERAS[camera])
     times, matrices = _times(folder / "times.txt"), _matrices(poses)

@@ -92,7 +92,7 @@ def _listed(folder: Path, file: str) -> list[tuple[int, Path]]:
         if not (folder / cells[1]).is_file():
             how = "is not a file" if (folder / cells[1]).exists() else "is missing"
             raise DataError(f"{folder / cells[1]}: {how}, {where} lists it")
-        images.append((_stamp_ns(cells[0], where), folder / cells[1]))
+        images.append((stamp_of(cells[0], where), folder / cells[1]))
     for (before, after), (where, _) in zip(pairwise(images), table[1:], strict=True):
         if after[0] <= before[0]:
             raise DataError(f"{where}: stamps do not increase, {after[1].name} comes at or before {before[1].name}")
@@ -121,7 +121,7 @@ def _poses(path: Path, stamps_M: NDArray[np.int64]) -> list[NDArray[np.float64] 
         if len(cells) != 8:
             raise DataError(f"{where}: has {len(cells)} columns instead of 'stamp tx ty tz qx qy qz qw'")
         tx, ty, tz, qx, qy, qz, qw = numbers(cells[1:], where)
-        stamps.append(_stamp_ns(cells[0], where))
+        stamps.append(stamp_of(cells[0], where))
         poses.append(checked_pose((tx, ty, tz, qw, qx, qy, qz), where))
     if not poses:
         raise DataError(f"{path}: has no pose")
@@ -134,8 +134,8 @@ def _poses(path: Path, stamps_M: NDArray[np.int64]) -> list[NDArray[np.float64] 
     return found
 
 
-def _stamp_ns(text: str, where: str) -> int:
-    """Seconds as they are written -> nanoseconds, exactly."""
+def stamp_of(text: str, where: str) -> int:
+    """Seconds as they are written -> nanoseconds, exactly. Raises DataError, naming `where`, for any other text."""
     try:
         seconds = Decimal(text)
     except InvalidOperation as error:
