@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags.index import seconds
+from vlocnetpp.data.bags.plan import Limits, Planned
 from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, messages, open_bag, size_on_disk
-from vlocnetpp.data.bags.survey import Limits, Planned, Recording, seconds, survey
+from vlocnetpp.data.bags.survey import Recording, survey
 from vlocnetpp.data.bags.topics import Topics
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.data.layouts.folder import FolderWriter
