@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 import torch
 import yaml
 from random_models import random_network
+from training_runs import STAGES, quick
 from wall_dataset import write_wall
 
 from vlocnetpp.data import dataset_digest, open_dataset
@@ -28,8 +30,8 @@ from vlocnetpp.network import ConfigError
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.checkpoint import save_checkpoint
-from vlocnetpp.training.clips import gather_clips, load_frames
-from vlocnetpp.training.config import DataConfig, StageConfig, TrainConfig, save_config, seconds
+from vlocnetpp.training.clips import gather_clips, open_store
+from vlocnetpp.training.config import StageConfig, TrainConfig, save_config, seconds
 from vlocnetpp.training.datasets import hold_out
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.optimization import parameter_groups
@@ -38,20 +40,11 @@ from vlocnetpp.training.unroll import unroll
 from vlocnetpp.training.validate import validate
 
 ROOT = Path(__file__).resolve().parent.parent
-NETWORK = {"height": 64, "width_px": 96, "resize": "whole"}
-STAGES = (StageConfig("depth", ("depth",), share=0.3), StageConfig("joint", share=0.7))
 
 
 @pytest.fixture(scope="session")
 def wall(tmp_path_factory) -> Path:
     return write_wall(tmp_path_factory.mktemp("data") / "wall", {"train": 12, "val": 6})
-
-
-def quick(wall: Path, **changes) -> TrainConfig:
-    """A run of 12 steps; with a budget, of so much time."""
-    settings = {"preset": "mtl", "width": 0.125, "network": NETWORK, "stages": STAGES, "batch": 4, "validations": 2}
-    settings |= {"data": DataConfig(root=str(wall), cache="none")} | changes
-    return TrainConfig(**({} if "budget" in changes else {"epochs": 2.0}) | settings)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +126,7 @@ def test_held_out_frames_are_the_end_of_each_sequence(wall):
 
 
 def clips_of(wall, network):
-    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
+    store = open_store(open_dataset(wall).sequences("train"), network.config, "loading", None)
     index = np.array([[0, 1, 2], [12, 13, 14]])
     return gather_clips(store, index, network.config, None, np.random.default_rng(0))
 
@@ -183,7 +176,7 @@ def test_validation_scores_odometry_against_the_true_motion(wall):
             return prediction._replace(relative_B7=torch.tensor([[step, 0, 0, 1, 0, 0, 0]])), state
 
     network = random_network("stl_odometry")
-    store = load_frames(open_dataset(wall).sequences("val"), network.config, "loading")
+    store = open_store(open_dataset(wall).sequences("val"), network.config, "loading", None)
     truth = Truth(network)
     truth.steps.append(0)
     metrics, _ = validate(truth, [store], (), torch.device("cpu"))
@@ -193,7 +186,7 @@ def test_validation_scores_odometry_against_the_true_motion(wall):
 
 def test_settled_norms_describe_the_stream_and_touch_nothing_else(wall):
     network = random_network("mtl")
-    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
+    store = open_store(open_dataset(wall).sequences("train"), network.config, "loading", None)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     settle_norms(network, [store], torch.device("cpu"))
     once = {name: value.clone() for name, value in network.state_dict().items()}
@@ -245,7 +238,7 @@ def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_pa
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["stage"] for row in rows} == {"depth", "joint"} and float(rows[-1]["val_mean_iou"]) >= 0
-    metadata = export_run(run, tmp_path / "wall.ts")
+    metadata = export_run(run, tmp_path / "wall.ts").metadata
     assert metadata == read_metadata(tmp_path / "wall.ts")
     assert metadata.map_frame == "lab" and metadata.dataset["training_frames"] == 24
     assert metadata.position_min_3[0] == pytest.approx(0.5) and len(metadata.classes) == 3
@@ -280,9 +273,7 @@ def test_a_signal_saves_and_the_run_goes_on(wall, tmp_path):
 
 def test_a_run_is_not_continued_on_other_data(run, wall, tmp_path):
     copy = tmp_path / "run"
-    copy.mkdir()
-    for path in run.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(run, copy)
     other = write_wall(tmp_path / "other", {"train": 8, "val": 6})
     settings = yaml.safe_load((copy / "config.yaml").read_text())
     settings["data"]["root"] = str(other)

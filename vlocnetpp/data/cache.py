@@ -184,7 +184,7 @@ def _open(path: Path, name: str, layers: Layers, count: int, description: str) -
     for layer, (shape, kind) in layers.items():
         file = path / f"{layer}.npy"
         # Copy on write: no reader can change the file.
-        array = np.asarray(np.load(file, mmap_mode="c", allow_pickle=False))
+        array = np.asarray(np.lib.format.open_memmap(file, mode="c"))
         if array.shape != (count, *shape) or array.dtype != kind:
             raise ValueError(f"{file.name} has another shape")
         found, starts = 0, range(0, count, CHUNK)

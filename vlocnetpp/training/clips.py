@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vlocnetpp.data import frames as data
 from vlocnetpp.data.cache import frame_arrays
-from vlocnetpp.data.new_views import ViewConfig, move_clip
-from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig, change_light, warp_together
+from vlocnetpp.data.new_views import move_clip
+from vlocnetpp.data.transforms import change_light, warp_together
 from vlocnetpp.geometry import resized_shape, scale_intrinsics
 from vlocnetpp.network import NetworkConfig
 from vlocnetpp.network.preprocess import resize_depth, resize_image
@@ -118,11 +118,6 @@ def open_store(
         posed_N=posed.float(),
         sequence_N=np.concatenate([np.full(len(s.frames), i) for i, s in enumerate(sequences)]),
     )
-
-
-def load_frames(sequences: Sequence[data.Sequence], config: NetworkConfig, description: str) -> FrameStore:
-    """The frames in memory."""
-    return open_store(sequences, config, description, None)
 
 
 def _stored_shape(image_shape: tuple[int, ...], config: NetworkConfig) -> tuple[int, int]:
@@ -235,10 +230,9 @@ def gather_clip(
     free_y, free_x = rows - config.height, columns - config.width_px
     top, left = free_y // 2, free_x // 2
     if augment is not None:
-        views = getattr(augment, "views", ViewConfig())
-        if views.probability > 0:
+        if augment.views.probability > 0:
             image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L = move_clip(
-                image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L, views, generator
+                image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L, augment.views, generator
             )
         top, left = int(generator.integers(0, free_y + 1)), int(generator.integers(0, free_x + 1))
     y, x = slice(top, top + config.height), slice(left, left + config.width_px)
@@ -246,16 +240,14 @@ def gather_clip(
     K_L33 = scale_intrinsics(K_L33, 1.0, 1.0, left, top)
     if augment is not None:
         image_L3HW = image_L3HW.float()
-        geometric = getattr(augment, "geometric", GeometricConfig())
-        if geometric.probability > 0:
+        if augment.geometric.probability > 0:
             trains_pose = {"localization", "odometry"} & set(config.tasks) and bool(posed_L.any())
+            geometric = augment.geometric.rigid() if trains_pose else augment.geometric
             image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L = warp_together(
-                image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L,
-                geometric.rigid() if trains_pose else geometric, generator,
-            )  # fmt: skip
-        light = PhotometricConfig(
-            **{f.name: getattr(augment, f.name) for f in fields(PhotometricConfig) if hasattr(augment, f.name)}
-        )
+                image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L, geometric, generator
+            )
+        if config.depth == "none":  # it was only needed for the new view
+            depth_L1HW = torch.zeros(()).expand(depth_L1HW.shape)
         # A camera's pixels are whole numbers, too.
-        image_L3HW = change_light(image_L3HW, light, generator).round_().to(torch.uint8)
+        image_L3HW = change_light(image_L3HW, augment, generator).round_().to(torch.uint8)
     return Clips(image_L3HW, K_L33, depth_L1HW, mask_LHW, pose_L7, posed_L)
