@@ -186,20 +186,24 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("camera_info of zeros", Bag(focal=0.0), INFO, "fx and fy must be positive"),
         ("no image", Bag(images=0), "", "has no image topic"),
         ("unknown encoding", Bag(encoding="nv24x"), IMAGE, "encoding 'nv24x' is not one of"),
-        ("fewer bytes than told", Bag(bytes_cut=5), IMAGE, "bytes"),
+        ("fewer bytes than told", Bag(bytes_cut=5), IMAGE, "283 bytes with rows of 36 do not make"),
         ("image and camera_info differ", Bag(rows_cut=2), IMAGE, "the image is 12 x 6, /cam/camera_info is for 12 x 8"),
         ("NaN in a recorded pose", Bag(x=float("nan")), POSE, "the pose has a NaN or infinite entry"),
         ("NaN in a recorded quaternion", Bag(turn=float("nan")), POSE, "the pose has a NaN or infinite entry"),
-        ("poses of another hour", Bag(poses_late_s=3600.0), "", "pose"),
+        ("poses of another hour", Bag(poses_late_s=3600.0), "", "no image lies between two poses"),
     ],
     (write_folder, FROM_BAG): [("dataset as a recording", nothing, "", "is no bag")],
     (Bag(), FROM_BAG): [("mcap cut in the middle", cut_storage, "", "is not a whole bag")],
-    (Bag("sqlite3"), FROM_BAG): [("sqlite3 cut in the middle", cut_storage, "", "bag")],
+    (Bag("sqlite3"), FROM_BAG): [("sqlite3 cut in the middle", cut_storage, "", "is not a whole bag")],
     (Bag(), f"{FROM_BAG} --pose-topic {IMAGE}"): [("topic of the wrong type", nothing, IMAGE, "it must be geometry_")],
     (Bag(), f"{FROM_BAG} --image-topic /c"): [("topic that is absent", nothing, "", "has no message on topic '/c'")],
     (Bag(), "data from-bag {set} {set}"): [("output exists, from-bag", nothing, "", "exists already")],
-    (write_one_frame, f"{TRAIN} --preset stl_pose"): [("one frame to train on", nothing, "", "pose")],
-    (write_camvid, f"{TRAIN} --preset stl_pose"): [("no poses to train on", nothing, "", "has no poses")],
+    (write_one_frame, f"{TRAIN} --preset stl_pose"): [
+        ("one frame to train on", nothing, "", "no sequence of 'train' has two")
+    ],
+    (write_camvid, f"{TRAIN} --preset stl_pose"): [
+        ("no poses to train on", nothing, "", "no sequence of 'train' has two")
+    ],
     (write_folder, f"{TRAIN} --preset mtl"): [
         ("no train split", text(YAML, "train:", "training:"), "", "no split 'train'"),
         ("no classes to train on", text(YAML, "classes:", "kinds:"), "", "has no classes"),

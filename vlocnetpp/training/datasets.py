@@ -135,7 +135,9 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     if "segmentation" in network.tasks and not data.classes:
         raise TrainingError(f"{config.data.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
     if {"localization", "odometry"} & set(network.tasks) and not poses:
-        raise TrainingError(f"{config.data.root}: has no poses, preset '{config.preset}' trains on them")
+        raise TrainingError(
+            f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"
+        )
     return network
 
 
