@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlocnetpp.data import VOID
+from vlocnetpp.data import VOID, DataError
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig, change_light, warp_together
 from vlocnetpp.geometry import compose, inverse, pixel_grid, resized_shape, rotate, rotation_angle, scale_intrinsics
@@ -212,7 +212,7 @@ def test_each_change_is_the_generators_alone_and_within_the_range(change):
 def test_a_setting_out_of_its_limits_is_refused_by_name(kind):
     for name in (f.name for f in fields(kind) if f.type != "bool"):
         for value in (-0.5, 1e6, float("nan")):
-            with pytest.raises(ValueError, match=rf"^[a-z ]+: {name} \S+ is n[^\n]+$"):
+            with pytest.raises(DataError, match=rf"^[a-z ]+: {name} \S+ is n[^\n]+$"):
                 kind(**{name: value})
 
 

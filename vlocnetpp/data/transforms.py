@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlocnetpp.data.frames import VOID
+from vlocnetpp.data.frames import VOID, DataError
 from vlocnetpp.geometry import compose
 
 GAMMA = 2.2
@@ -26,12 +26,12 @@ RADIATION_NM_K = 1.4388e7
 
 
 def check_limits(what: str, config: object, **highest: float) -> None:
-    """Raise ValueError with the name of the first setting that is not within 0 and the highest that makes sense."""
+    """Raise DataError with the name of the first setting that is not within 0 and the highest that makes sense."""
     for name, limit in highest.items():
         value = getattr(config, name)
         if not 0 <= value <= limit:
             fault = "is negative" if value < 0 else f"is not within 0 and {limit:g}"
-            raise ValueError(f"{what}: {name} {value:g} {fault}")
+            raise DataError(f"{what}: {name} {value:g} {fault}")
 
 
 @dataclass(frozen=True)
