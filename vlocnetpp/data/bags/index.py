@@ -80,7 +80,7 @@ def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int) -> 
                 index.classes = says.classes(each.message(), f"{bag}: {CLASSES_TOPIC}")
             elif each.topic in transforms:
                 index.frames.setdefault(each.topic, set())
-                for parent, child, stamp, pose_7 in says.transforms(each.message(), f"{bag}: {each.topic}"):
+                for parent, child, stamp, pose_7 in says.transforms(each.message()):
                     static = is_static(each.topic)
                     run = clock.run if static else clock.run_of(f"{each.topic} {parent} {child}", stamp)
                     index.samples.tree.add(parent, child, stamp, pose_7, static=static, run=run)

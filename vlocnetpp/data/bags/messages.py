@@ -58,12 +58,12 @@ def pose(message: Any, where: str) -> NDArray[np.float64]:
     return checked_pose((t.x, t.y, t.z, q.w, q.x, q.y, q.z), where)
 
 
-def transforms(message: Any, where: str) -> Iterator[tuple[str, str, int, NDArray[np.float64]]]:
-    """A TFMessage -> parent, child, stamp in nanoseconds and pose of the child in the parent, one by one."""
+def transforms(message: Any) -> Iterator[tuple[str, str, int, NDArray[np.float64]]]:
+    """A TFMessage -> parent, child, stamp in nanoseconds and unchecked pose of the child in the parent, one by one."""
     for each in message.transforms:
         t, q = each.transform.translation, each.transform.rotation
         parent, child, stamp = each.header.frame_id, each.child_frame_id, each.header.stamp
-        pose_7 = checked_pose((t.x, t.y, t.z, q.w, q.x, q.y, q.z), f"{where}, {parent} -> {child}")
+        pose_7 = np.array([t.x, t.y, t.z, q.w, q.x, q.y, q.z], np.float64)
         yield parent, child, stamp.sec * 1_000_000_000 + stamp.nanosec, pose_7
 
 

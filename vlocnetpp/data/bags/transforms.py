@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.data.poses import interpolate_poses
+from vlocnetpp.data.poses import checked_pose, interpolate_poses
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 SAME = 1e-6
@@ -31,6 +31,8 @@ class Transform:
     poses: list[NDArray[np.float64]] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
     """In which run of the clock each sample is; a lookup never mixes two."""
+    wrong: str = ""
+    """Why it cannot be used."""
 
     def __str__(self) -> str:
         return f"{self.parent} -> {self.child}"
@@ -93,17 +95,23 @@ class TransformTree:
     def add(
         self, parent: str, child: str, stamp_ns: int, pose_7: NDArray[np.float64], *, static: bool, run: int = 0
     ) -> None:
-        """Add a sample. A static transform that is published again must be the same.
+        """Add a sample of a transform.
 
-        Raises DataError for a frame without a name or its own parent, and for a static transform that changes.
+        What is wrong with a transform (no unit quaternion, a static one that changes) is told by the lookup that needs
+        it: recordings hold transforms of things that have nothing to do with the camera.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child or parent == child:
-            raise DataError(f"{self._where}: a transform from '{parent}' to '{child}' is none")
+            return  # places no frame in another; tf2 drops it, too
         transform = self._transforms.setdefault((parent, child), Transform(parent, child, static))
+        try:
+            pose_7 = checked_pose(pose_7, f"{self._where}: transform {transform}")
+        except DataError as error:
+            transform.wrong = str(error)
+            return
         if static and transform.static and transform.poses:
             if np.abs(transform.poses[0] - pose_7).max() > SAME:
-                raise DataError(f"{self._where}: the static transform {transform} has two different values")
+                transform.wrong = f"{self._where}: the static transform {transform} has two different values"
             return
         if transform.static and not static:  # published both ways: what moves is the truth
             transform.static = False
@@ -142,7 +150,8 @@ class TransformTree:
     def chain(self, target: str, source: str) -> Chain:
         """The way from the target frame to the source frame.
 
-        Raises DataError if one of them is unknown or they are in different trees, and as `path_to_root` does.
+        Raises DataError if one of them is unknown, they are in different trees or a transform on the way is wrong, and
+        as `path_to_root` does.
         """
         target, source = target.lstrip("/"), source.lstrip("/")
         for name in (target, source):
@@ -157,6 +166,9 @@ class TransformTree:
             )
         while up and down and up[-1] is down[-1]:
             up, down = up[:-1], down[:-1]
+        for each in (*up, *down):
+            if each.wrong:
+                raise DataError(each.wrong)
         return Chain(target, source, tuple(reversed(down)), tuple(reversed(up)))
 
     def map_above(self, frame: str) -> str:
