@@ -17,7 +17,7 @@ def copy_recording(
     order: Callable[[int], list[int]] = lambda frames: list(range(frames)),
     pose_follows: bool = True,
     focal: float = 1.0,
-    train: tuple[int, ...] = (2, 4),
+    train: tuple[int, ...] = (2,),
     test: tuple[tuple[int, int], ...] = ((9, 9),),
 ) -> Path:
     """A 7-Scenes folder of a few sequences of another one.

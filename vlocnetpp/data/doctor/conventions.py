@@ -9,7 +9,7 @@ import numpy as np
 from vlocnetpp.data.doctor.findings import Finding, Severity
 from vlocnetpp.data.doctor.hypotheses import EXPLAINED, between, point_errors
 from vlocnetpp.data.doctor.study import CLEARLY, LEAST_PAIRS, Study
-from vlocnetpp.data.doctor.surfaces import Fit, fit_lines, fit_surfaces
+from vlocnetpp.data.doctor.surfaces import Fit
 
 FOCAL_WARNING, FOCAL_ERROR = 0.04, 0.06
 """Departures of the focal length, as a share of it."""
@@ -60,13 +60,9 @@ def check_calibration(study: Study) -> Iterator[Finding]:
     yield from _principal_point(study)
     if not study.verdicts or float((study.reading.errors_P < 2 * EXPLAINED).mean()) < 0.5:
         return  # the poses do not explain the images in any reading: nothing to measure with
-    by_depth = None
-    if len(study.surfaces) >= LEAST_PAIRS:
-        motions = [study.motions[i] for i in study.surfaces]
-        by_depth = fit_surfaces(list(study.surfaces.values()), motions, study.reading.scale)
-        yield from _scale(by_depth, len(motions), study)
-    by_lines = fit_lines(study.pairs, study.motions)
-    yield from _focal(by_depth, by_lines, len(study.pairs))
+    if study.by_depth is not None:
+        yield from _scale(study.by_depth, len(study.surfaces), study)
+    yield from _focal(study.by_depth, study.by_lines, len(study.pairs))
 
 
 def check_offset(study: Study) -> Iterator[Finding]:
@@ -74,6 +70,7 @@ def check_offset(study: Study) -> Iterator[Finding]:
     if not study.verdicts:
         return
     hypothesis, scale = study.reading.hypothesis, study.reading.scale
+    focal = study.by_lines.focal  # a wrong K must not look like a delay
     errors: dict[int, list[float]] = {shift: [] for shift in range(-3, 4)}
     for pair, (sequence, first, second) in zip(study.pairs, study.places, strict=True):
         if first < 3 or second + 3 >= len(sequence):
@@ -84,7 +81,7 @@ def check_offset(study: Study) -> Iterator[Finding]:
         for k, frames in shifted.items():
             a, b = (frame.pose_7 for frame in frames)
             assert a is not None and b is not None
-            errors[k].append(float(np.median(point_errors(pair, between(a, b, hypothesis), scale))))
+            errors[k].append(float(np.median(point_errors(pair, between(a, b, hypothesis), scale, focal))))
     if len(errors[0]) < LEAST_PAIRS:
         return
     table = np.array([errors[k] for k in sorted(errors)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ WORKING_WIDTH = 400
 LEAST_MATCHES = 20
 """Fewer points in common say nothing about a pair."""
 _RATIO = 0.85
-_CACHED = 64
+_CACHED = 400
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,7 @@ def match_frames(first: Frame, second: Frame) -> Pair | None:
     a, b = features_of(first), features_of(second)
     if a is None or b is None or min(len(a.x_N2), len(b.x_N2)) < LEAST_MATCHES or a.width != b.width:
         return None
-    matcher = cv2.BFMatcher(cv2.NORM_L2)
-    forth = matcher.knnMatch(a.descriptors_ND, b.descriptors_ND, k=2)
-    back = {match.queryIdx: match.trainIdx for match in matcher.match(b.descriptors_ND, a.descriptors_ND)}
-    pairs = np.array(
-        [
-            (best.queryIdx, best.trainIdx)
-            for best, second_best in forth
-            if best.distance < _RATIO * second_best.distance and back[best.trainIdx] == best.queryIdx
-        ]
-    ).reshape(-1, 2)
+    pairs = _mutual(a.descriptors_ND, b.descriptors_ND)
     if len(pairs) < LEAST_MATCHES:
         return None
     x1, x2 = a.x_N2[pairs[:, 0]], b.x_N2[pairs[:, 1]]
@@ -89,20 +81,16 @@ def match_frames(first: Frame, second: Frame) -> Pair | None:
 
 def features_of(frame: Frame) -> Features | None:
     """SIFT points (Lowe 2004) of a frame with their depths; None if a file of the frame cannot be read."""
-    return _features(_Key(frame))
+    files = [path for path in (frame.image_path, frame.depth_path) if path is not None and path.is_file()]
+    return _features(_Key(frame, tuple((path.resolve(), path.stat().st_mtime_ns) for path in files)))
 
 
+@dataclass(frozen=True)
 class _Key:
-    """A frame as the key of a cache: its arrays have no hash, its name is unique."""
+    """A frame in a cache: known by its files, because its arrays have no hash."""
 
-    def __init__(self, frame: Frame) -> None:
-        self.frame = frame
-
-    def __hash__(self) -> int:
-        return hash(self.frame.image_path)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.frame.image_path == other.frame.image_path
+    frame: Frame = field(compare=False)
+    files: tuple[tuple[Path, int], ...]
 
 
 @lru_cache(maxsize=_CACHED)
@@ -127,3 +115,13 @@ def _features(key: _Key) -> Features | None:
     if not len(points):
         return Features(x, z, np.empty((0, 128), np.float32), width)
     return Features(x, z, np.asarray(descriptors, np.float32), width)
+
+
+def _mutual(a_ND: NDArray[np.float32], b_MD: NDArray[np.float32]) -> NDArray[np.intp]:
+    """(P, 2) places of descriptors that are each other's nearest, clearly nearer than the second (Lowe's ratio)."""
+    square_NM = (a_ND**2).sum(axis=1)[:, None] + (b_MD**2).sum(axis=1) - 2 * a_ND @ b_MD.T
+    nearest = square_NM.argmin(axis=1)
+    two = np.partition(square_NM, 1, axis=1)[:, :2]
+    rows = np.arange(len(a_ND))
+    good = (two[:, 0] < _RATIO**2 * two[:, 1]) & (square_NM.argmin(axis=0)[nearest] == rows)
+    return np.column_stack([rows[good], nearest[good]])

@@ -14,7 +14,7 @@ from vlocnetpp.data.doctor.survey import Look
 COLORS = {TRAIN: "#8A8A8A", "val": "#009E73"}
 """Okabe-Ito and grey, apart for every kind of colour vision."""
 OTHER = "#0072B2"
-ARROWS = 40
+ARROWS = 24
 """View directions drawn for each split, about."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vlocnetpp.data.doctor.hypotheses import STORED, Verdict, judge, motion
 from vlocnetpp.data.doctor.matches import Floats, Pair, match_frames
-from vlocnetpp.data.doctor.surfaces import CAP, Surfaces
+from vlocnetpp.data.doctor.surfaces import CAP, Fit, Surfaces, fit_lines, fit_surfaces
 from vlocnetpp.data.doctor.survey import Look
 from vlocnetpp.data.frames import Dataset
 from vlocnetpp.progress import track
@@ -108,6 +108,19 @@ class Study:
     def surfaces(self) -> dict[int, Surfaces]:
         """The depth of those pairs that have it, by their place among the pairs."""
         return {i: Surfaces(pair) for i, pair in enumerate(self.pairs) if pair.has_depth}
+
+    @cached_property
+    def by_depth(self) -> Fit | None:
+        """Scale and focal length by depth against depth; None where too few pairs have a depth."""
+        if len(self.surfaces) < LEAST_PAIRS:
+            return None
+        motions = [self.motions[i] for i in self.surfaces]
+        return fit_surfaces(list(self.surfaces.values()), motions, self.reading.scale)
+
+    @cached_property
+    def by_lines(self) -> Fit:
+        """Focal length of the colour images."""
+        return fit_lines(self.pairs, self.motions)
 
     def _surface_error(self, verdict: Verdict) -> float:
         errors = [

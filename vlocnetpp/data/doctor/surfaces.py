@@ -118,7 +118,7 @@ def _fit(
             return whole
 
         simplex = start[columns] + np.vstack([np.zeros(len(columns)), 0.06 * np.eye(len(columns))])
-        options = {"initial_simplex": simplex, "xatol": 0.003, "fatol": 1e-5, "maxfev": 50}
+        options = {"initial_simplex": simplex, "xatol": 0.004, "fatol": 1e-5, "maxfev": 40}
         found = minimize(lambda logs: error(rows, at(logs)), start[columns], method="Nelder-Mead", options=options)
         return at(found.x)
 
