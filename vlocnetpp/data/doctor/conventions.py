@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from vlocnetpp.data.doctor.findings import Finding, Severity
-from vlocnetpp.data.doctor.hypotheses import EXPLAINED, between, point_errors
-from vlocnetpp.data.doctor.study import CLEARLY, LEAST_PAIRS, Study
+from vlocnetpp.data.doctor.hypotheses import EXPLAINED
+from vlocnetpp.data.doctor.study import LEAST_PAIRS, Study
 from vlocnetpp.data.doctor.surfaces import Fit
 
 FOCAL_WARNING, FOCAL_ERROR = 0.04, 0.06
@@ -51,7 +51,7 @@ def check_convention(study: Study) -> Iterator[Finding]:
     if study.explained:
         clear = float((stored.errors_P < rival.errors_P).mean())
         yield Finding("info", "evidence", "poses", text, clear)
-    else:
+    elif study.delay is None:
         yield Finding("error", "unexplained", "poses", text, 0.8)
 
 
@@ -62,39 +62,20 @@ def check_calibration(study: Study) -> Iterator[Finding]:
         return  # the poses do not explain the images in any reading: nothing to measure with
     if study.by_depth is not None:
         yield from _scale(study.by_depth, len(study.surfaces), study)
-    yield from _focal(study.by_depth, study.by_lines, len(study.pairs))
+    if study.delay is None:
+        yield from _focal(study.by_depth, study.by_lines, len(study.pairs))
 
 
 def check_offset(study: Study) -> Iterator[Finding]:
     """Images against the poses of the frames before and after."""
-    if not study.verdicts:
-        return
-    hypothesis, scale = study.reading.hypothesis, study.reading.scale
-    focal = study.by_lines.focal  # a wrong K must not look like a delay
-    errors: dict[int, list[float]] = {shift: [] for shift in range(-3, 4)}
-    for pair, (sequence, first, second) in zip(study.pairs, study.places, strict=True):
-        if first < 3 or second + 3 >= len(sequence):
-            continue
-        shifted = {k: (sequence[first + k].frame, sequence[second + k].frame) for k in errors}
-        if any(frame.pose_7 is None for frames in shifted.values() for frame in frames):
-            continue
-        for k, frames in shifted.items():
-            a, b = (frame.pose_7 for frame in frames)
-            assert a is not None and b is not None
-            errors[k].append(float(np.median(point_errors(pair, between(a, b, hypothesis), scale, focal))))
-    if len(errors[0]) < LEAST_PAIRS:
-        return
-    table = np.array([errors[k] for k in sorted(errors)])
-    best = int(np.argmin(np.median(table, axis=1)))
-    shift = sorted(errors)[best]
-    gain = float(np.median(table[best]) / np.median(table[3]))
-    won = float((table[best] < table[3]).mean())
-    if shift and gain < CLEARLY and won > 0.7:
-        yield Finding(
-            "error", "offset", "poses",
-            f"images fit the poses {abs(shift)} frame{'s' * (abs(shift) > 1)} {'later' if shift > 0 else 'earlier'} "
-            f"better, with {gain:.0%} of the error, on {won:.0%} of {len(errors[0])} pairs", won * (1 - gain),
-        )  # fmt: skip
+    delay = study.delay
+    if delay is not None:
+        frames = (
+            f"{abs(delay.frames)} frame{'s' * (abs(delay.frames) > 1)} {'later' if delay.frames > 0 else 'earlier'}"
+        )
+        text = f"images fit the poses {frames} better, with {delay.gain:.0%} of the error, on {delay.won:.0%} of "
+        text += f"{delay.pairs} pairs; the focal length cannot be judged before that is mended"
+        yield Finding("error", "offset", "poses", text, delay.won * (1 - delay.gain))
 
 
 def _principal_point(study: Study) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vlocnetpp.data.doctor.delay import Delay, find_delay
 from vlocnetpp.data.doctor.hypotheses import STORED, Verdict, judge, motion
 from vlocnetpp.data.doctor.matches import Floats, Pair, match_frames
 from vlocnetpp.data.doctor.surfaces import CAP, Fit, Surfaces, fit_lines, fit_surfaces
@@ -121,6 +122,11 @@ class Study:
     def by_lines(self) -> Fit:
         """Focal length of the colour images."""
         return fit_lines(self.pairs, self.motions)
+
+    @cached_property
+    def delay(self) -> Delay | None:
+        """By how many frames images and poses are apart."""
+        return find_delay(self.pairs, self.places, self.reading, self.by_lines.focal) if self.verdicts else None
 
     def _surface_error(self, verdict: Verdict) -> float:
         errors = [
