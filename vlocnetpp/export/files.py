@@ -276,6 +276,7 @@ def export_run(
             "calibration_2": tuple(saved["calibration"]),
             "metrics": {"validation": saved["metrics"]},
         }
+        describe(network, precision, about)  # refuses what the metadata has no place for
     except (KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source}: is not of this version of vlocnetpp ({reason})") from error
