@@ -10,6 +10,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -100,7 +101,7 @@ class ClipLoader:
             raise ValueError("the loader is closed")
         self._order.tasks = [(key, number) for number in range(start, len(self))]
         try:
-            with _no_opencv_threads():
+            with _start_of_workers():
                 batches = iter(self._loader)
             for index, values in batches:
                 yield index, Clips(*(torch.from_numpy(value) if self._pipes else value for value in values))
@@ -231,14 +232,20 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _no_opencv_threads() -> Iterator[None]:
-    """Workers forked here have no OpenCV threads; in a copy of this process they would be waited for without end."""
-    threads = cv2.getNumThreads()
+def _start_of_workers() -> Iterator[None]:
+    """Workers forked here have no OpenCV threads; in a copy of this process they would be waited for without end.
+
+    torch's handler of SIGCHLD would raise wherever the trainer happens to be when a worker dies; without it, the dead
+    worker is noticed where its batch is waited for.
+    """
+    threads, handler = cv2.getNumThreads(), signal.getsignal(signal.SIGCHLD)
     cv2.setNumThreads(1)
     try:
         yield
     finally:
         cv2.setNumThreads(threads)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def _start_worker(_: int) -> None:
