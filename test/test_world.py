@@ -219,14 +219,6 @@ def test_recordings_differ_in_people_and_light(eye):
     assert np.abs(first.image_HW3[road].mean(0) - other.image_HW3[road].mean(0)).max() > 0.5
 
 
-def same_files(one: Path, two: Path) -> None:
-    """Byte for byte."""
-    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
-    for file in files:
-        assert (one / file).read_bytes() == (two / file).read_bytes(), file
-
-
 def test_render_world_writes_a_dataset(eye, tmp_path: Path):
     from vlocnetpp.data import open_dataset
 

@@ -107,7 +107,7 @@ def _glass_house(stage: Stage) -> None:
     for z in (0.05, 2.8, 5.6, high):
         stage.box(BUILDING, "concrete", (x + 2.55, (y0 + y1) / 2, z), (4.9, y1 - y0, 0.22))
         stage.box(BUILDING, "anthracite", (x - 0.05, (y0 + y1) / 2, z), (0.1, y1 - y0, 0.3))
-    for y in np.arange(y0 + 1.8, y1, 1.8):
+    for y in np.arange(y0 + 1.8, y1, 1.8).tolist():
         stage.box(BUILDING, "metal", (x - 0.02, y, high / 2), (0.07, 0.07, high))
     for material, y in (("yellow", -3.2), ("teal", 0.2), ("red", 5.0), ("violet", 7.8)):
         stage.box(BUILDING, material, (x + 3.6, y, 1.4), (0.2, 2.4, 2.4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -60,11 +61,12 @@ class Camera:
         self._mujoco = mujoco = import_mujoco()
         self._shadows = scene.shadow_px > 0
         self._focal = intrinsics(width, height)[0, 0]
-        self._model = _compile(mujoco, scene, seed, width, height, 4)
+        self._model = _compile(mujoco, scene, seed, width, height)
         self._data = mujoco.MjData(self._model)
         # Anti-aliasing would blend depths across edges, so geometry is rendered without it, by a twin of the model.
         # In the twin glass is opaque: depth and mask are those of the pane.
-        twin = _compile(mujoco, scene, seed, width, height, 0)
+        twin = copy.copy(self._model)
+        twin.vis.quality.offsamples = 0
         twin.mat_rgba[:, 3] = 1
         twin.mat_reflectance[:] = 0
         try:
@@ -115,13 +117,8 @@ class Camera:
         turn = np.linalg.norm(between(here, after, share)[3:] - between(here, before, share)[3:]) * 2
         shift = np.linalg.norm(after[:3] - before[:3]) * share / 3  # seen at 3 m
         count = int(np.clip(np.ceil((turn + shift) * self._focal), 1, MOST_SUB_FRAMES))
-        self._place(self._twin, self._twin_data, here, time_s)
-        self._geometry.update_scene(self._twin_data, "camera")
-        self._geometry.enable_depth_rendering()
-        depth = self._geometry.render()
-        self._geometry.enable_segmentation_rendering()
-        geom = self._geometry.render()[..., 0]
-        mirrors = self._model.geom_matid[np.unique(geom[geom >= 0])]
+        depth_HW, geom_HW = self._geometry_of(here, time_s)
+        mirrors = self._model.geom_matid[np.unique(geom_HW[geom_HW >= 0])]
         reflects = bool((self._model.mat_reflectance[mirrors[mirrors >= 0]] > 0).any())
 
         colors = np.zeros((), np.float32)
@@ -135,8 +132,22 @@ class Camera:
             colors = colors + self._color.render() / np.float32(count)
         # A lens spreads a point over its neighbours; without that, edges are harder than any camera shows them.
         image = cv2.GaussianBlur(np.rint(colors).astype(np.uint8), (3, 3), LENS_BLUR_PX)
-        known = (geom >= 0) & (depth < MAX_DEPTH_M)
-        return View(image, np.where(known, depth, 0).astype(np.float32), self._label_of_geom[geom])
+        return View(np.asarray(image, np.uint8), depth_HW, self._label_of_geom[geom_HW])
+
+    def measure(self, pose_7: NDArray[np.float64], time_s: float = 0.0) -> tuple[NDArray, NDArray[np.uint8]]:
+        """Depth and mask of a `View` alone, in a tenth of the time."""
+        depth_HW, geom_HW = self._geometry_of(pose_7, time_s)
+        return depth_HW, self._label_of_geom[geom_HW]
+
+    def _geometry_of(self, pose_7: NDArray[np.float64], time_s: float) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+        """Depth, and the geom that each pixel shows, -1 for none."""
+        self._place(self._twin, self._twin_data, pose_7, time_s)
+        self._geometry.update_scene(self._twin_data, "camera")
+        self._geometry.enable_depth_rendering()
+        depth = self._geometry.render()
+        self._geometry.enable_segmentation_rendering()
+        geom = self._geometry.render()[..., 0]
+        return np.where((geom >= 0) & (depth < MAX_DEPTH_M), depth, 0).astype(np.float32), geom
 
     def _place(self, model: Any, data: Any, pose_7: NDArray[np.float64], time_s: float) -> None:
         rig = int(model.body("camera").mocapid[0])
@@ -149,11 +160,11 @@ class Camera:
         self._mujoco.mj_forward(model, data)
 
 
-def _compile(mujoco: Any, scene: Scene, seed: int, width: int, height: int, samples: int) -> Any:
-    """The scene as a MuJoCo model, for an offscreen buffer with `samples`-fold anti-aliasing."""
+def _compile(mujoco: Any, scene: Scene, seed: int, width: int, height: int) -> Any:
+    """The scene as a MuJoCo model, for an offscreen buffer with fourfold anti-aliasing."""
     stage = Stage()
     stage.set_visual("global", offwidth=width, offheight=height)
-    stage.set_visual("quality", offsamples=samples, shadowsize=scene.shadow_px or 1)
+    stage.set_visual("quality", offsamples=4, shadowsize=scene.shadow_px or 1)
     stage.set_visual("headlight", ambient=[0.5, 0.5, 0.5], diffuse=[0, 0, 0], specular=[0, 0, 0])
     stage.light("sun", shadow=True)
     stage.light("fill", shadow=False)

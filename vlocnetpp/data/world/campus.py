@@ -159,7 +159,7 @@ def _greenery(stage: Stage, rng: np.random.Generator) -> None:
         (-17.7, -1.4, 0.5, "dark"), (-17.7, 4.6, 0.5, "dark"), (-17.7, -7.4, 0.5, "dark"), (15.6, 11.6, 0.6, "light"),
     ):  # fmt: skip
         stage.mesh(VEGETATION, f"leaves_{leaves}", meshes.crown(rng, 0.08, 2), (size, size, size), (x, y, size * 0.75))
-    for x in np.arange(-12.0, 0.5, 0.9):  # a hedge before the laboratory
+    for x in np.arange(-12.0, 0.5, 0.9).tolist():  # a hedge before the laboratory
         ball = meshes.crown(rng, 0.05)
         stage.mesh(VEGETATION, "leaves_dark", ball, (0.56, 0.36, 0.5), (x, -12.5, 0.4))
 
@@ -170,7 +170,8 @@ def _furniture(stage: Stage, rng: np.random.Generator) -> None:
         line, turned = (outside, 1) if index % 2 else (inside, -1)
         here = int(share * len(line))
         along = line[(here + 5) % len(line)] - line[here]
-        props.lamp(stage, *line[here], float(np.arctan2(along[1], along[0]) + turned * np.pi / 2))
+        x, y = line[here]
+        props.lamp(stage, x, y, float(np.arctan2(along[1], along[0]) + turned * np.pi / 2))
     for x, y, yaw in (
         (-6.4, 4.7, -1.57),
         (-9.4, -1.5, 0.0),
@@ -219,7 +220,7 @@ def _fences(stage: Stage) -> None:
         stage.mesh(POLES, "planks", meshes.panel((17.0, -7.2), (14.2, -10.0), z, z + 0.2))
     for x, y in ((14.2, -10.0), (15.6, -8.6), (17.0, -7.2)):
         stage.box(POLES, "metal", (x, y, 0.65), (0.1, 0.1, 1.3), yaw=0.78)
-    for y in np.arange(-9.6, 7.6, 1.6):
+    for y in np.arange(-9.6, 7.6, 1.6).tolist():
         stage.rod(POLES, "white", (-18.4, y, 0), (-18.4, y, 0.8), 0.06)
         stage.rod(POLES, "metal", (-18.4, y, 0.7), (-18.4, y + 1.6, 0.7), 0.025)
     for share in (0.10, 0.16, 0.44, 0.50, 0.80, 0.86):

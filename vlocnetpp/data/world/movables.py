@@ -66,3 +66,11 @@ def boxes(stage: Stage, name: str) -> None:
         stage.box(DYNAMIC, "cardboard", (0, 0, 0.25), (0.6, 0.5, 0.5))
         stage.box(DYNAMIC, "sand", (0.45, 0.35, 0.18), (0.4, 0.4, 0.36), yaw=0.5)
         stage.box(DYNAMIC, "cardboard", (0.05, 0.03, 0.66), (0.42, 0.38, 0.32), yaw=0.3)
+
+
+def vacuum(stage: Stage, name: str) -> None:
+    """A robot vacuum cleaner."""
+    with stage.movable(name):
+        stage.rod(DYNAMIC, "black", (0, 0, 0.01), (0, 0, 0.09), 0.17)
+        stage.rod(DYNAMIC, "zinc", (0, 0, 0.09), (0, 0, 0.1), 0.12)
+        stage.rod(DYNAMIC, "red", (0.05, 0, 0.1), (0.05, 0, 0.115), 0.04)

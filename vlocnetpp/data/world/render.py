@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -125,7 +125,7 @@ def _rng(seed: int, recording: Recording, purpose: int) -> np.random.Generator:
 
 def _rendered(
     chunks: list[_Chunk], settings: Settings, jobs: int
-) -> Iterator[tuple[Recording, int, NDArray, View, bool]]:
+) -> Generator[tuple[Recording, int, NDArray, View, bool]]:
     """Every frame in order, with whether it is the last of its recording."""
     done: dict[int, list[View]] = {}
     queue = list(enumerate(chunks))[::-1]

@@ -67,6 +67,16 @@ def daylight(azimuth: float, elevation: float, brightness: float, warmth: float,
     return Light((x, y, z), tuple(sun), (-x, -y, 0.3 * z), (0.14 * brightness,) * 3, tuple(ambient), exposure_s)
 
 
+def indoors(brightness: float, warmth: float, exposure_s: float, azimuth: float = 0.9) -> Light:
+    """Lamps in the ceiling and a window to one side; angles in radians."""
+    color = brightness * np.array([1 + warmth, 1, 1 - warmth])
+    x, y = np.cos(azimuth), np.sin(azimuth)
+    return Light(
+        (0.6 * x, 0.6 * y, 0.8), tuple(0.42 * color), (-0.8 * x, -0.8 * y, -0.3), tuple(0.18 * color),
+        tuple(0.66 * color), exposure_s,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Mover:
     """Where a movable body is: it stands on the only point of its route, or goes round a closed one."""

@@ -116,10 +116,13 @@ class Stage:
         (x0, y0), (x1, y1) = start, stop
         along = np.array([x1 - x0, y1 - y0])
         wide = np.linalg.norm(along)
-        right = [*along / wide, 0.0]
         # MuJoCo mirrors in the +z face of a box, so that face has to look forward.
-        self._geom(label, material, "box", pos=_text([(x0 + x1) / 2, (y0 + y1) / 2, (bottom + top) / 2]),
-                   size=_text([wide / 2, (top - bottom) / 2, 0.01]), xyaxes=_text([*right, 0, 0, 1]))  # fmt: skip
+        along_3 = np.array([*along / wide, 0.0])
+        middle = [(x0 + x1) / 2, (y0 + y1) / 2, (bottom + top) / 2]
+        self._geom(
+            label, material, "box", pos=_text(middle), size=_text([wide / 2, (top - bottom) / 2, 0.01]),
+            xyaxes=_text(np.append(along_3, [0, 0, 1])),
+        )  # fmt: skip
 
     def rod(
         self, label: int, material: str, start: Vector, stop: Vector, radius: float, round_ends: bool = False

@@ -7,9 +7,11 @@ from difflib import get_close_matches
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.data.world.campus import CAMPUS
 from vlocnetpp.data.world.courtyard import COURTYARD
+from vlocnetpp.data.world.office import OFFICE
+from vlocnetpp.data.world.room import ROOM
 from vlocnetpp.data.world.scene import Scene, scaled
 
-SCENES: dict[str, Scene] = {scene.name: scene for scene in (COURTYARD, CAMPUS)}
+SCENES: dict[str, Scene] = {scene.name: scene for scene in (COURTYARD, CAMPUS, OFFICE, ROOM)}
 
 SPLITS: dict[str, str] = {
     "train": "the mapping run: several loops, driven differently",
