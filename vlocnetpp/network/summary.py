@@ -102,10 +102,8 @@ def print_model(path: Path, metadata: Metadata) -> None:
         ["input", f"{metadata.input_height} x {metadata.input_width}, {metadata.resize}"],
         ["camera at that size", f"fx {fx:.2f}, fy {fy:.2f}, cx {cx:.2f}, cy {cy:.2f}"],
         ["weights", f"{metadata.precision}, {path.stat().st_size / 1e6:.1f} MB"],
-        [
-            "classes",
-            ", ".join(f"{i} {name} #{bytes(c).hex()}" for i, (name, c) in enumerate(metadata.classes)) or "none",
-        ],
+        ["classes", ", ".join(name for name, _ in metadata.classes) or "none"],
+        ["colours", ", ".join(f"#{bytes(color).hex()}" for _, color in metadata.classes) or "none"],
         ["map frame", metadata.map_frame],
         ["positions from", ", ".join(f"{value:.2f}" for value in metadata.position_min_3) + " m"],
         ["positions to", ", ".join(f"{value:.2f}" for value in metadata.position_max_3) + " m"],
