@@ -226,7 +226,8 @@ def test_inspect_shows_what_a_file_says(exported, capsys):
         assert main(["inspect", str(file)]) == 0
         said = capsys.readouterr().out
         for text in (
-            "stl_pose, localization", "64 x 64, crop", "fx ", "Sky, Road", "#4682b4, #804080", "lab", "-2.00", "x 2.000", "abab",
+            "stl_pose, localization", "64 x 64, crop", "fx ", "Sky, Road", "#4682b4, #804080", "lab", "-2.00",
+            "x 2.000", "abab",
             "validation.localization.median_translation_m  0.25", "vlocnetpp 0.", "format",
         ):  # fmt: skip
             assert text in said, (file, text)
