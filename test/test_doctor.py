@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from vlocnetpp.data.doctor.matches import Pair
 from vlocnetpp.data.doctor.placing import Link, misplaced
 from vlocnetpp.data.doctor.splits import nearest_poses
 
-PAIRS = 16
+PAIRS = 14
 K_33 = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
 SIZE = (120, 160)
 CLASSES = [LabelClass(name, (40 * i, 0, 0)) for i, name in enumerate(("Sky", "Building", "Sidewalk", "Road"))]
@@ -84,7 +85,7 @@ def pose_7(T_44: np.ndarray) -> np.ndarray:
 def drawn() -> dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Pose, image and depth of a training and a test drive."""
     room = Room()
-    return {split: [(T, *room.draw(T)) for T in drive(24, side)] for split, side in (("train", 0.0), ("test", 0.25))}
+    return {split: [(T, *room.draw(T)) for T in drive(20, side)] for split, side in (("train", 0.0), ("test", 0.25))}
 
 
 def write_room(root: Path, drawn, change=pose_7, K=K_33, depth=True, mask=None) -> Path:
@@ -333,12 +334,6 @@ def test_the_page_explains_every_finding():
 # Real recordings.
 
 
-def test_redkitchen_copy_is_clean(tmp_path):
-    report = examine(broken.copy_recording(real_data("redkitchen"), tmp_path / "copy"), pairs=PAIRS)
-    assert kinds(report) == []
-    assert kinds(report, "warning") == ["duplicates", "registration"]
-
-
 BROKEN = {
     "inverted poses": ({"pose": broken.inverted}, "convention", "world-to-camera, not camera-to-world"),
     "xyzw as wxyz": ({"pose": broken.xyzw_as_wxyz}, "convention", "x, y, z, w but were read as w, x, y, z"),
@@ -384,6 +379,8 @@ def test_masks_of_camvid_off_by_one(tmp_path, shift, words):
 def test_redkitchen_whole_is_clean_and_tells_the_oracle():
     report = examine(real_data("redkitchen"), pairs=PAIRS)
     assert kinds(report) == []
-    words = the(report, "distance").what.split()
-    assert float(words[words.index("m") - 1]) == pytest.approx(0.135, abs=0.002)
-    assert float(words[words.index("deg") - 1]) == pytest.approx(7.4, abs=0.1)
+    assert kinds(report, "warning") == ["duplicates", "registration"]
+    said = re.search(r"median ([\d.]+) m ([\d.]+) deg", the(report, "distance").what)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(0.135, abs=0.002)
+    assert float(said[2]) == pytest.approx(7.4, abs=0.1)
