@@ -206,6 +206,13 @@ def test_classes_are_seen_often_and_nothing_is_run_over(eye):
     assert (seen / views > 0.7).sum() >= 7
 
 
+def test_the_sun_casts_shadows(eye):
+    """On the road, which is even, some of the pixels are darker by more than a texture makes them."""
+    view = eye.look(poses(0)[50])
+    road = cv2.cvtColor(view.image_HW3, cv2.COLOR_RGB2GRAY)[view.mask_HW == labels.ROAD].astype(float)
+    assert (road < 0.75 * np.median(road)).mean() > 0.02
+
+
 def test_recordings_differ_in_people_and_light(eye):
     pose_7 = poses(0)[50]
     render.prepare(eye, COURTYARD, DEFAULT[0], 0)

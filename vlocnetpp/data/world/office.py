@@ -166,5 +166,5 @@ def _corridors(stage: Stage, rng: np.random.Generator) -> None:
 
 OFFICE = Scene(
     "suite/office", "corridors of 46 m round a core: a bare one, one of identical doors", build, conditions,
-    circuit.recordings(ROUTE), 0.1, 45,
+    circuit.recordings(ROUTE), 0.03, 64,
 )  # fmt: skip

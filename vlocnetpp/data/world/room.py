@@ -114,5 +114,5 @@ def _furniture(stage: Stage, rng: np.random.Generator) -> None:
 
 
 ROOM = Scene(
-    "suite/room", "a cluttered room of 5 x 4 m, filmed by hand", build, conditions, handheld.recordings(), 0.12, 60
+    "suite/room", "a cluttered room of 5 x 4 m, filmed by hand", build, conditions, handheld.recordings(), 0.03, 63
 )

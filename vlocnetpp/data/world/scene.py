@@ -120,7 +120,7 @@ class Scene:
     conditions: Callable[[Recording, np.random.Generator], Conditions]
     recordings: tuple[Recording, ...]
     frame_core_s: float
-    """Measured on two cores without a graphics card, at 320 x 240: seconds of one core for a frame."""
+    """Measured without a graphics card, at 320 x 240: seconds of one core for a frame."""
     frame_kb: float
     """Measured at 320 x 240: kilobytes on disk for a frame."""
     shadow_px: int = 0

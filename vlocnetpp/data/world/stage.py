@@ -114,14 +114,13 @@ class Stage:
     def pane(self, label: int, material: str, start: Vector, stop: Vector, bottom: float, top: float) -> None:
         """An upright sheet of glass from `start` (its left edge, seen from the front) to `stop`; its front mirrors."""
         (x0, y0), (x1, y1) = start, stop
-        along = np.array([x1 - x0, y1 - y0])
+        along = np.array([x1 - x0, y1 - y0, 0.0])
         wide = np.linalg.norm(along)
         # MuJoCo mirrors in the +z face of a box, so that face has to look forward.
-        along_3 = np.array([*along / wide, 0.0])
         middle = [(x0 + x1) / 2, (y0 + y1) / 2, (bottom + top) / 2]
         self._geom(
-            label, material, "box", pos=_text(middle), size=_text([wide / 2, (top - bottom) / 2, 0.01]),
-            xyaxes=_text(np.append(along_3, [0, 0, 1])),
+            label, material, "box", pos=_text(middle), size=_text([float(wide) / 2, (top - bottom) / 2, 0.01]),
+            xyaxes=_text(np.append(along / wide, [0, 0, 1])),
         )  # fmt: skip
 
     def rod(
