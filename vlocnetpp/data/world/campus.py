@@ -1,4 +1,4 @@
-"""The campus: a road of 80 m round a lawn with a glass pavilion, between buildings of which some look alike.
+"""The campus: a road of 78 m round a lawn with a glass pavilion, between buildings of which some look alike.
 
 World frame `map`: x east, y north, z up, metres, origin in the middle of the lawn. The road is driven counter-clockwise
 on its right-hand side; people walk on the pavements, a delivery robot and a car drive on the outer lane.
@@ -254,6 +254,6 @@ def _beyond(stage: Stage, rng: np.random.Generator) -> None:
 
 
 CAMPUS = Scene(
-    "suite/campus", "a road of 80 m round a lawn between buildings, glass among them", build, conditions,
+    "suite/campus", "a road of 78 m round a lawn between buildings, glass among them", build, conditions,
     circuit.recordings(ROUTE), 0.25, 64, shadow_px=1024,
 )  # fmt: skip

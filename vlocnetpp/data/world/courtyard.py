@@ -323,6 +323,6 @@ def _recordings() -> tuple[Recording, ...]:
 
 
 COURTYARD = Scene(
-    "demo/courtyard", "a courtyard of 14 x 11 m, the demo's world", build, conditions, _recordings(), 0.2, 65,
+    "demo/courtyard", "a courtyard of 14 x 11 m, the demo's world", build, conditions, _recordings(), 0.2, 72,
     shadow_px=2048,
 )  # fmt: skip

@@ -165,6 +165,6 @@ def _corridors(stage: Stage, rng: np.random.Generator) -> None:
 
 
 OFFICE = Scene(
-    "suite/office", "corridors of 46 m round a core: a bare one, one of identical doors", build, conditions,
+    "suite/office", "corridors of 45 m round a core: a bare one, one of identical doors", build, conditions,
     circuit.recordings(ROUTE), 0.03, 64,
 )  # fmt: skip
