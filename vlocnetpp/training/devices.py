@@ -94,7 +94,7 @@ class SharedNorm(nn.BatchNorm2d):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if not (self.training and self.shared):
             return super().forward(x_BCHW)
-        x = x_BCHW.float()
+        x = x_BCHW.to(torch.promote_types(x_BCHW.dtype, torch.float32))
         count = sum_everywhere(x.new_tensor(x.numel() / x.shape[1]))
         mean_C = sum_everywhere(x.sum(dim=(0, 2, 3))) / count
         centred = x - mean_C[:, None, None]
