@@ -173,18 +173,24 @@ def test_people_move_during_a_recording_and_light_differs(place):
 
 def test_a_slow_shutter_blurs_what_moves(place):
     scene, eye = place
-    recording = of_split(scene, "light")[0]
+
+    def sweep(recording: Recording) -> NDArray:
+        """How far the camera turns within nine frames."""
+        turns = poses([recording])[:, 3:]
+        return np.linalg.norm(turns[8:] - turns[:-8], axis=1)
+
+    recording = max(of_split(scene, "light"), key=lambda each: sweep(each).max())
     stamps, poses_N7 = render.drive_recording(recording, 0)
     render.prepare(eye, scene, recording, 0)
 
     def sharpness(view: camera.View) -> float:
         return float(cv2.Laplacian(cv2.cvtColor(view.image_HW3, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
 
-    fastest = int(np.argmax(np.linalg.norm(poses_N7[8:, 3:] - poses_N7[:-8, 3:], axis=1))) + 4
+    fastest = int(np.argmax(sweep(recording))) + 4
     time_s = (stamps[fastest] - stamps[0]) * 1e-9
     still = eye.look(poses_N7[fastest], time_s)
     moving = eye.expose(poses_N7[fastest - 4 : fastest + 5 : 4], time_s, 0.1)  # four times as fast
-    assert sharpness(moving) < 0.97 * sharpness(still)
+    assert sharpness(moving) < 0.9 * sharpness(still)
     np.testing.assert_array_equal(moving.depth_HW, still.depth_HW)
     np.testing.assert_array_equal(moving.mask_HW, still.mask_HW)
 

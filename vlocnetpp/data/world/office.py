@@ -16,7 +16,7 @@ from vlocnetpp.data.world.meshes import rectangle
 from vlocnetpp.data.world.scene import Conditions, Mover, Recording, Scene, indoors
 from vlocnetpp.data.world.stage import Stage
 
-ROUTE = Route(((-8, -4), (8, -4), (8, 4), (-8, 4)), rounding=1.05, lane=-0.35, speed=1.2, height=0.95, pitch=0.0)
+ROUTE = Route(((-8, -4), (8, -4), (8, 4), (-8, 4)), rounding=1.25, lane=-0.55, speed=1.1, height=0.95, pitch=0.0)
 HALF, HIGH = 1.3, 2.6
 """Half the width of a corridor, and the height of the rooms."""
 OUT_X, OUT_Y, IN_X, IN_Y = 8 + HALF, 4 + HALF, 8 - HALF, 4 - HALF
