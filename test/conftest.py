@@ -17,3 +17,9 @@ def real_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"real recording '{name}' is not in {base}; set VLOCNETPP_DATA to the folder that has it")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The trainer's decoded frames go into a folder of the tests, not into the user's cache; for processes too."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
