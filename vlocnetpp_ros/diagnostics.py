@@ -12,6 +12,8 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from vlocnetpp_ros.frames import Floats
+from vlocnetpp_ros.gate import Verdict
 from vlocnetpp_ros.latest import Counts
 
 WINDOW = 1000
@@ -22,13 +24,16 @@ SHORTEST_S = 0.9
 
 
 class Statistics:
-    """Times and cold starts of the answered images; written by the worker, read by the diagnostics timer."""
+    """Times, cold starts and withheld poses of the answered images; written by the worker, read by the timer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._latency_s: deque[float] = deque(maxlen=WINDOW)
         self._model_s: deque[float] = deque(maxlen=WINDOW)
         self._cold_starts: Counter[str] = Counter()
+        self._withheld: Counter[str] = Counter()
+        self._published = 0
+        self._sigma_2: Floats | None = None
 
     def answered(self, latency_s: float, model_s: float, cold_start: str | None) -> None:
         """Note one answer: seconds from the callback to the last publication, and of that in the network."""
@@ -38,6 +43,26 @@ class Statistics:
             if cold_start is not None:
                 # "gap of 0.7 s" counts as "gap": few names, whatever the recording.
                 self._cold_starts[re.sub(r" of \d.*", "", cold_start)] += 1
+
+    def judged(self, verdict: Verdict, sigma_2: Floats | None) -> None:
+        """Note what the gate said of a pose, and how uncertain the pose is: metres and radians."""
+        with self._lock:
+            self._sigma_2 = sigma_2
+            if verdict.publish:
+                self._published += 1
+            else:
+                self._withheld[verdict.kind] += 1
+
+    def gate(self) -> dict[str, str]:
+        """Poses published and withheld by reason, and the latest uncertainty; empty before the first pose."""
+        with self._lock:
+            if self._sigma_2 is None:
+                return {}
+            texts = {"poses": str(self._published), "withheld": str(sum(self._withheld.values()))}
+            texts.update({f"withheld/{kind}": str(count) for kind, count in sorted(self._withheld.items())})
+            texts["uncertainty_m"] = f"{self._sigma_2[0]:.3f}"
+            texts["uncertainty_deg"] = f"{np.degrees(self._sigma_2[1]):.2f}"
+            return texts
 
     def percentiles_ms(self) -> dict[str, dict[str, float]]:
         """`latency_ms` and `model_ms`, each with p50, p95 and p99; empty before the first answer."""
@@ -94,6 +119,7 @@ def values(counts: Counts, statistics: Statistics, subscribers: dict[str, int]) 
     texts.update({f"dropped/{reason}": str(count) for reason, count in sorted(counts.dropped.items())})
     for name, percentiles in statistics.percentiles_ms().items():
         texts.update({f"{name}/{percentile}": f"{value:.2f}" for percentile, value in percentiles.items()})
+    texts.update(statistics.gate())
     cold_starts = statistics.cold_starts()
     texts["cold_starts"] = str(sum(cold_starts.values()))
     texts.update({f"cold_starts/{reason}": str(count) for reason, count in sorted(cold_starts.items())})

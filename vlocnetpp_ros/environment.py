@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble's name for it
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 PACKAGE = "vlocnetpp_ros"
 FAST_DDS_PROFILE = "config/fastdds.xml"
 FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
