@@ -77,7 +77,9 @@ def test_data_to_bag_and_back(folder, capsys):
     assert main(["data", "from-bag", str(bag), str(folder / "again"), "--test", str(bag)]) == 0
     capsys.readouterr()
     assert main(["data", "info", str(folder / "again")]) == 0
-    rows = capsys.readouterr().out.split("\n", 1)[1]  # below the title, which names a folder of pytest's own, `pytest-0`
+    rows = capsys.readouterr().out.split("\n", 1)[
+        1
+    ]  # below the title, which names a folder of pytest's own, `pytest-0`
     assert rows.count("train-0") == 2 and rows.count("test-0") == 2, "two sequences in each split"
 
 

@@ -14,7 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from ros_peers import CLASSES, FOCAL, HEIGHT, WIDTH, isolate, picture, random_model
+from random_camera_models import random_model
+from ros_peers import (
+    CLASSES,
+    FOCAL,
+    HEIGHT,
+    WIDTH,
+    isolate,
+    picture,
+)
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import FolderWriter, LabelClass, iter_bag, open_dataset, write_bag
