@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -23,23 +23,35 @@ SHORTEST_S = 0.9
 """Rates over a shorter time than this say nothing."""
 
 
+@dataclass(frozen=True)
+class Times:
+    """Where the time of one answer went, seconds. What `latency` has beyond `model` is the node's own cost."""
+
+    latency: float
+    """From the callback to the last publication."""
+    pixels: float
+    """Viewing or decoding the message, and the checks."""
+    model: float
+    """The network, with the upload and the reading of its answer."""
+    publish: float
+    """Building and publishing messages and TF."""
+
+
 class Statistics:
     """Times, cold starts and withheld poses of the answered images; written by the worker, read by the timer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._latency_s: deque[float] = deque(maxlen=WINDOW)
-        self._model_s: deque[float] = deque(maxlen=WINDOW)
+        self._times: deque[Times] = deque(maxlen=WINDOW)
         self._cold_starts: Counter[str] = Counter()
         self._withheld: Counter[str] = Counter()
         self._published = 0
         self._sigma_2: Floats | None = None
 
-    def answered(self, latency_s: float, model_s: float, cold_start: str | None) -> None:
-        """Note one answer: seconds from the callback to the last publication, and of that in the network."""
+    def answered(self, times: Times, cold_start: str | None) -> None:
+        """Note one answer."""
         with self._lock:
-            self._latency_s.append(latency_s)
-            self._model_s.append(model_s)
+            self._times.append(times)
             if cold_start is not None:
                 # "gap of 0.7 s" counts as "gap": few names, whatever the recording.
                 self._cold_starts[re.sub(r" of \d.*", "", cold_start)] += 1
@@ -65,13 +77,16 @@ class Statistics:
             return texts
 
     def percentiles_ms(self) -> dict[str, dict[str, float]]:
-        """`latency_ms` and `model_ms`, each with p50, p95 and p99; empty before the first answer."""
+        """Each field of `Times`, and `own`, with p50, p95 and p99; empty before the first answer."""
         with self._lock:
-            samples = {"latency_ms": list(self._latency_s), "model_ms": list(self._model_s)}
+            times = list(self._times)
+        if not times:
+            return {}
+        samples = {f"{field.name}_ms": [getattr(each, field.name) for each in times] for field in fields(Times)}
+        samples["own_ms"] = [each.latency - each.model for each in times]
         return {
             name: {f"p{p}": float(value) for p, value in zip(PERCENTILES, 1e3 * np.percentile(seconds, PERCENTILES))}
             for name, seconds in samples.items()
-            if seconds
         }
 
     def cold_starts(self) -> dict[str, int]:

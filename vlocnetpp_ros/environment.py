@@ -15,11 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble's name for it
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 PACKAGE = "vlocnetpp_ros"
 FAST_DDS_PROFILE = "config/fastdds.xml"
 FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
@@ -121,6 +116,12 @@ def need(name: str, feature: str, module: str = "") -> Any:
             f"install ros-{distribution}-{package.debian}; without it, {package.without}"
         )
     return importlib.import_module(f"{name}.{module}" if module else name)
+
+
+def subscription_events() -> Any:
+    """rclpy's class SubscriptionEventCallbacks, which moved after Humble."""
+    module = "rclpy.event_handler" if importlib.util.find_spec("rclpy.event_handler") else "rclpy.qos_event"
+    return importlib.import_module(module).SubscriptionEventCallbacks
 
 
 def package_file(relative: str) -> Path:

@@ -38,7 +38,7 @@ from vlocnetpp.runtime import ModelFileError
 from vlocnetpp_ros import diagnostics, messages
 from vlocnetpp_ros.arrivals import Arrivals
 from vlocnetpp_ros.diagnostics import Health, Rates, Statistics
-from vlocnetpp_ros.environment import MissingPackageError, SubscriptionEventCallbacks
+from vlocnetpp_ros.environment import MissingPackageError, subscription_events
 from vlocnetpp_ros.latest import NEWER, Dropped, Latest, Tally
 from vlocnetpp_ros.pairing import Pairing
 from vlocnetpp_ros.parameters import ParameterError, Parameters, Settings
@@ -61,7 +61,7 @@ LEAST_SHARE = 0.7
 """Of the images that the camera publishes; where fewer arrive, the transport loses them."""
 WARN_PERIOD_S = 5.0
 DROP_REPORT_S = 0.1
-"""A dropped image is reported on /diagnostics at once, but not more often than this."""
+"""A dropped image or withheld pose is reported on /diagnostics at once, but not more often than this."""
 
 
 def input_qos() -> QoSProfile:
@@ -182,7 +182,7 @@ class LocalizationNode(LifecycleNode):
         self._last_image = time.monotonic()
         self._arrivals.forget()
         self._incompatible.clear()
-        self._worker = Latest(pipeline.process, self._tally, self._on_drop, self._on_work_error, held=NO_CAMERA_INFO)
+        self._worker = Latest(self._work, self._tally, self._on_drop, self._on_work_error, held=NO_CAMERA_INFO)
         image_type = CompressedImage if settings.image_transport == "compressed" else Image
         inputs: list[tuple[type, str, Callable[[Any], None]]] = [
             (CameraInfo, settings.camera_info_input, self._on_camera_info),
@@ -212,7 +212,7 @@ class LocalizationNode(LifecycleNode):
             callback,
             input_qos(),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=incompatible),
+            event_callbacks=subscription_events()(incompatible_qos=incompatible),
         )
 
     def _deactivate(self) -> str:
@@ -321,7 +321,14 @@ class LocalizationNode(LifecycleNode):
         self._report()
         return response
 
-    # What became of the images.
+    # What becomes of the images, in the worker's thread.
+
+    def _work(self, incoming: Incoming) -> None:
+        _, pipeline = self._configured()
+        pipeline.process(incoming)
+        withheld = pipeline.verdict is not None and not pipeline.verdict.publish
+        if withheld and time.monotonic() - self._last_report > DROP_REPORT_S:
+            self._report()
 
     def _on_drop(self, dropped: Dropped) -> None:
         self._last_drop = str(dropped)

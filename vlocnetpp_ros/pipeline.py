@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from vlocnetpp.runtime import CameraMismatchError, Estimate, ImageError, Localizer, load_model
 from vlocnetpp_ros import depth, messages
-from vlocnetpp_ros.diagnostics import Statistics
+from vlocnetpp_ros.diagnostics import Statistics, Times
 from vlocnetpp_ros.frames import Floats
 from vlocnetpp_ros.gate import Gate, Verdict
 from vlocnetpp_ros.latest import Dropped
@@ -80,6 +80,7 @@ class Pipeline:
     def process(self, incoming: Incoming) -> None:
         """Answer one image. Raises Dropped with the reason where it cannot be answered."""
         message = incoming.message
+        taken_up = time.perf_counter()
         stamp_ns = messages.stamp_ns(message.header.stamp)
         if self._reset.is_set():
             self._reset.clear()
@@ -92,7 +93,7 @@ class Pipeline:
         depth_HW = self._metres(incoming.depth, image)
         began = time.perf_counter()
         estimate = self._localize(image, camera, stamp_ns, encoding, depth_HW)
-        model_s = time.perf_counter() - began
+        answered = time.perf_counter()
         self._last_stamp_ns = stamp_ns
         trusted = self._judge(estimate)
         motion = None
@@ -105,7 +106,9 @@ class Pipeline:
                 self._transforms.broadcast(message.header, estimate.pose_7)
             except NoTransformError as error:
                 self._log.warning(str(error), throttle_duration_sec=5.0)
-        self._statistics.answered(time.perf_counter() - incoming.arrived, model_s, estimate.cold_start)
+        done = time.perf_counter()
+        times = Times(done - incoming.arrived, began - taken_up, answered - began, done - answered)
+        self._statistics.answered(times, estimate.cold_start)
 
     @property
     def hardware(self) -> str:
