@@ -102,6 +102,19 @@ def print_errors(rows: list[tuple[str, list[Outcome]]]) -> None:
         )
 
 
+def print_holes(outcomes: list[Outcome]) -> None:
+    """How well the pixels that the frame does not show are filled, against one colour for all of them."""
+    filled, mean = [], []
+    for outcome in outcomes:
+        hole_HW, seen_HW = ~outcome.view.seen_HW, outcome.view.seen_HW
+        if hole_HW.any():
+            real_N3 = outcome.neighbour_HW3[hole_HW]
+            filled.append(np.abs(outcome.view.image_HW3[hole_HW] - real_N3).mean())
+            mean.append(np.abs(outcome.view.image_HW3[seen_HW].mean(axis=0) - real_N3).mean())
+    if filled:
+        print(f"in the holes: {np.mean(filled):.2f} as filled, {np.mean(mean):.2f} with the mean colour")
+
+
 def training_frame(frame: Frame) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Image, depth, empty mask and K at the size at which small networks train."""
     height, width = TRAINING_SHAPE
@@ -127,9 +140,9 @@ def print_cue_and_speed(frames: list[Frame], draws: int) -> None:
             shift = generator.uniform(-0.1, 0.1, 3) / np.sqrt(3)
             angle = np.linalg.norm(turn)
             motion_7 = np.concatenate((shift, [np.cos(angle / 2)], turn / angle * np.sin(angle / 2)))
-            start = time.perf_counter()
+            start = time.process_time()
             view = move_view(*loaded[i % len(loaded)], motion_7, even_holes)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
             unseen_HW = (~view.seen_HW).astype(np.float32)
             holes.append(cv2.resize(unseen_HW, (10, 8), interpolation=cv2.INTER_AREA).ravel())
             motions.append(np.concatenate((shift, turn)))
@@ -190,6 +203,8 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=20, help="most pairs for each range of distances (default: 20)")
     parser.add_argument("--out", type=Path, help="folder for the picture new_views.png")
     arguments = parser.parse_args()
+    if arguments.pairs < 1:
+        parser.error(f"--pairs: {arguments.pairs} is not at least 1")
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     try:
@@ -207,6 +222,7 @@ def main() -> int:
             )
         everything = [outcome for _, outcomes in rows for outcome in outcomes]
         print_errors([*rows, ("all", everything)])
+        print_holes(everything)
         frames = [outcome.pair.frame for outcome in everything]
         print_cue_and_speed(frames, draws=400)
         if arguments.out:

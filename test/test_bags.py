@@ -12,23 +12,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from bag_recorder import DEPTH, IMAGE, MS, POSE, START, K, Recorder, rgb
 from conftest import real_data
 from numpy.typing import NDArray
-from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin
-from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import VOID, DataError, FolderWriter, LabelClass, iter_bag, open_dataset, read_bag, write_bag
 from vlocnetpp.data.poses import checked_pose
 
-K = np.array([[9.0, 0.0, 5.5], [0.0, 8.5, 3.5], [0.0, 0.0, 1.0]])
 CLASSES = (LabelClass("wall", (10, 20, 30)), LabelClass("Tür", (0, 255, 0)))
 STORAGES = ["mcap", "sqlite3"]
-MS = 1_000_000
-START = 1_700_000_000_123_456_789
-IMAGE, INFO, POSE, DEPTH = "/cam/image_rect", "/cam/camera_info", "/slam/pose", "/cam/depth"
 
 
 @pytest.fixture(scope="module")
@@ -155,114 +149,10 @@ def test_sequences_that_overlap_in_time_are_refused(tmp_path: Path) -> None:
 # --- foreign recordings
 
 
-class Recorder:
-    """Writes small recordings as a robot would, in any of the three formats."""
-
-    def __init__(self, path: Path, kind: str = "mcap") -> None:
-        self.ros1 = kind == "rosbag1"
-        self.store = get_typestore(Stores.ROS1_NOETIC if self.ros1 else Stores.ROS2_HUMBLE)
-        self.writer: Any = (
-            Writer1(path) if self.ros1 else Writer2(path, version=8, storage_plugin=StoragePlugin[kind.upper()])
-        )
-        self.writer.open()
-        self.topics: dict[str, Any] = {}
-
-    def make(self, msgtype: str, **fields: Any) -> Any:
-        return self.store.types[msgtype](**fields)
-
-    def header(self, stamp: int, frame_id: str) -> Any:
-        time = self.make("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
-        return self.make("std_msgs/msg/Header", **({"seq": 7} if self.ros1 else {}), stamp=time, frame_id=frame_id)
-
-    def write(self, topic: str, log_time: int, message: Any) -> None:
-        kind = message.__msgtype__
-        if topic not in self.topics:
-            self.topics[topic] = self.writer.add_connection(topic, kind, typestore=self.store)
-        serialize = self.store.serialize_ros1 if self.ros1 else self.store.serialize_cdr
-        self.writer.write(self.topics[topic], log_time, serialize(message, kind))
-
-    def image(
-        self, stamp: int, pixels: NDArray, encoding: str, topic: str = IMAGE, pad: int = 0, late: int = 0
-    ) -> None:
-        height, width = pixels.shape[:2]
-        rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
-        data = np.pad(rows, ((0, 0), (0, pad)), constant_values=99)
-        message = self.make(
-            "sensor_msgs/msg/Image",
-            header=self.header(stamp, "cam_optical"),
-            height=height,
-            width=width,
-            encoding=encoding,
-            is_bigendian=0,
-            step=data.shape[1],
-            data=data.ravel(),
-        )
-        self.write(topic, stamp + late, message)
-
-    def jpeg(self, stamp: int, data: bytes, topic: str = f"{IMAGE}/compressed") -> None:
-        header, pixels = self.header(stamp, "cam_optical"), np.frombuffer(data, np.uint8)
-        self.write(
-            topic, stamp, self.make("sensor_msgs/msg/CompressedImage", header=header, format="jpeg", data=pixels)
-        )
-
-    def info(
-        self, stamp: int, size: tuple[int, int] = (8, 12), K_33: NDArray = K, topic: str = INFO, d: Any = ()
-    ) -> None:
-        roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-        P = np.hstack([2 * K_33, np.zeros((3, 1))])
-        P[2, 2] = 1.0
-        matrices = {"d": np.array(d, np.float64), "k": K_33.ravel(), "r": np.eye(3).ravel(), "p": P.ravel()}
-        message = self.make(
-            "sensor_msgs/msg/CameraInfo",
-            header=self.header(stamp, "cam_optical"),
-            height=size[0],
-            width=size[1],
-            distortion_model="plumb_bob",
-            **{name.upper() if self.ros1 else name: value for name, value in matrices.items()},
-            binning_x=0,
-            binning_y=0,
-            roi=roi,
-        )
-        self.write(topic, stamp, message)
-
-    def pose(
-        self, stamp: int, x: float, yaw: float = 0.0, kind: str = "PoseStamped", topic: str = POSE, child: str = "base"
-    ) -> None:
-        header = self.header(stamp, "map3d")
-        pose = self.make(
-            "geometry_msgs/msg/Pose",
-            position=self.make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.0),
-            orientation=self.make(
-                "geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=float(np.sin(yaw / 2)), w=float(np.cos(yaw / 2))
-            ),
-        )
-        if kind == "PoseStamped":
-            self.write(topic, stamp, self.make("geometry_msgs/msg/PoseStamped", header=header, pose=pose))
-            return
-        covered = self.make("geometry_msgs/msg/PoseWithCovariance", pose=pose, covariance=np.zeros(36))
-        if kind == "PoseWithCovarianceStamped":
-            self.write(topic, stamp, self.make(f"geometry_msgs/msg/{kind}", header=header, pose=covered))
-            return
-        zero = self.make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
-        twist = self.make(
-            "geometry_msgs/msg/TwistWithCovariance",
-            twist=self.make("geometry_msgs/msg/Twist", linear=zero, angular=zero),
-            covariance=np.zeros(36),
-        )
-        message = self.make("nav_msgs/msg/Odometry", header=header, child_frame_id=child, pose=covered, twist=twist)
-        self.write(topic, stamp, message)
-
-
 @pytest.fixture
 def record(tmp_path: Path) -> Callable[..., Recorder]:
     """Opens recordings at `tmp_path / "bag"` (rosbag1: `bag.bag`)."""
     return lambda kind="mcap": Recorder(tmp_path / ("bag.bag" if kind == "rosbag1" else "bag"), kind)
-
-
-def rgb(seed: int = 0) -> NDArray[np.uint8]:
-    """(8, 12, 3) smooth enough that JPEG keeps its colours, with red, green and blue far apart."""
-    ramp = np.linspace(0, 60, 12, dtype=np.uint8)[None, :, None] + np.uint8(seed)
-    return np.ascontiguousarray(np.broadcast_to(ramp, (8, 12, 3)) + np.array([180, 90, 10], np.uint8))
 
 
 def as_encoding(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
@@ -290,7 +180,7 @@ def test_raw_images_of_every_encoding_and_format(
     recorder.writer.close()
     path = next(tmp_path.iterdir())
     summary = read_bag(path, tmp_path / "out")
-    assert summary.frames == 3 and summary.topics[IMAGE] == "sensor_msgs/msg/Image  3"
+    assert summary.frames == 3 and summary.topics[IMAGE] == "sensor_msgs/msg/Image  3  30.3 Hz"
     for index, frame in enumerate(open_dataset(tmp_path / "out").frames("train")):
         want = np.repeat(rgb(index)[:, :, :1], 3, axis=2) if encoding == "mono8" else rgb(index)
         assert np.abs(frame.image().astype(int) - want).max() <= 6
@@ -308,21 +198,26 @@ def test_poses_of_every_type_are_interpolated(record: Callable[..., Recorder], t
     recorder = record()
     recorder.info(START)
     for index in range(4):  # 10 Hz SLAM from 1.0 m on, 30 Hz camera
-        recorder.pose(START + index * 100 * MS, 1.0 + index, 0.3 * index, kind)
+        recorder.pose(START + index * 100 * MS, 1.0 + index, 0.3 * index, kind, child="cam_optical")
     for index in range(12):
         recorder.image(START + index * 33 * MS, rgb(), "rgb8")
     recorder.writer.close()
-    summary = read_bag(tmp_path / "bag", tmp_path / "out", max_association_s=0.05)
+    summary = read_bag(tmp_path / "bag", tmp_path / "out", max_pose_distance_s=0.05)
     assert summary.frames == 10  # the images at 330 and 363 ms have no pose after them
     left_out = [note for note in summary.notes if "2 of 12 images left out" in note]
-    assert len(left_out) == 1 and len(summary.notes) == (2 if kind == "Odometry" else 1)
+    assert len(left_out) == 1 and len(summary.notes) == (1 if kind == "Odometry" else 2)
+    assert summary.facts == (
+        f"poses: map3d -> {'cam_optical' if kind == 'Odometry' else 'camera'}",
+        "images: 10 of 12 kept; 2: no pose",
+    )
+    assert kind == "Odometry" or "does not say of which frame its poses are" in summary.notes[0]
     dataset = open_dataset(tmp_path / "out")
     assert dataset.map_frame == "map3d"
     for index, frame in enumerate(dataset.frames("train")):
         assert frame.pose_7 is not None
         assert frame.pose_7[0] == pytest.approx(1.0 + 0.33 * index, abs=1e-9)
         assert 2 * np.arctan2(frame.pose_7[6], frame.pose_7[3]) == pytest.approx(0.099 * index, abs=1e-9)
-    near = read_bag(tmp_path / "bag", tmp_path / "near", max_association_s=0.002)
+    near = read_bag(tmp_path / "bag", tmp_path / "near", max_pose_distance_s=0.002)
     assert [f.stamp_ns - START for f in open_dataset(tmp_path / "near").frames("train")] == [
         0,
         99 * MS,
@@ -388,7 +283,7 @@ def test_images_without_poses_and_stamps_that_go_back(record: Callable[..., Reco
     frames = open_dataset(tmp_path / "out").frames("train")
     assert summary.frames == len(frames) == 4 and all(frame.pose_7 is None for frame in frames)
     assert len(summary.notes) == 2
-    assert "2 images left out" in summary.notes[0] and "no pose" in summary.notes[1]
+    assert "no pose" in summary.notes[0] and "2 images left out" in summary.notes[1]
 
 
 def test_rectified_topic_takes_its_intrinsics_from_p(record: Callable[..., Recorder], tmp_path: Path) -> None:

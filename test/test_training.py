@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,32 +14,32 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from random_models import random_network
+from training_runs import STAGES, quick
 from wall_dataset import write_wall
 
-from vlocnetpp.data import open_dataset
+from vlocnetpp.data import dataset_digest, open_dataset
 from vlocnetpp.export import export_run
 from vlocnetpp.losses import LossConfig, LossConfigError, MultitaskLoss
 from vlocnetpp.network import ConfigError
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.checkpoint import save_checkpoint
-from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, load_frames
-from vlocnetpp.training.config import AugmentConfig, StageConfig, TrainConfig, save_config, seconds
-from vlocnetpp.training.loop import hold_out, learning_rate, parameter_groups
+from vlocnetpp.training.clips import gather_clips, open_store
+from vlocnetpp.training.config import StageConfig, TrainConfig, save_config, seconds
+from vlocnetpp.training.datasets import hold_out
 from vlocnetpp.training.norms import settle_norms
+from vlocnetpp.training.optimization import parameter_groups
+from vlocnetpp.training.schedule import learning_rate
 from vlocnetpp.training.unroll import unroll
 from vlocnetpp.training.validate import validate
 
 ROOT = Path(__file__).resolve().parent.parent
-NETWORK = {"height": 64, "width_px": 96, "resize": "whole"}
-STAGES = (StageConfig("depth", ("depth",), share=0.3), StageConfig("joint", share=0.7))
 
 
 @pytest.fixture(scope="session")
@@ -45,15 +47,10 @@ def wall(tmp_path_factory) -> Path:
     return write_wall(tmp_path_factory.mktemp("data") / "wall", {"train": 12, "val": 6})
 
 
-def quick(wall: Path, **changes) -> TrainConfig:
-    config = TrainConfig(preset="mtl", width=0.125, network=NETWORK, stages=STAGES, batch=4, budget="4s", validations=2)
-    return replace(config, data=replace(config.data, root=str(wall)), **changes)
-
-
 @pytest.fixture(scope="session")
 def run(wall, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "mtl"
-    assert train(quick(wall), out)
+    assert train(quick(wall), out) == 0
     return out
 
 
@@ -63,11 +60,11 @@ def run(wall, tmp_path_factory) -> Path:
 def test_shipped_configurations_load():
     for path in (ROOT / "config" / "train").glob("*.yaml"):
         config = load_config(path)
-        assert seconds(config.budget) > 0 and config.stages
+        assert (config.epochs > 0 or seconds(config.budget) > 0) and config.stages
 
 
 def test_configuration_round_trip_and_overrides(tmp_path):
-    config = TrainConfig(preset="stl_pose", network={"height": 96}, stages=STAGES)
+    config = TrainConfig(preset="stl_pose", network={"height": 96}, stages=STAGES, epochs=3)
     save_config(config, tmp_path / "c.yaml")
     assert load_config(tmp_path / "c.yaml") == config
     changed = load_config(tmp_path / "c.yaml", {"data.root": "lab", "batch": "8", "augment.noise": "0"})
@@ -112,38 +109,7 @@ def test_budgets_are_times():
             seconds(text)
 
 
-# --- clips ----------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
-@settings(max_examples=80)
-def test_clips_never_cross_a_sequence_and_end_once_at_each_frame(lengths, length, max_skip, batch):
-    sequence = np.repeat(np.arange(len(lengths)), lengths)
-    count = len(sequence)
-    nothing = torch.zeros(count)
-    store = FrameStore(tuple(map(str, range(count))), *([nothing] * 6), sequence)
-    batches = list(cut_clips(store, length, max_skip, batch, np.random.default_rng(0)))
-    clips = np.concatenate(batches)
-    assert clips.shape[1] == length
-    assert (sequence[clips] == sequence[clips[:, -1:]]).all()
-    steps = np.diff(clips, axis=1)
-    assert ((steps >= 0) & (steps <= max_skip)).all()
-    assert len(np.unique(clips[:, -1])) == len(clips)
-    assert len(clips) == (count - count % batch if count >= batch else count)
-
-
-def test_pixels_are_those_of_the_robot_and_light_changes_with_the_clip(wall):
-    network = random_network("mtl")
-    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
-    index = np.array([[0, 1], [12, 13]])
-    plain = gather_clips(store, index, network.config, None, np.random.default_rng(0))
-    assert plain.image_BL3HW.shape == (2, 2, 3, 64, 96) and plain.depth_BL1HW.max() == 3.0
-    assert set(plain.mask_BLHW.unique().tolist()) <= {0, 1, 2}
-    assert (plain.image_BL3HW == plain.image_BL3HW.round()).all()
-    light = AugmentConfig(noise=0.0)
-    changed = gather_clips(store, index, network.config, light, np.random.default_rng(0)).image_BL3HW
-    again = gather_clips(store, index, network.config, light, np.random.default_rng(0)).image_BL3HW
-    assert torch.equal(changed, again) and not torch.equal(changed, plain.image_BL3HW)
+# --- data ----------------------------------------------------------------------------------------------------------
 
 
 def test_held_out_frames_are_the_end_of_each_sequence(wall):
@@ -160,7 +126,7 @@ def test_held_out_frames_are_the_end_of_each_sequence(wall):
 
 
 def clips_of(wall, network):
-    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
+    store = open_store(open_dataset(wall).sequences("train"), network.config, "loading", None)
     index = np.array([[0, 1, 2], [12, 13, 14]])
     return gather_clips(store, index, network.config, None, np.random.default_rng(0))
 
@@ -210,27 +176,27 @@ def test_validation_scores_odometry_against_the_true_motion(wall):
             return prediction._replace(relative_B7=torch.tensor([[step, 0, 0, 1, 0, 0, 0]])), state
 
     network = random_network("stl_odometry")
-    store = load_frames(open_dataset(wall).sequences("val"), network.config, "loading")
+    store = open_store(open_dataset(wall).sequences("val"), network.config, "loading", None)
     truth = Truth(network)
     truth.steps.append(0)
-    metrics, _ = validate(truth, store, (), torch.device("cpu"))
+    metrics, _ = validate(truth, [store], (), torch.device("cpu"))
     assert metrics["odometry"]["rpe_translation_m"] < 1e-5
     assert metrics["odometry"]["frames"] == 10
 
 
 def test_settled_norms_describe_the_stream_and_touch_nothing_else(wall):
     network = random_network("mtl")
-    store = load_frames(open_dataset(wall).sequences("train"), network.config, "loading")
+    store = open_store(open_dataset(wall).sequences("train"), network.config, "loading", None)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    settle_norms(network, store, torch.device("cpu"))
+    settle_norms(network, [store], torch.device("cpu"))
     once = {name: value.clone() for name, value in network.state_dict().items()}
-    settle_norms(network, store, torch.device("cpu"))
+    settle_norms(network, [store], torch.device("cpu"))
     changed = {name for name, value in once.items() if not torch.equal(value, before[name])}
-    assert changed and all("running_" in name or "num_batches" in name for name in changed)
+    assert changed and all("running_" in name for name in changed)
     assert not any(name.startswith("depth.") for name in changed)
     assert "localization.res5.blocks.1.norm1.running_mean" in changed
     after = network.state_dict()
-    assert all(torch.equal(once[name], after[name]) for name in once if "num_batches" not in name)
+    assert all(torch.equal(once[name], after[name]) for name in once)
     assert not any(module.training for module in network.modules())
 
 
@@ -258,27 +224,36 @@ def test_learning_rate_follows_the_share_of_the_budget():
 
 
 def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_path, wall):
-    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "last.pt", "metrics.csv"]
+    files = {"config.yaml", "environment.json", "last.pt", "best.pt", "metrics.csv", "curves.png", "tensorboard"}
+    assert {path.name for path in run.iterdir()} == files
+    assert load_config(run / "config.yaml") == quick(wall)
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__ and environment["device"] == "cpu"
+    assert environment["dataset_digest"] == dataset_digest(open_dataset(wall))
+    assert any((run / "tensorboard").iterdir())
+    assert cv2.imread(str(run / "curves.png")).shape[1] > 800
     saved = load_checkpoint(run / "last.pt")
     assert saved["progress"]["done"] and saved["progress"]["step"] > 0
     assert saved["network_config"]["classes"] == 3
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["stage"] for row in rows} == {"depth", "joint"} and float(rows[-1]["val_mean_iou"]) >= 0
-    metadata = export_run(run, tmp_path / "wall.ts")
+    metadata = export_run(run, tmp_path / "wall.ts").metadata
     assert metadata == read_metadata(tmp_path / "wall.ts")
     assert metadata.map_frame == "lab" and metadata.dataset["training_frames"] == 24
     assert metadata.position_min_3[0] == pytest.approx(0.5) and len(metadata.classes) == 3
     assert all(value > 0 for value in metadata.calibration_2)
     with pytest.raises(TrainingError, match="--resume"):
         train(quick(wall), run)
-    with pytest.raises(TrainingError, match="budget up"):
+    with pytest.raises(TrainingError, match="trained to its end"):
         train(quick(wall), run, resume=True)
 
 
 def test_a_signal_saves_and_the_run_goes_on(wall, tmp_path):
     config_path, out = tmp_path / "c.yaml", tmp_path / "run"
-    save_config(quick(wall, preset="stl_pose", budget="10m", stages=(StageConfig("pose"),)), config_path)
+    save_config(
+        quick(wall, preset="stl_pose", budget="10m", stages=(StageConfig("pose", ("localization",)),)), config_path
+    )
     command = [sys.executable, "-m", "vlocnetpp.cli", "train", str(config_path), "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
@@ -287,20 +262,18 @@ def test_a_signal_saves_and_the_run_goes_on(wall, tmp_path):
                 break
         child.send_signal(signal.SIGTERM)
         said, _ = child.communicate(timeout=60)
-    assert child.returncode == 130 and "--resume" in said
+    assert child.returncode == 143 and "--resume" in said
     before = load_checkpoint(out / "last.pt")
     assert not before["progress"]["done"] and before["optimizer_state"] is not None
     spent = before["progress"]["total_s"]
-    assert train(replace(load_config(config_path), budget=f"{spent + 1.0}s"), out, resume=True)
+    assert train(replace(load_config(config_path), budget=f"{spent + 1.0}s"), out, resume=True) == 0
     after = load_checkpoint(out / "last.pt")
     assert after["progress"]["done"] and after["progress"]["step"] > before["progress"]["step"]
 
 
 def test_a_run_is_not_continued_on_other_data(run, wall, tmp_path):
     copy = tmp_path / "run"
-    copy.mkdir()
-    for path in run.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(run, copy)
     other = write_wall(tmp_path / "other", {"train": 8, "val": 6})
     settings = yaml.safe_load((copy / "config.yaml").read_text())
     settings["data"]["root"] = str(other)
@@ -317,14 +290,14 @@ def test_a_stage_without_a_label_is_named_and_widths_have_names(tmp_path, wall):
     config = quick(bare, preset="stl_segmentation", stages=(StageConfig("s", ("segmentation",)),))
     with pytest.raises(TrainingError, match="no frame has a label for stage 's'"):
         train(config, tmp_path / "run")
-    (tmp_path / "c.yaml").write_text("width: tiny")
+    (tmp_path / "c.yaml").write_text("width: tiny\nepochs: 1")
     assert load_config(tmp_path / "c.yaml").width == 0.25
 
 
 def test_metrics_and_calibration_of_earlier_stages_are_kept(wall, tmp_path):
     stages = (StageConfig("pose", ("localization",)), StageConfig("masks", ("segmentation",)))
-    config = quick(wall, preset="mtl_no_warp", stages=stages, budget="3s")
-    assert train(config, tmp_path / "run")
+    config = quick(wall, preset="mtl_no_warp", stages=stages)
+    assert train(config, tmp_path / "run") == 0
     saved = load_checkpoint(tmp_path / "run" / "last.pt")
     assert set(saved["metrics"]) == {"localization", "segmentation"} and saved["calibration"] != [1.0, 1.0]
 

@@ -13,21 +13,24 @@ import pytest
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.data.world import CLASSES, driving, render, render_world, scene
+from vlocnetpp.data.world import CLASSES, camera, courtyard, driving, labels, render, render_world
+from vlocnetpp.data.world.scene import scaled
 
-DEFAULT = render.recordings(laps=6, frames_per_lap=300, test_frames=400, val_frames=120)
+COURTYARD = courtyard.COURTYARD
+DEFAULT = COURTYARD.recordings
 WIDTH, HEIGHT = 160, 120
 
 
 @pytest.fixture(scope="module")
-def camera():
+def eye():
+    """A camera in the courtyard."""
     try:
-        camera = render.Camera(0, WIDTH, HEIGHT)
+        eye = camera.Camera(COURTYARD, 0, WIDTH, HEIGHT)
     except DataError as error:
         pytest.skip(str(error))
-    with camera:
-        camera.prepare(DEFAULT[0])
-        yield camera
+    with eye:
+        render.prepare(eye, COURTYARD, DEFAULT[0], 0)
+        yield eye
 
 
 def rotation(pose_7: NDArray) -> NDArray:
@@ -40,7 +43,7 @@ def rotation(pose_7: NDArray) -> NDArray:
     ])  # fmt: skip
 
 
-def world_points(view: render.View, K_33: NDArray, pose_7: NDArray) -> NDArray:
+def world_points(view: camera.View, K_33: NDArray, pose_7: NDArray) -> NDArray:
     """(H, W, 3) points in the map."""
     v, u = np.mgrid[: view.depth_HW.shape[0], : view.depth_HW.shape[1]]
     rays = np.stack([(u - K_33[0, 2]) / K_33[0, 0], (v - K_33[1, 2]) / K_33[1, 1], np.ones(u.shape)], -1)
@@ -121,32 +124,32 @@ def test_few_frames_cover_the_beginning_of_the_loop_only():
     assert np.linalg.norm(poses_N7[-1, :3] - poses_N7[0, :3]) < 4 / driving.RATE_HZ * 1.3
 
 
-def test_ground_and_walls_are_where_they_were_built(camera):
+def test_ground_and_walls_are_where_they_were_built(eye):
     """Depth, K and pose together: half a pixel off in the principal point would move the road by centimetres."""
-    K_33 = render.intrinsics(WIDTH, HEIGHT)
+    K_33 = camera.intrinsics(WIDTH, HEIGHT)
     wall_pixels = 0
     for pose_7 in poses(0)[::25]:
-        view = camera.look(pose_7)
+        view = eye.look(pose_7)
         points = world_points(view, K_33, pose_7)
         inside = (np.abs(points[..., 0]) < 6) & (np.abs(points[..., 1]) < 5)
-        road = (view.mask_HW == scene.ROAD) & inside
+        road = (view.mask_HW == labels.ROAD) & inside
         assert road.sum() > 500
         height = points[..., 2][road]
         assert np.quantile(np.abs(height - 0.016), 0.999) < 0.009, "asphalt at 12-15 mm, marks at 20-22 mm"
-        library = (view.mask_HW == scene.BUILDING) & (points[..., 2] > 2.5) & (points[..., 2] < 3.9)
+        library = (view.mask_HW == labels.BUILDING) & (points[..., 2] > 2.5) & (points[..., 2] < 3.9)
         library &= (np.abs(points[..., 0]) < 5) & (points[..., 1] > 5.3) & (points[..., 1] < 5.7)
         wall_pixels += library.sum()
-        assert library.sum() == 0 or np.quantile(np.abs(points[..., 1][library] - scene.NORTH), 0.99) < 0.005
+        assert library.sum() == 0 or np.quantile(np.abs(points[..., 1][library] - courtyard.NORTH), 0.99) < 0.005
     assert wall_pixels > 1000
 
 
-def test_reprojection_meets_the_other_frame_to_a_fraction_of_a_pixel(camera):
+def test_reprojection_meets_the_other_frame_to_a_fraction_of_a_pixel(eye):
     """Geometry and colour: warping with the exact K beats every K that is half a pixel off."""
-    poses_N7, K_33 = poses(4), render.intrinsics(WIDTH, HEIGHT)
+    poses_N7, K_33 = poses(4), camera.intrinsics(WIDTH, HEIGHT)
     shifts = [(0, 0), (0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)]
     depth_error, color_error = np.zeros(len(shifts)), np.zeros(len(shifts))
     for a, b in ((10, 16), (100, 106), (200, 206), (280, 286)):
-        here, there = camera.look(poses_N7[a]), camera.look(poses_N7[b])
+        here, there = eye.look(poses_N7[a]), eye.look(poses_N7[b])
         for index, (du, dv) in enumerate(shifts):
             K = K_33 + np.array([[0, 0, du], [0, 0, dv], [0, 0, 0]])
             seen = (world_points(here, K, poses_N7[a]) - poses_N7[b, :3]) @ rotation(poses_N7[b])
@@ -165,11 +168,11 @@ def test_reprojection_meets_the_other_frame_to_a_fraction_of_a_pixel(camera):
     assert color_error[0] == color_error.min()
 
 
-def test_the_image_is_aligned_with_the_mask(camera):
+def test_the_image_is_aligned_with_the_mask(eye):
     """Edges of the mask against the sky lie on edges of the image: the colours differ across them without a shift."""
-    view = camera.look(poses(1)[40])
+    view = eye.look(poses(1)[40])
     gray = cv2.cvtColor(view.image_HW3, cv2.COLOR_RGB2GRAY).astype(float)
-    sky = (view.mask_HW == scene.SKY).astype(float)
+    sky = (view.mask_HW == labels.SKY).astype(float)
     best = {}
     for dy in range(-2, 3):
         for dx in range(-2, 3):
@@ -178,78 +181,78 @@ def test_the_image_is_aligned_with_the_mask(camera):
     assert max(best, key=best.__getitem__) == (0, 0)
 
 
-def test_sky_has_no_depth_and_everything_near_has(camera):
+def test_sky_has_no_depth_and_everything_near_has(eye):
     for pose_7 in poses(5)[::60]:
-        view = camera.look(pose_7)
+        view = eye.look(pose_7)
         assert view.image_HW3.shape == (HEIGHT, WIDTH, 3) and view.image_HW3.dtype == np.uint8
         assert view.depth_HW.dtype == np.float32 and view.mask_HW.dtype == np.uint8
-        assert (view.depth_HW[view.mask_HW == scene.SKY] == 0).all()
-        assert (view.depth_HW[view.mask_HW != scene.SKY] > 0).all()
-        assert view.depth_HW.max() < render.MAX_DEPTH_M
+        assert (view.depth_HW[view.mask_HW == labels.SKY] == 0).all()
+        assert (view.depth_HW[view.mask_HW != labels.SKY] > 0).all()
+        assert view.depth_HW.max() < camera.MAX_DEPTH_M
 
 
-def test_classes_are_seen_often_and_nothing_is_run_over(camera):
+def test_classes_are_seen_often_and_nothing_is_run_over(eye):
     seen, views = np.zeros(len(CLASSES)), 0
     for index, recording in enumerate(DEFAULT):
-        camera.prepare(recording)
+        render.prepare(eye, COURTYARD, recording, 0)
         for pose_7 in poses(index)[:: recording.frames // 6]:
-            view = camera.look(pose_7)
+            view = eye.look(pose_7)
             share = np.bincount(view.mask_HW.ravel(), minlength=len(CLASSES)) / view.mask_HW.size
             seen += share > 0.002
             views += 1
             assert view.depth_HW[view.depth_HW > 0].min() > 0.4
-    camera.prepare(DEFAULT[0])
+    render.prepare(eye, COURTYARD, DEFAULT[0], 0)
     assert (seen / views > 0.25).sum() >= 9
     assert (seen / views > 0.7).sum() >= 7
 
 
-def test_recordings_differ_in_people_and_light(camera):
+def test_recordings_differ_in_people_and_light(eye):
     pose_7 = poses(0)[50]
-    camera.prepare(DEFAULT[0])
-    first, again = camera.look(pose_7), camera.look(pose_7)
-    camera.prepare(DEFAULT[1])
-    other = camera.look(pose_7)
-    camera.prepare(DEFAULT[0])
+    render.prepare(eye, COURTYARD, DEFAULT[0], 0)
+    first, again = eye.look(pose_7), eye.look(pose_7)
+    render.prepare(eye, COURTYARD, DEFAULT[1], 0)
+    other = eye.look(pose_7)
+    render.prepare(eye, COURTYARD, DEFAULT[0], 0)
     assert np.array_equal(first.image_HW3, again.image_HW3)
     assert (first.mask_HW != other.mask_HW).any()
-    road = (first.mask_HW == scene.ROAD) & (other.mask_HW == scene.ROAD)
+    road = (first.mask_HW == labels.ROAD) & (other.mask_HW == labels.ROAD)
     assert np.abs(first.image_HW3[road].mean(0) - other.image_HW3[road].mean(0)).max() > 0.5
 
 
-def test_render_world_writes_a_dataset_and_the_same_one_again(camera, tmp_path: Path):
+def test_render_world_writes_a_dataset(eye, tmp_path: Path):
     from vlocnetpp.data import open_dataset
 
-    for name in ("one", "two"):
-        render_world(
-            tmp_path / name, seed=3, width=80, height=60, laps=2, frames_per_lap=3, test_frames=2, val_frames=2
-        )
+    render_world(tmp_path / "one", seed=3, width=80, height=60, frames_scale=0.01, jobs=1)
     dataset = open_dataset(tmp_path / "one")
     assert dataset.classes == CLASSES and dataset.map_frame == "map"
     assert {split: [len(s.frames) for s in dataset.sequences(split)] for split in dataset.splits} == {
-        "train": [3, 3], "test": [2], "val": [2],
+        "train": [3] * 6, "test": [4], "val": [1],
     }  # fmt: skip
     frames = [frame for split in dataset.splits for frame in dataset.frames(split)]
     assert len({frame.stamp_ns for frame in frames}) == len(frames)
-    expected = render.drive_recording(render.recordings(2, 3, 2, 2)[0], seed=3)[1]
+    expected = render.drive_recording(scaled(DEFAULT[0], 0.01), seed=3)[1]
     for frame, pose_7 in zip(dataset.frames("train"), expected, strict=False):
         np.testing.assert_array_equal(frame.pose_7, pose_7)
-        np.testing.assert_array_equal(frame.K_33, render.intrinsics(80, 60))
+        np.testing.assert_array_equal(frame.K_33, camera.intrinsics(80, 60))
     depth, mask = frames[0].depth(), frames[0].mask()
     assert frames[0].image().shape == (60, 80, 3) and depth is not None and depth.shape == (60, 80)
     assert mask is not None and set(np.unique(mask)) <= set(range(10))
-    files = sorted(path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file())
-    assert files == sorted(p.relative_to(tmp_path / "two") for p in (tmp_path / "two").rglob("*") if p.is_file())
-    for file in files:
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
 
-def test_what_makes_no_sense_is_refused_in_one_line(tmp_path: Path):
-    with pytest.raises(DataError, match="frames_per_lap must be at least 1, not 0"):
-        render_world(tmp_path / "world", frames_per_lap=0)
-    (tmp_path / "there").mkdir()
-    with pytest.raises(DataError, match="exists already"):
-        render_world(tmp_path / "there", width=80, height=60, laps=1, frames_per_lap=1)
-    assert not (tmp_path / "world").exists()
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"frames_scale": 0.0}, r"frames_scale must be in \(0, 100\], not 0.0"),
+        ({"width": 0}, "width must be at least 1, not 0"),
+        ({"jobs": 0}, "jobs must be at least 1, not 0"),
+        ({"seed": -1}, "seed must not be negative, it is -1"),
+        ({"scene": "suite/campsu"}, "no scene is called 'suite/campsu'; did you mean 'suite/campus'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(tmp_path: Path, settings: dict, message: str):
+    with pytest.raises(DataError, match=message):
+        render_world(tmp_path / "world", **settings)
+    assert not list(tmp_path.iterdir())
 
 
 def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -267,7 +270,7 @@ def test_mujoco_is_imported_only_to_render():
 def test_without_a_working_opengl_the_packages_to_install_are_named(tmp_path: Path):
     code = (
         "from pathlib import Path\nfrom vlocnetpp.data.world import render_world\n"
-        f"from vlocnetpp.data.frames import DataError\ntry:\n    render_world(Path({str(tmp_path / 'w')!r}), laps=1)\n"
+        f"from vlocnetpp.data.frames import DataError\ntry:\n    render_world(Path({str(tmp_path / 'w')!r}), jobs=1)\n"
         "except DataError as error:\n    print(error)"
     )
     message = _run(code, MUJOCO_GL="glfw").stdout

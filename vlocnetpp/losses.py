@@ -6,6 +6,7 @@ of different units (Kendall & Cipolla, 2017): `L exp(-s) + s`. A negative total 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -58,10 +59,14 @@ def quaternion_loss(q_B4: Tensor, p_B4: Tensor) -> Tensor:
     return torch.minimum(l2(q_B4 - p_B4), l2(q_B4 + p_B4))
 
 
-def masked_mean(values_B: Tensor, valid_B: Tensor) -> Tensor:
-    """Mean over the samples with valid = 1; zero where there is none."""
+def masked_mean(values_B: Tensor, valid_B: Tensor, count: float | None = None) -> Tensor:
+    """Mean over the samples with valid = 1; zero where there is none.
+
+    `count` stands for the number of valid samples where these are a part of the batch: the parts' results add up.
+    """
     weights = valid_B.to(values_B.dtype)
-    return (torch.where(weights > 0, values_B, torch.zeros_like(values_B)) * weights).sum() / weights.sum().clamp_min(1)
+    total = (torch.where(weights > 0, values_B, torch.zeros_like(values_B)) * weights).sum()
+    return total / (weights.sum().clamp_min(1) if count is None else count)
 
 
 class Balance(nn.Module):
@@ -72,8 +77,8 @@ class Balance(nn.Module):
         self.s_x = nn.Parameter(torch.tensor(config.initial_s_x))
         self.s_q = nn.Parameter(torch.tensor(config.initial_s_q))
 
-    def forward(self, x: Tensor, q: Tensor) -> Tensor:
-        return x * torch.exp(-self.s_x) + self.s_x + q * torch.exp(-self.s_q) + self.s_q
+    def forward(self, x: Tensor, q: Tensor, share: float = 1.0) -> Tensor:
+        return x * torch.exp(-self.s_x) + q * torch.exp(-self.s_q) + share * (self.s_x + self.s_q)
 
 
 def euclidean_terms(predicted_B7: Tensor, truth_B7: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,21 +107,25 @@ def relative_terms(
     return l2(moved - target), quaternion_loss(turned, target_B7[:, 3:])
 
 
-def segmentation_loss(logits_BCHW: Tensor, mask_BHW: Tensor) -> Tensor:
-    """Eq. 6: cross-entropy, averaged over labelled pixels; zero where no pixel is labelled."""
-    labelled = (mask_BHW != VOID).sum()
+def segmentation_loss(logits_BCHW: Tensor, mask_BHW: Tensor, count: float | None = None) -> Tensor:
+    """Eq. 6: cross-entropy, averaged over labelled pixels; zero where no pixel is labelled. `count` as above."""
     total = F.cross_entropy(logits_BCHW, mask_BHW.long(), ignore_index=VOID, reduction="sum")
-    return total / labelled.clamp_min(1)
+    return total / ((mask_BHW != VOID).sum().clamp_min(1) if count is None else count)
 
 
-def depth_loss(inverse_depths: list[Tensor], depth_B1HW: Tensor) -> Tensor:
-    """Multi-scale L1 of inverse depth in 1/m (DispNet), over pixels whose depth is known."""
+def depth_loss(
+    inverse_depths: list[Tensor], depth_B1HW: Tensor, everywhere: Callable[[Tensor], Tensor] = lambda count: count
+) -> Tensor:
+    """Multi-scale L1 of inverse depth in 1/m (DispNet), over pixels whose depth is known.
+
+    `everywhere` turns a number of such pixels into that of the whole batch, where these images are a part of it.
+    """
     total = depth_B1HW.new_zeros(())
     for inverse in inverse_depths:
         target = F.interpolate(depth_B1HW, size=inverse.shape[-2:], mode="nearest-exact")
         known = target > 0
         error = (inverse - 1 / target.clamp_min(1e-3)).abs()
-        total = total + torch.where(known, error, torch.zeros_like(error)).sum() / known.sum().clamp_min(1)
+        total = total + torch.where(known, error, torch.zeros_like(error)).sum() / everywhere(known.sum()).clamp_min(1)
     return total / len(inverse_depths)
 
 
@@ -141,25 +150,27 @@ class MultitaskLoss(nn.Module):
         self.s_vo = nn.Parameter(torch.zeros(()), requires_grad=config.literal_eq9)
         self.s_seg = nn.Parameter(torch.zeros(()))
 
-    def localization(self, terms: dict[str, Tensor]) -> Tensor:
+    def localization(self, terms: dict[str, Tensor], share: float = 1.0) -> Tensor:
         """Eq. 3 from mean terms `x`, `q` and, for frames with a predecessor, `x_rel`, `q_rel`."""
-        loss = self.euclidean(terms["x"], terms["q"])
+        loss = self.euclidean(terms["x"], terms["q"], share)
         if "x_rel" in terms:
-            loss = loss + self.relative(terms["x_rel"], terms["q_rel"])
+            loss = loss + self.relative(terms["x_rel"], terms["q_rel"], share)
         return loss
 
-    def forward(self, terms: dict[str, Tensor]) -> Tensor:
+    def forward(self, terms: dict[str, Tensor], share: float = 1.0) -> Tensor:
         """The total of the mean terms that are present.
 
         Terms: `x q x_rel q_rel` localization, `x_vo q_vo` odometry, `seg` segmentation, `depth` and `scale` unweighted.
+        `share` is that of the batch which the terms are the contribution of; the totals of all parts add up.
         """
         parts: list[Tensor] = []
         if "x" in terms:
-            parts.append(self.localization(terms) * torch.exp(-self.s_loc) + self.s_loc)
+            parts.append(self.localization(terms, share) * torch.exp(-self.s_loc) + share * self.s_loc)
         if "x_vo" in terms:
-            parts.append(self.odometry(terms["x_vo"], terms["q_vo"]) * torch.exp(-self.s_vo) + self.s_vo)
+            motion = self.odometry(terms["x_vo"], terms["q_vo"], share)
+            parts.append(motion * torch.exp(-self.s_vo) + share * self.s_vo)
         if "seg" in terms:
-            parts.append(terms["seg"] * torch.exp(-self.s_seg) + self.s_seg)
+            parts.append(terms["seg"] * torch.exp(-self.s_seg) + share * self.s_seg)
         parts += [terms[name] for name in ("depth", "scale") if name in terms]
         if not parts:
             raise ValueError("no frame of the batch has a label for any task of the network")

@@ -37,39 +37,54 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
 
 
 class Status:
-    """A bar over seconds of a budget with a changing text; plain lines now and then where there is no terminal."""
+    """A bar over the share of a work that is done, with a changing text; plain lines where there is no terminal."""
 
-    def __init__(self, description: str, total: float) -> None:
-        self._description, self._total = description, total
+    def __init__(self, description: str, quiet: bool = False) -> None:
+        """`quiet` shows nothing, for processes beside the first."""
+        self._description, self._quiet = description, quiet
         self._said = 0.0
+        self._began: tuple[float, float] | None = None
         self._bar: Any = None
 
     def __enter__(self) -> Status:
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not self._quiet:
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-            columns = (BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+            columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
             self._bar = Progress(*columns, console=Console(stderr=True))
             self._bar.start()
-            self._task = self._bar.add_task(self._description, total=self._total)
+            self._task = self._bar.add_task(self._description, total=1.0)
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, done: float, text: str) -> None:
-        """Show how far the work is; plain lines come every ten seconds."""
+    def update(self, share: float, text: str) -> None:
+        """Show that a share of 1 is done, and when the rest will be; plain lines come every ten seconds."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = now, share
+        began, first = self._began
+        left = f"{_duration((now - began) * (1 - share) / (share - first))} left, " if share > first else ""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=text)
-        elif time.monotonic() - self._said > PLAIN_INTERVAL_S:
-            self._said = time.monotonic()
-            print(f"{self._description}: {done:.0f} of {self._total:.0f} s, {text}", file=sys.stderr, flush=True)
+            self._bar.update(self._task, completed=share, description=left + text)
+        elif not self._quiet and now - self._said > PLAIN_INTERVAL_S:
+            self._said = now
+            print(f"{self._description}: {share:.1%}, {left}{text}", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
         """Print a line that stays."""
         if self._bar is not None:
-            self._bar.console.print(text)
-        else:
-            print(f"{self._description}: {text}", file=sys.stderr, flush=True)
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """2 h 05 min, 12 min or 30 s."""
+    minutes = round(seconds / 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes >= 2 else f"{seconds:.0f} s"

@@ -18,17 +18,12 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from vlocnetpp.encodings import COLOR_ENCODINGS
 from vlocnetpp_ros import environment
 from vlocnetpp_ros.frames import Floats, to_pose
 
-CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
+CHANNELS = {encoding: channels for encoding, (channels, _) in COLOR_ENCODINGS.items()}
 """Image encodings that are understood, with their bytes per pixel."""
-TO_RGB = {
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
-}
 VOID = 255
 Classes = tuple[tuple[str, tuple[int, int, int]], ...]
 """Name and RGB colour of each class id, as a model file says them."""
@@ -118,7 +113,8 @@ def decode(message: CompressedImage) -> NDArray[np.uint8]:
 
 def to_rgb(image: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an image in one of CHANNELS."""
-    return image if encoding == "rgb8" else cv2.cvtColor(image, TO_RGB[encoding]).astype(np.uint8, copy=False)
+    conversion = COLOR_ENCODINGS[encoding][1]
+    return image if conversion is None else cv2.cvtColor(image, conversion).astype(np.uint8, copy=False)
 
 
 def image_message(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 from pathlib import Path
 
-from vlocnetpp.cli import render
+from vlocnetpp.cli import doctor, render
 from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
 
 
@@ -32,8 +34,16 @@ def data_to_bag(args: argparse.Namespace) -> int:
     from vlocnetpp.data import open_dataset, write_bag
 
     dataset = open_dataset(args.root, args.layout)
+    stop_cleanly()
     summary = write_bag(
-        dataset, args.split, args.bag, storage=args.storage, jpeg_quality=args.jpeg_quality, depth=not args.no_depth
+        dataset,
+        args.split,
+        args.bag,
+        storage=args.storage,
+        jpeg_quality=args.jpeg_quality,
+        camera=args.camera,
+        depth=not args.no_depth,
+        sequence=args.sequence,
     )
     print(summary)
     return 0
@@ -41,8 +51,11 @@ def data_to_bag(args: argparse.Namespace) -> int:
 
 def data_from_bag(args: argparse.Namespace) -> int:
     """Turn a bag into a training folder."""
-    from vlocnetpp.data import read_bag
+    from vlocnetpp.data import DataError, read_bag
 
+    if args.test and args.split == "test":
+        raise DataError(f"{args.out}: --split test and --test both give the split test; name the first one train")
+    stop_cleanly()
     summary = read_bag(
         {args.split: args.bag, "test": args.test} if args.test else args.bag,
         args.out,
@@ -51,14 +64,43 @@ def data_from_bag(args: argparse.Namespace) -> int:
         pose_topic=args.pose_topic,
         depth_topic=args.depth_topic,
         mask_topic=args.mask_topic,
+        map_frame=args.map_frame,
+        camera_frame=args.camera_frame,
+        pose_frame=args.pose_frame,
+        extrinsics=args.extrinsics,
+        max_pose_distance_s=args.max_pose_distance,
         max_association_s=args.max_association,
         split=args.split,
         gap_s=args.gap,
         min_translation_m=args.min_translation,
         min_rotation_deg=args.min_rotation,
+        jpeg_quality=args.jpeg_quality,
     )
     print(summary)
+    print(f"  how it was made: {args.out / 'conversion.json'}; next: vlocnetpp data doctor {args.out}")
     return 0
+
+
+def stop_cleanly() -> None:
+    """Let SIGTERM end a conversion as Ctrl-C does, so that nothing half-written stays behind."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def quality(text: str) -> int:
+    """A JPEG quality, for argparse."""
+    number = int(text)
+    if not 1 <= number <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not from 1 to 100")
+    return number
+
+
+def amount(text: str) -> float:
+    """A finite number from 0 on, for argparse."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 on")
+    return number
 
 
 def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
@@ -75,30 +117,62 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     to_bag.add_argument("bag", type=Path, help="folder of the bag to write; must not exist")
     to_bag.add_argument("--split", default="test", help="which split (default: test)")
     to_bag.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (default: mcap)")
-    to_bag.add_argument("--jpeg-quality", type=int, metavar="1-100", help="encode images anew; default: copy them")
+    to_bag.add_argument("--sequence", metavar="NAME", help="only this sequence of the split (default: all)")
+    to_bag.add_argument("--jpeg-quality", type=quality, metavar="1-100", help="encode images anew; default: copy them")
+    to_bag.add_argument(
+        "--camera", default="/zed/zed_node", metavar="NAME", help="namespace of the camera's topics (/zed/zed_node)"
+    )
     to_bag.add_argument("--no-depth", action="store_true", help="leave the depth images out")
     to_bag.set_defaults(command=data_to_bag)
 
-    from_bag = actions.add_parser("from-bag", help="turn a recording into a training folder")
-    from_bag.add_argument("bag", type=Path, help="rosbag1 file, rosbag2 folder, .mcap or .db3")
-    from_bag.add_argument("out", type=Path, help="folder to write; must not exist")
-    from_bag.add_argument("--image-topic", help="raw or compressed image; needed only where a bag has several")
-    from_bag.add_argument("--camera-info-topic", help="sensor_msgs/CameraInfo of that image")
-    from_bag.add_argument("--pose-topic", help="PoseStamped, PoseWithCovarianceStamped or Odometry of the camera")
-    from_bag.add_argument("--depth-topic", help="depth aligned with the image; '' leaves it out")
-    from_bag.add_argument("--mask-topic", help="mask of class ids; '' leaves it out")
-    from_bag.add_argument("--split", default="train", help="name of the split it becomes (default: train)")
-    from_bag.add_argument("--test", type=Path, metavar="BAG", help="a second recording, which becomes the split test")
-    from_bag.add_argument(
-        "--max-association", type=float, default=0.02, metavar="S", help="a pose or depth must be this near (0.02 s)"
+    from_bag = actions.add_parser(
+        "from-bag", help="turn a recording into a training folder", description="More in docs/recordings.md."
     )
-    from_bag.add_argument("--gap", type=float, default=1.0, metavar="S", help="a longer pause splits sequences (1 s)")
-    from_bag.add_argument(
-        "--min-translation", type=float, default=0.0, metavar="M", help="leave out frames that moved less (0 m)"
+    option = from_bag.add_argument
+    option("bag", type=Path, help="rosbag1 file, rosbag2 folder, .mcap or .db3, or a folder with the parts of one")
+    option("out", type=Path, help="folder to write; must not exist")
+    option("--image-topic", metavar="TOPIC", help="raw or compressed image; needed only where a bag has several")
+    option("--camera-info-topic", metavar="TOPIC", help="sensor_msgs/CameraInfo of that image")
+    option(
+        "--pose-topic",
+        metavar="TOPIC",
+        help="PoseStamped, PoseWithCovarianceStamped, Odometry or /tf; '' leaves poses out (default: the only one)",
     )
-    from_bag.add_argument(
-        "--min-rotation", type=float, default=0.0, metavar="DEG", help="and turned less than this (0 deg)"
+    option("--map-frame", metavar="FRAME", help="with /tf: frame that poses are in (default: map, or the tree's root)")
+    option("--camera-frame", metavar="FRAME", help="the camera's optical frame (default: frame_id of the images)")
+    option(
+        "--pose-frame",
+        metavar="FRAME",
+        help="with a pose topic: frame whose poses it has, e.g. base_link; /tf_static leads from there to the camera. "
+        "'': poses of the camera itself (default: child_frame_id of Odometry, else the camera itself)",
     )
+    option(
+        "--extrinsics",
+        metavar="X,Y,Z,QX,QY,QZ,QW",
+        help="pose of the camera's optical frame in the frame of the poses, metres and a quaternion in ROS order, "
+        "instead of a look-up; write --extrinsics=-0.1,... if it begins with a minus",
+    )
+    option("--depth-topic", metavar="TOPIC", help="depth aligned with the image; '' leaves it out")
+    option("--mask-topic", metavar="TOPIC", help="mask of class ids; '' leaves it out")
+    option("--split", default="train", metavar="NAME", help="name of the split it becomes (default: train)")
+    option("--test", type=Path, metavar="BAG", help="a second recording, which becomes the split test")
+    option(
+        "--max-pose-distance",
+        type=amount,
+        default=0.1,
+        metavar="S",
+        help="an image must lie between two poses and be this near to one of them (0.1 s)",
+    )
+    option(
+        "--max-association", type=amount, default=0.02, metavar="S", help="depth and mask must be this near (0.02 s)"
+    )
+    option("--gap", type=amount, default=1.0, metavar="S", help="a longer pause splits sequences (1 s)")
+    option(
+        "--min-translation", type=amount, default=0.0, metavar="M", help="leave out frames that moved less (0 m: keep)"
+    )
+    option("--min-rotation", type=amount, default=0.0, metavar="DEG", help="and turned less than this (0 deg: keep)")
+    option("--jpeg-quality", type=quality, default=92, metavar="1-100", help="of images recorded raw (92)")
     from_bag.set_defaults(command=data_from_bag)
 
     render.add_action(actions)
+    doctor.add_action(actions)

@@ -10,6 +10,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
 
 if TYPE_CHECKING:
     from vlocnetpp.network import NetworkConfig
+    from vlocnetpp.runtime import Metadata
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -37,14 +38,19 @@ def evaluate(args: argparse.Namespace) -> int:
 def inspect(args: argparse.Namespace) -> int:
     """Describe a preset or a model file."""
     from vlocnetpp.network.summary import print_model, print_network
-    from vlocnetpp.runtime.model_file import metadata_to_json, read_metadata
+    from vlocnetpp.runtime.model_file import metadata_to_json
 
     if is_file(args.what):
-        metadata = read_metadata(args.what)
+        metadata = file_metadata(Path(args.what))
         if args.json:
             print(metadata_to_json(metadata))
             return 0
         print_model(Path(args.what), metadata)
+        if is_onnx(Path(args.what)):
+            from vlocnetpp.evaluation import print_table
+            from vlocnetpp.export.onnx import onnx_interface
+
+            print_table("ONNX", ("", "name", "type and shape"), onnx_interface(Path(args.what)))
     print_network(named_config(args))
     return 0
 
@@ -63,12 +69,27 @@ def named_config(args: argparse.Namespace) -> NetworkConfig:
     """The network that `args.what` names: a preset at a width and input, or what is in a model file."""
     from vlocnetpp.network import network_config
     from vlocnetpp.network.presets import config_from_json
-    from vlocnetpp.runtime import read_metadata
 
     if is_file(args.what):
-        return config_from_json(read_metadata(args.what).network)
+        return config_from_json(file_metadata(Path(args.what)).network)
     settings = {"height": args.height, "width_px": args.width_px}
     return network_config(args.what, args.width, **{key: value for key, value in settings.items() if value})
+
+
+def file_metadata(path: Path) -> Metadata:
+    """What a TorchScript or an ONNX file says of itself. Raises ModelFileError."""
+    if is_onnx(path):
+        from vlocnetpp.export import read_onnx_metadata
+
+        return read_onnx_metadata(path)
+    from vlocnetpp.runtime import read_metadata
+
+    return read_metadata(path)
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file is read as ONNX, by its suffix."""
+    return path.suffix == ".onnx"
 
 
 def is_file(what: str) -> bool:
@@ -87,7 +108,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     evaluator.set_defaults(command=evaluate)
 
     def network_arguments(command: argparse.ArgumentParser) -> None:
-        command.add_argument("what", help="name of a preset, e.g. mtl, or a model file")
+        command.add_argument("what", help="name of a preset, e.g. mtl, or a model file (.ts or .onnx)")
         command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
         command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")
         command.add_argument("--width-px", type=int, help="columns of a preset's input (default: 224)")

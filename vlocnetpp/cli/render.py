@@ -3,38 +3,73 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from vlocnetpp.cli.arguments import Subcommands
 
 
 def data_render(args: argparse.Namespace) -> int:
-    """Render the courtyard."""
+    """Render a scene, or list what there is."""
+    from vlocnetpp.data.frames import DataError
     from vlocnetpp.data.world import render_world
 
-    render_world(
-        args.out,
-        seed=args.seed,
-        width=args.width,
-        height=args.height,
-        laps=args.laps,
-        frames_per_lap=args.frames_per_lap,
-        test_frames=args.test_frames,
-        val_frames=args.val_frames,
-    )
+    if args.list:
+        _print_scenes(args.frames_scale)
+        return 0
+    if args.scene is None or args.out is None:
+        raise DataError("render needs SCENE and OUT; 'vlocnetpp data render --list' shows the scenes")
+    try:
+        render_world(
+            args.out,
+            args.scene,
+            seed=args.seed,
+            width=args.width,
+            height=args.height,
+            frames_scale=args.frames_scale,
+            jobs=args.jobs,
+        )
+    except KeyboardInterrupt:
+        partial = args.out.with_name(args.out.name + ".partial")
+        if partial.exists():
+            print(f"{partial}: complete sequences are kept, the same command goes on there", file=sys.stderr)
+        raise
     print(f"{args.out}: rendered; look at it with 'vlocnetpp data info {args.out}'")
     return 0
 
 
+def _print_scenes(frames_scale: float) -> None:
+    from vlocnetpp.data.world import SCENES
+    from vlocnetpp.data.world.suite import SPLITS, size_of
+    from vlocnetpp.evaluation import print_table
+
+    for scene in SCENES.values():
+        sizes = size_of(scene, frames_scale)
+        rows = [[split, sequences, frames, SPLITS[split]] for split, (sequences, frames) in sizes.items()]
+        total = sum(frames for _, frames in sizes.values())
+        megabytes, minutes = total * scene.frame_kb / 1000, total * scene.frame_core_s / 60
+        title = (
+            f"{scene.name}: {scene.summary}\n"
+            f"{total} frames, about {megabytes:.0f} MB; {minutes:.0f} core-minutes without a graphics card"
+        )
+        print_table(title, ("split", "sequences", "frames", "what it asks"), rows)
+
+
 def add_action(actions: Subcommands[argparse.ArgumentParser]) -> None:
     """`render` among the actions of `data`."""
-    render = actions.add_parser("render", help="render the courtyard of the demo (needs the extra 'render')")
-    render.add_argument("out", type=Path, help="folder to write; must not exist")
+    render = actions.add_parser(
+        "render",
+        help="render a scene with exact poses, depth and masks (needs the extra 'render')",
+        description="Render a scene. An interrupted rendering goes on with the same command.",
+    )
+    render.add_argument("scene", nargs="?", metavar="SCENE", help="such as suite/campus; --list shows all")
+    render.add_argument("out", nargs="?", type=Path, metavar="OUT", help="folder to write; must not exist")
+    render.add_argument("--list", action="store_true", help="print scenes, splits, frames, size and time, and stop")
     render.add_argument("--seed", type=int, default=0, help="of the scene and the drives (default: 0)")
     render.add_argument("--width", type=int, default=320, help="of an image, pixels (default: 320)")
     render.add_argument("--height", type=int, default=240, help="of an image, pixels (default: 240)")
-    render.add_argument("--laps", type=int, default=6, help="training loops (default: 6)")
-    render.add_argument("--frames-per-lap", type=int, default=300, help="frames of a training loop (default: 300)")
-    render.add_argument("--test-frames", type=int, default=400, help="frames of the test loop (default: 400)")
-    render.add_argument("--val-frames", type=int, default=120, help="frames of the validation loop (default: 120)")
+    render.add_argument(
+        "--frames-scale", type=float, default=1.0, metavar="F", help="times as many frames of the same drives (1)"
+    )
+    render.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core); the result is the same")
     render.set_defaults(command=data_render)

@@ -1,4 +1,4 @@
-"""`vlocnetpp train` and `vlocnetpp export`."""
+"""`vlocnetpp train`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 
 from vlocnetpp.cli.arguments import Subcommands
 
+RESUMABLE = ("budget", "epochs", "device", "data.root", "data.also", "data.cache", "data.workers")
+"""Settings that a resumed run may change."""
+
 
 def train(args: argparse.Namespace) -> int:
     """Train a network into a run folder."""
@@ -16,20 +19,21 @@ def train(args: argparse.Namespace) -> int:
     from vlocnetpp.training import train as run
 
     overrides = parse_overrides(args.override)
-    if args.budget is not None:
-        overrides["budget"] = args.budget
+    for name in ("budget", "epochs"):
+        if getattr(args, name) is not None:
+            overrides[name] = getattr(args, name)
     config = args.config
     if args.resume:
         config = args.out / "config.yaml"
         for name in overrides:
-            if name not in ("budget", "device", "data.root"):
-                raise ConfigError(f"--{name}: a run goes on as it began; only budget, device and data.root may change")
-    finished = run(load_config(config, overrides), args.out, resume=args.resume)
-    if finished:
+            if name not in RESUMABLE:
+                raise ConfigError(f"--{name}: a run goes on as it began; only {', '.join(RESUMABLE)} may change")
+    stopped_by = run(load_config(config, overrides), args.out, resume=args.resume, profile=args.profile)
+    if not stopped_by:
         print(f"{args.out}: trained; next: vlocnetpp export {args.out} --out MODEL.ts")
         return 0
     print(f"{args.out}: stopped and saved; continue with the same command and --resume")
-    return 130
+    return 128 + stopped_by
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:
@@ -51,18 +55,8 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
-def export(args: argparse.Namespace) -> int:
-    """Write the file for the robot."""
-    from vlocnetpp.export import export_run
-
-    metadata = export_run(args.run, args.out, args.precision)
-    size = args.out.stat().st_size / 1e6
-    print(f"{args.out}: preset {metadata.preset}, {', '.join(metadata.tasks)}, {size:.1f} MB")
-    return 0
-
-
 def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
-    """`train` and `export`."""
+    """`train`."""
     trainer = commands.add_parser(
         "train",
         help="train a network",
@@ -71,13 +65,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     trainer.add_argument("config", type=Path, help="YAML file, e.g. config/train/robot.yaml")
     trainer.add_argument("--out", type=Path, required=True, help="folder of the run")
     trainer.add_argument("--budget", help="time to train, e.g. 90s, 20m, 8h; the learning rate follows it")
+    trainer.add_argument("--epochs", help="instead of a budget: how often every frame is seen, in all stages together")
     trainer.add_argument("--resume", action="store_true", help="continue the run in --out from its last checkpoint")
+    trainer.add_argument("--profile", action="store_true", help="print at the end what the parts of a step cost")
     trainer.set_defaults(command=train)
-
-    exporter = commands.add_parser("export", help="write the one file that the robot runs")
-    exporter.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
-    exporter.add_argument("--out", type=Path, required=True, help="file to write, e.g. lab.ts")
-    exporter.add_argument(
-        "--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="of the stored weights (default: fp32)"
-    )
-    exporter.set_defaults(command=export)

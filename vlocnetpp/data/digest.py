@@ -10,9 +10,9 @@ from vlocnetpp.data.frames import Dataset
 def dataset_digest(dataset: Dataset) -> str:
     """sha256 in hex over what the frames are, without reading a pixel, so it takes seconds for any dataset.
 
-    Covers classes, map frame and, frame by frame in order: split, sequence, name, stamp, pose, K and the sizes in
-    bytes of the image, depth and mask files. Two datasets that differ in one of these differ in the digest; an image
-    edited to the very same size in bytes does not show. Where the folder lies does not matter.
+    Covers classes, map frame and, frame by frame in order: split, sequence, name, stamp, pose, K, the unit of depth
+    and the sizes in bytes of the image, depth and mask files. Two datasets that differ in one of these differ in the
+    digest; an image edited to the very same size in bytes does not show. Where the folder lies does not matter.
     """
     digest = hashlib.sha256()
 
@@ -27,5 +27,13 @@ def dataset_digest(dataset: Dataset) -> str:
                 pose = None if frame.pose_7 is None else frame.pose_7.tolist()
                 files = (frame.image_path, frame.depth_path, frame.mask_path)
                 sizes = [None if path is None else path.stat().st_size for path in files]
-                add(frame.name, frame.stamp_ns, pose, frame.K_33.tolist(), sizes, frame.void_from)
+                add(
+                    frame.name,
+                    frame.stamp_ns,
+                    pose,
+                    frame.K_33.tolist(),
+                    sizes,
+                    frame.void_from,
+                    frame.depth_units_per_m,
+                )
     return digest.hexdigest()

@@ -89,7 +89,7 @@ class Dataset:
     layout: str
     """Name of the reader, e.g. `seven_scenes`."""
     splits: dict[str, tuple[Sequence, ...]]
-    """`train`, `test` and possibly `val`."""
+    """`train`, `test`, possibly `val`, and `benchmark` for what its makers published without poses."""
     classes: tuple[LabelClass, ...] = ()
     map_frame: str = "map"
 

@@ -11,24 +11,30 @@ TOLERANCE = 1e-3
 """Largest deviation of R R^T from identity and of |q| from 1 that passes as rounding in a text file."""
 
 
+class PoseError(DataError):
+    """A stored pose is no rotation with a translation."""
+
+
 def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
     """(4, 4) rigid transform, metres -> (7,) x, y, z, qw, qx, qy, qz with w >= 0.
 
-    Raises DataError, naming `where`, if the matrix is not finite, not 4 x 4 or no rotation with a translation.
+    Raises PoseError, naming `where`, if the matrix is not finite, not 4 x 4 or no rotation with a translation.
     """
     from scipy.spatial.transform import Rotation  # type: ignore[import-untyped]
 
     T = np.asarray(T_44, np.float64)
     if T.shape != (4, 4):
-        raise DataError(f"{where}: a pose matrix must be 4 x 4, this is {' x '.join(map(str, T.shape))}")
+        raise PoseError(f"{where}: a pose matrix must be 4 x 4, this is {' x '.join(map(str, T.shape))}")
     if not np.isfinite(T).all():
-        raise DataError(f"{where}: the pose has a NaN or infinite entry")
+        raise PoseError(f"{where}: the pose has a NaN or infinite entry")
     R = T[:3, :3]
     deviation = float(np.abs(R @ R.T - np.eye(3)).max())
     if deviation > TOLERANCE or np.abs(T[3] - (0.0, 0.0, 0.0, 1.0)).max() > TOLERANCE:
-        raise DataError(f"{where}: not a rigid transform (R R^T differs from identity by {deviation:.2g})")
+        scale = float(np.cbrt(abs(np.linalg.det(R))))
+        scaled = f"; it is scaled by {scale:.4g}" if np.abs(R @ R.T - scale**2 * np.eye(3)).max() < TOLERANCE else ""
+        raise PoseError(f"{where}: not a rigid transform (R R^T differs from identity by {deviation:.2g}{scaled})")
     if np.linalg.det(R) < 0:
-        raise DataError(f"{where}: the rotation is a reflection (determinant -1), one axis is mirrored")
+        raise PoseError(f"{where}: the rotation is a reflection (determinant -1), one axis is mirrored")
     x, y, z, w = Rotation.from_matrix(R).as_quat()
     return checked_pose((*T[:3, 3], w, x, y, z), where)
 
@@ -36,16 +42,16 @@ def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
 def checked_pose(pose_7: ArrayLike, where: object) -> NDArray[np.float64]:
     """(7,) x, y, z, qw, qx, qy, qz -> the same with |q| = 1 and w >= 0.
 
-    Raises DataError, naming `where`, if a number is not finite or the quaternion is not of unit length.
+    Raises PoseError, naming `where`, if a number is not finite or the quaternion is not of unit length.
     """
     pose = np.array(pose_7, np.float64)
     if pose.shape != (7,):
-        raise DataError(f"{where}: a pose has seven numbers (x, y, z, qw, qx, qy, qz), not shape {pose.shape}")
+        raise PoseError(f"{where}: a pose has seven numbers (x, y, z, qw, qx, qy, qz), not shape {pose.shape}")
     if not np.isfinite(pose).all():
-        raise DataError(f"{where}: the pose has a NaN or infinite entry")
+        raise PoseError(f"{where}: the pose has a NaN or infinite entry")
     norm = float(np.linalg.norm(pose[3:]))
     if abs(norm - 1.0) > TOLERANCE:
-        raise DataError(f"{where}: the quaternion has length {norm:.4g} instead of 1")
+        raise PoseError(f"{where}: the quaternion has length {norm:.4g} instead of 1")
     # A length within rounding of 1 is left alone, so that what was written is read back bit for bit.
     scale = 1.0 if abs(norm - 1.0) < 1e-12 else 1.0 / norm
     pose[3:] *= -scale if pose[3] < 0 else scale

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlocnetpp.data.frames import VOID
+from vlocnetpp.data.frames import VOID, DataError
 from vlocnetpp.geometry import compose
 
 GAMMA = 2.2
@@ -23,6 +23,15 @@ WAVELENGTH_NM = (600.0, 550.0, 450.0)
 """At which red, green and blue are taken to see."""
 RADIATION_NM_K = 1.4388e7
 """Second radiation constant of Planck's law."""
+
+
+def check_limits(what: str, config: object, **highest: float) -> None:
+    """Raise DataError with the name of the first setting that is not within 0 and the highest that makes sense."""
+    for name, limit in highest.items():
+        value = getattr(config, name)
+        if not 0 <= value <= limit:
+            fault = "is negative" if value < 0 else f"is not within 0 and {limit:g}"
+            raise DataError(f"{what}: {name} {value:g} {fault}")
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,10 @@ class PhotometricConfig:
     cutout_share: float = 0.1
     """Largest share of the image that one box covers, of 1."""
 
+    def __post_init__(self) -> None:
+        check_limits("changes of light", self, brightness=1, contrast=1, colour=1, noise=255, exposure=10)
+        check_limits("changes of light", self, temperature=150, blur=100, motion_blur=100, cutout=100, cutout_share=1)
+
 
 def change_light(image_L3HW: Tensor, config: PhotometricConfig, generator: np.random.Generator) -> Tensor:
     """A clip in another light and through another lens.
@@ -76,8 +89,9 @@ def change_light(image_L3HW: Tensor, config: PhotometricConfig, generator: np.ra
         gains = gains * generator.uniform(1 - config.brightness, 1 + config.brightness)
         changed = changed * torch.from_numpy(gains.astype(np.float32))
     if config.noise > 0:
-        noise = generator.standard_normal(tuple(changed.shape), dtype=np.float32)
-        changed = changed + config.noise * torch.from_numpy(noise)
+        # NumPy's own normal numbers would cost more than everything else here together.
+        seeded = torch.Generator().manual_seed(int(generator.integers(2**63)))
+        changed = changed + config.noise * torch.randn(changed.shape, generator=seeded)
     return changed.clamp_(0, 255)
 
 
@@ -110,7 +124,7 @@ def _blur(image_L3HW: Tensor, sigma_px: float, length_px: float, generator: np.r
     line = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     line[half] = np.clip(length_px / 2 + 0.5 - np.abs(np.arange(-half, half + 1)), 0, 1)
     turn = cv2.getRotationMatrix2D((half, half), generator.uniform(0, 180), 1.0)
-    kernel = cv2.warpAffine(line, turn, line.shape)
+    kernel = np.asarray(cv2.warpAffine(line, turn, line.shape), np.float32)
     kernel /= kernel.sum()
     for plane_HW in image_L3HW.numpy().reshape(-1, *image_L3HW.shape[-2:]):
         if sigma_px > 0.1:
@@ -137,6 +151,10 @@ class GeometricConfig:
     """Degrees: rows slide along x and columns along y by up to so much. Breaks poses."""
     flip: float = 0.0
     """Probability of a mirrored image. Breaks poses."""
+
+    def __post_init__(self) -> None:
+        check_limits("geometric changes", self, probability=1, rotation_deg=180, translation=1, scale=10, crop=0.9)
+        check_limits("geometric changes", self, shear_deg=40, flip=1)
 
     def rigid(self) -> GeometricConfig:
         """The same without shear and flip, for clips whose pose is trained: no camera could have seen those."""

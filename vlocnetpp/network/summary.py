@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,16 +96,31 @@ def print_model(path: Path, metadata: Metadata) -> None:
     from vlocnetpp.evaluation.tables import print_table
 
     data = metadata.dataset
+    (fx, _, cx), (_, fy, cy), _ = metadata.K_33
     rows = [
         ["preset", f"{metadata.preset}, {', '.join(metadata.tasks)}"],
         ["input", f"{metadata.input_height} x {metadata.input_width}, {metadata.resize}"],
+        ["camera at that size", f"fx {fx:.2f}, fy {fy:.2f}, cx {cx:.2f}, cy {cy:.2f}"],
         ["weights", f"{metadata.precision}, {path.stat().st_size / 1e6:.1f} MB"],
         ["classes", ", ".join(name for name, _ in metadata.classes) or "none"],
+        ["colours", ", ".join(f"#{bytes(color).hex()}" for _, color in metadata.classes) or "none"],
         ["map frame", metadata.map_frame],
         ["positions from", ", ".join(f"{value:.2f}" for value in metadata.position_min_3) + " m"],
         ["positions to", ", ".join(f"{value:.2f}" for value in metadata.position_max_3) + " m"],
+        ["calibration", "translation x {:.3f}, rotation x {:.3f}".format(*metadata.calibration_2)],
         ["trained on", f"{data.get('name', '?')}, {data.get('training_frames', '?')} frames"],
         ["data digest", str(data.get("digest", "?"))[:16]],
+        *([name, f"{value:.4g}"] for name, value in figures(metadata.metrics)),
         ["written by", f"vlocnetpp {metadata.source_revision}, {metadata.created}"],
+        ["format", str(metadata.format)],
     ]
     print_table(str(path), ("", "value"), rows)
+
+
+def figures(metrics: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, float]]:
+    """Numbers of nested metrics under dotted names; figures of single classes lie deeper than `depth` and are left."""
+    for name, value in metrics.items():
+        if isinstance(value, Mapping) and depth > 1:
+            yield from ((f"{name}.{inner}", number) for inner, number in figures(value, depth - 1))
+        elif isinstance(value, (int, float)):
+            yield name, float(value)

@@ -106,6 +106,8 @@ def read_metadata(path: str | Path) -> Metadata:
             whole = zipfile.is_zipfile(file)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    if not whole and path.suffix == ".onnx":
+        raise ModelFileError(f"{path}: is ONNX; the runtime runs the TorchScript file that was exported beside it")
     if not whole:
         raise ModelFileError(f"{path}: is not a model file, or it is truncated; copy it again")
     try:

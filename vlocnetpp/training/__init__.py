@@ -2,6 +2,7 @@
 
 from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint
 from vlocnetpp.training.config import TrainConfig, load_config
-from vlocnetpp.training.loop import TrainingError, train
+from vlocnetpp.training.datasets import TrainingError
+from vlocnetpp.training.loop import train
 
 __all__ = ["CheckpointError", "TrainConfig", "TrainingError", "load_checkpoint", "load_config", "train"]

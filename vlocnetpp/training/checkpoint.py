@@ -1,9 +1,11 @@
-"""Files that a run can be continued and exported from; written whole, read without a pickle."""
+"""Files that a run can be continued and exported from; written whole, checked whole, read without a pickle."""
 
 from __future__ import annotations
 
 import os
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain data; an interrupted write leaves the last checkpoint as it was."""
+    """Write tensors and plain data; whatever goes wrong leaves the last checkpoint as it was.
+
+    Raises CheckpointError where there is no room or the folder cannot be written.
+    """
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
@@ -25,17 +30,30 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except (OSError, RuntimeError) as error:
+        # torch's writer hides the reason of a failed write behind a RuntimeError of its own.
+        cause = error if isinstance(error, OSError) else error.__context__
+        reason = cause.strerror if isinstance(cause, OSError) else str(error).strip().splitlines()[0]
+        kept = "the checkpoint before it is whole" if path.exists() else "nothing is left of it"
+        raise CheckpointError(f"{path}: cannot be written ({reason}); {kept}") from error
     finally:
         partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU with `weights_only`, so that nothing in it can run. Raises CheckpointError."""
+    """Read a checkpoint onto the CPU with `weights_only`, so that nothing in it can run. Raises CheckpointError.
+
+    Every record is held against the checksum that was written with it: what is damaged is refused, never trained on.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; has this run been trained?")
     try:
+        with zipfile.ZipFile(path) as records:
+            damaged = records.testzip()
+        if damaged is not None:
+            raise CheckpointError(f"{path}: is damaged (checksum of {damaged})")
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise CheckpointError(f"{path}: cannot be read ({str(error).strip().splitlines()[0]})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: is not a checkpoint of this version of vlocnetpp")

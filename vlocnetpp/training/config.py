@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from vlocnetpp.data.new_views import ViewConfig
+from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig
 from vlocnetpp.losses import LossConfig
 from vlocnetpp.network.presets import TASKS, WIDTHS, ConfigError, nearest
 
@@ -20,6 +22,23 @@ def _check(right: bool, message: str) -> None:
         raise ConfigError(message)
 
 
+PRECISIONS = ("fp32", "bf16", "fp16")
+METRICS = {
+    "localization.median_translation_m": -1,
+    "localization.median_rotation_deg": -1,
+    "localization.mean_translation_m": -1,
+    "localization.mean_rotation_deg": -1,
+    "localization.p95_translation_m": -1,
+    "localization.p95_rotation_deg": -1,
+    "localization.recall_5cm_5deg": 1,
+    "localization.recall_25cm_5deg": 1,
+    "odometry.rpe_translation_m": -1,
+    "odometry.rpe_rotation_deg": -1,
+    "odometry.translation_percent": -1,
+    "odometry.rotation_deg_per_m": -1,
+    "segmentation.mean_iou": 1,
+}
+"""Metrics of a validation that may choose the best checkpoint: 1 where more is better, -1 where less is."""
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -40,35 +59,40 @@ class DataConfig:
 
     root: str = ""
     """Folder of the dataset, of any layout that `vlocnetpp data info` recognizes."""
+    also: tuple[str, ...] = ()
+    """Folders of more datasets that the same network learns from, such as one with masks beside one with poses. The
+    first dataset that has poses is the map."""
     layout: str = ""
-    """Name of the layout; empty: recognized from the folder."""
+    """Name of the layout of `root`; empty: recognized from the folder."""
     split: str = "train"
     """Split that is trained on."""
     validation_share: float = 0.05
     """Share of each training sequence, its end, that is held out where the dataset has no split `val`."""
     clip_length: int = 2
     """Frames that one clip unrolls; the first of each is a cold start."""
+    truncate: int = 0
+    """Gradients flow back through so many frames of a clip at most; 0: through the whole clip."""
     max_skip: int = 2
     """Frames of a clip are up to so many apart, as on a robot that drops some."""
+    workers: int = 0
+    """Processes that make the batches ahead of the training step; 0: the training process makes them itself."""
+    cache: str = ""
+    """Folder for decoded frames, `none` to keep them in memory; empty: the user's cache folder."""
 
     def __post_init__(self) -> None:
         _check(0 <= self.validation_share < 1, f"data.validation_share: {self.validation_share} is not within 0 and 1")
         _check(self.clip_length >= 1, f"data.clip_length: {self.clip_length} is not at least 1")
+        _check(self.truncate >= 0, f"data.truncate: {self.truncate} is negative")
         _check(self.max_skip >= 1, f"data.max_skip: {self.max_skip} is not at least 1")
+        _check(self.workers >= 0, f"data.workers: {self.workers} is negative")
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
-    """Photometric changes of a whole clip; poses and masks stay true."""
+class AugmentConfig(PhotometricConfig):
+    """Changes of light, of a clip's geometry, and new views of it; poses and masks stay true."""
 
-    brightness: float = 0.3
-    """Gain between 1 - b and 1 + b."""
-    contrast: float = 0.3
-    """Contrast around the image's mean between 1 - c and 1 + c."""
-    colour: float = 0.1
-    """Gain of each channel between 1 - c and 1 + c."""
-    noise: float = 4.0
-    """Standard deviation of pixel noise, of 255."""
+    geometric: GeometricConfig = field(default_factory=GeometricConfig)
+    views: ViewConfig = field(default_factory=ViewConfig)
 
 
 @dataclass(frozen=True)
@@ -84,13 +108,17 @@ class StageConfig:
     """Whether the relative motion of eq. 1 takes part. Early in training it holds every pose back at the mean: two
     equal answers are consistent."""
     share: float = 1.0
-    """Share of the budget, relative to the other stages; positive."""
-    learning_rate: float = 1e-3
-    """At the start; it falls to a hundredth along a cosine."""
+    """Share of the budget or of the epochs, relative to the other stages; positive."""
+    learning_rate: float | tuple[float, ...] = 1e-3
+    """A number: reached after a short warm-up, it falls to a hundredth along a cosine. A list such as [1e-3, 1e-4]:
+    each holds for an equal part of the stage."""
 
     def __post_init__(self) -> None:
         _check(self.share > 0, f"stage '{self.name}': share {self.share} is not positive")
-        _check(self.learning_rate > 0, f"stage '{self.name}': learning_rate {self.learning_rate} is not positive")
+        rates = self.learning_rate if isinstance(self.learning_rate, tuple) else (self.learning_rate,)
+        _check(bool(rates), f"stage '{self.name}': learning_rate is an empty list")
+        for rate in rates:
+            _check(rate > 0, f"stage '{self.name}': learning_rate {rate} is not positive")
         _check(bool(self.tasks), f"stage '{self.name}': trains no task")
         for task in self.tasks:
             known = (*TASKS, "depth")
@@ -113,25 +141,61 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     stages: tuple[StageConfig, ...] = (StageConfig(),)
+    budget: str = ""
+    """Time for the steps of all stages, e.g. 90s, 20m, 8h; the learning rate follows the share that has passed. Opening
+    the data and validation come on top. Either this or `epochs`."""
+    epochs: float = 0.0
+    """Times that all stages together see every frame; the same result on a machine of any speed."""
     batch: int = 32
-    """Clips per step."""
-    budget: str = "20m"
-    """Time for the steps of all stages, e.g. 90s, 20m, 8h; the learning rate follows the share that has passed. Loading
-    and validation come on top."""
+    """Clips per step, of all devices together."""
+    accumulate: int = 1
+    """Parts that each device runs its share of a batch in, one after the other, where memory is short. Losses stay
+    those of the whole batch, norms see the parts."""
+    betas: tuple[float, ...] = (0.9, 0.999)
+    """Of Adam (paper, section IV)."""
+    eps: float = 1e-10
+    """Of Adam (paper, section IV)."""
     weight_decay: float = 1e-4
-    """Of convolutions and layers; norms, biases, fusion and loss weights have none."""
+    """Of convolutions and layers, decoupled (AdamW; 0 is Adam); norms, biases, fusion and loss weights have none."""
     validations: int = 6
-    """How often the run is validated, spread over the budget."""
+    """How often the run is validated, spread over the stages."""
+    best: str = ""
+    """Metric by which best.pt is chosen, e.g. localization.median_translation_m or segmentation.mean_iou; empty: the
+    first that the network's tasks have. Only stages that train all tasks of the last one count."""
     seed: int = 0
-    """Of initialization, clips and augmentation."""
+    """Of initialization, clips, augmentation and dropout."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    precision: str = "fp32"
+    """fp32, bf16 or fp16: what convolutions compute in; weights and losses stay fp32."""
+    channels_last: bool = False
+    """Memory layout that is faster on recent GPUs."""
+    compile: bool = False
+    """Whether torch.compile translates the step first; pays on long runs."""
 
     def __post_init__(self) -> None:
-        seconds(self.budget)
         _check(self.batch >= 1, f"batch: {self.batch} is not at least 1")
+        _check(self.accumulate >= 1, f"accumulate: {self.accumulate} is not at least 1")
         _check(self.validations >= 1, f"validations: {self.validations} is not at least 1")
         _check(bool(self.stages), "stages: there is none")
+        _check(
+            len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
+            f"betas: {list(self.betas)} are not two numbers within 0 and 1",
+        )
+        _check(self.eps > 0, f"eps: {self.eps} is not positive")
+        _check(self.weight_decay >= 0, f"weight_decay: {self.weight_decay} is negative")
+        _check(self.epochs >= 0, f"epochs: {self.epochs} is negative")
+        _check(
+            self.precision in PRECISIONS,
+            f"precision: '{self.precision}' is not one of {', '.join(PRECISIONS)}{nearest(self.precision, PRECISIONS)}",
+        )
+        _check(
+            not self.best or self.best in METRICS,
+            f"best: '{self.best}' is not a metric{nearest(self.best, METRICS)}; there are {', '.join(METRICS)}",
+        )
+        if self.budget:
+            seconds(self.budget)
+        _check(bool(self.budget) != (self.epochs > 0), "give the run either a budget, e.g. 20m, or epochs, e.g. 30")
 
 
 def load_config(path: Path, overrides: dict[str, str] | None = None) -> TrainConfig:
@@ -147,7 +211,13 @@ def load_config(path: Path, overrides: dict[str, str] | None = None) -> TrainCon
         raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping of settings")
-    for dotted, text in (overrides or {}).items():
+    overrides = overrides or {}
+    if {"budget", "epochs"} <= set(overrides):
+        raise ConfigError("--budget and --epochs: give one of them; the other follows from it")
+    for mine, other in (("budget", "epochs"), ("epochs", "budget")):
+        if mine in overrides:
+            data.pop(other, None)
+    for dotted, text in overrides.items():
         *parents, key = dotted.split(".")
         section = data
         for parent in parents:
@@ -190,7 +260,11 @@ def _build(kind: Any, data: Any, where: str) -> Any:
 def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
+    if hint == float | tuple[float, ...]:
+        hint = tuple[float, ...] if isinstance(value, list) else float
     if typing.get_origin(hint) is tuple:
+        if isinstance(value, str) and typing.get_args(hint)[0] is str:
+            value = [value]
         if not isinstance(value, list):
             raise ConfigError(f"{where}: must be a list")
         return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)

@@ -1,372 +1,373 @@
-"""The offline trainer: stages under one time budget, validation, checkpoints, resume."""
+"""The training loop: the stages of a schedule, their steps, validations and checkpoints."""
 
 from __future__ import annotations
 
-import csv
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed
 
-from vlocnetpp.data import Dataset, Sequence, dataset_digest, open_dataset
-from vlocnetpp.evaluation.files import json_ready
-from vlocnetpp.geometry import relative
 from vlocnetpp.losses import MultitaskLoss
-from vlocnetpp.network import ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
+from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.multitask import task_network
-from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.network.presets import config_to_json
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
-from vlocnetpp.runtime.model_file import choose_device
-from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, load_frames
-from vlocnetpp.training.config import StageConfig, TrainConfig, save_config, seconds, to_plain
+from vlocnetpp.training.checkpoint import load_checkpoint
+from vlocnetpp.training.clips import Clips, FrameStore
+from vlocnetpp.training.config import METRICS, StageConfig, TrainConfig, save_config
+from vlocnetpp.training.datasets import TrainingError, configure_network, describe_data, open_data
+from vlocnetpp.training.devices import alone, share_norms, start_fabric
+from vlocnetpp.training.interrupt import stop_requests
+from vlocnetpp.training.loader import ClipLoader
 from vlocnetpp.training.norms import settle_norms
-from vlocnetpp.training.unroll import depth_term, unroll
+from vlocnetpp.training.optimization import (
+    GRADIENT_NORM,
+    ClipLoss,
+    has_label,
+    make_optimizer,
+    parameter_groups,
+    split_clips,
+)
+from vlocnetpp.training.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME, Log, save_bad_batch, write_environment
+from vlocnetpp.training.schedule import Schedule, best_metric, check_stages, learning_rate
+from vlocnetpp.training.state import TrainingState
+from vlocnetpp.training.tables import Profile, ValidationTable, losses_line
+from vlocnetpp.training.unroll import count_labels
 from vlocnetpp.training.validate import validate
 
-CONFIG_NAME, LAST_NAME, LOG_NAME = "config.yaml", "last.pt", "metrics.csv"
-WARM_UP_SHARE, FINAL_RATE = 0.02, 0.01
-GRADIENT_NORM = 20.0
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 SAVE_EVERY_S = 300.0
 """Between validations, so that a crash costs minutes."""
-FARTHEST_M = 1e4
-"""Beyond this a float32 no longer holds the millimetres of a position."""
+ROW_BATCHES = 50
+"""The log has a row for each epoch, or for so many batches where epochs are shorter."""
+USUAL_BATCHES, UNUSUAL = 20, 100.0
+"""A term so many times larger than in the first batches of its stage has diverged."""
+SKIPS = 20
+"""So many steps in a row may overflow in fp16 while its scale is found."""
 
 
-class TrainingError(ValueError):
-    """A run cannot start, continue or converge; the message says where and what to do in one line."""
+@dataclass
+class Run:
+    """What the steps of a run share."""
+
+    config: TrainConfig
+    out: Path
+    fabric: Fabric
+    state: TrainingState
+    schedule: Schedule
+    loader: ClipLoader
+    stores: Sequence[FrameStore]
+    held_out: Sequence[FrameStore]
+    class_names: tuple[str, ...]
+    chosen_by: str
+    log: Log | None
+    """None in the processes beside the first: only one writes."""
+    status: Status
+    table: ValidationTable
+    costs: Profile
+    stopped: list[int]
+    """Signals that asked to end."""
 
 
-def hold_out(dataset: Dataset, split: str, share: float) -> tuple[tuple[Sequence, ...], tuple[Sequence, ...]]:
-    """Training and validation sequences: the split `val` where there is one, else the end of each sequence."""
-    sequences = dataset.sequences(split)
-    if "val" in dataset.splits and split != "val":
-        return sequences, dataset.splits["val"]
-    train, held = [], []
-    for sequence in sequences:
-        count = round(len(sequence.frames) * share)
-        cut = len(sequence.frames) - count
-        train.append(replace(sequence, frames=sequence.frames[:cut]))
-        if count:
-            held.append(replace(sequence, frames=sequence.frames[cut:]))
-    return tuple(train), tuple(held)
+def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = False) -> int:
+    """Train a network under the configuration's budget or epochs into the folder of a run.
 
+    The folder gets what `run_folder` names: checkpoints after every validation and at the end, a log, curves.
 
-def configure_network(config: TrainConfig, dataset: Dataset, sequences: tuple[Sequence, ...]) -> NetworkConfig:
-    """The preset with what the data decides: number of classes, centre and spread of the map, size of a motion."""
-    settings = dict(config.network)
-    for name in ("preset", "width"):
-        if name in settings:
-            raise ConfigError(f"network: '{name}' does not exist here; it stands at the top of the configuration")
-    poses = [np.array([f.pose_7 for f in s.frames if f.pose_7 is not None]) for s in sequences]
-    poses = [p for p in poses if len(p) > 1]
-    if poses:
-        positions = np.concatenate(poses)[:, :3]
-        if (farthest := np.abs(positions).max()) > FARTHEST_M:
-            raise TrainingError(
-                f"{dataset.root}: positions lie up to {farthest:.0f} m from the origin, where 32 bits lose "
-                "millimetres; give the poses in a local map frame"
-            )
-        motions = np.concatenate([relative(*map(torch.from_numpy, (p[:-1], p[1:]))).numpy() for p in poses])
-        settings.setdefault("position_centre", tuple(float(value) for value in positions.mean(axis=0)))
-        settings.setdefault("position_spread", max(float(positions.std(axis=0).max()), 1e-3))
-        settings.setdefault("motion_spread", max(float(np.sqrt((motions[:, :3] ** 2).sum(axis=1).mean())), 1e-4))
-    if dataset.classes:
-        settings.setdefault("classes", len(dataset.classes))
-    network = network_config(config.preset, config.width, **settings)
-    if "segmentation" in network.tasks and not dataset.classes:
-        raise TrainingError(f"{dataset.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
-    if {"localization", "odometry"} & set(network.tasks) and not poses:
-        raise TrainingError(f"{dataset.root}: has no poses, preset '{config.preset}' trains on them")
-    return network
-
-
-def describe_data(dataset: Dataset, train: tuple[Sequence, ...], network: NetworkConfig) -> dict[str, Any]:
-    """What the exported file says of the training data, as plain values for the checkpoint."""
-    frames = [frame for sequence in train for frame in sequence.frames]
-    height, width = frames[0].image().shape[:2]
-    positions = np.array([frame.pose_7[:3] for frame in frames if frame.pose_7 is not None])
-    bounds = (positions.min(axis=0).tolist(), positions.max(axis=0).tolist()) if len(positions) else ([], [])
-    return {
-        "K_33": [list(row) for row in network_intrinsics(network, frames[0].K_33, height, width)],
-        "classes": [[each.name, list(each.color)] for each in dataset.classes],
-        "map_frame": dataset.map_frame,
-        "position_min_3": bounds[0],
-        "position_max_3": bounds[1],
-        "dataset": {
-            "name": dataset.root.resolve().name,
-            "layout": dataset.layout,
-            "digest": dataset_digest(dataset),
-            "training_frames": len(frames),
-        },
-    }
-
-
-def learning_rate(stage: StageConfig, share: float) -> float:
-    """Linear warm-up, then a cosine to a hundredth, over the share of the stage's budget that has passed."""
-    if share < WARM_UP_SHARE:
-        return stage.learning_rate * max(share / WARM_UP_SHARE, 0.01)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-    return stage.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
-
-
-def parameter_groups(network: VLocNetPlusPlus, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
-    """Weights with decay; norms, biases and the learnable loss weights without. The depth stage trains depth alone."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        trains = name.startswith("depth.") == depth
-        parameter.requires_grad_(trains)
-        if trains:
-            (decayed if parameter.ndim > 1 and not name.endswith("fusion.weight") else free).append(parameter)
-    if not depth:
-        free += [parameter for parameter in loss.parameters() if parameter.requires_grad]
-    return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """A list that a SIGTERM or Ctrl-C fills, so that the run can save and end instead of dying; restored afterwards."""
-    seen: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: seen.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def train(config: TrainConfig, out: Path, resume: bool = False) -> bool:
-    """Train a network under the configuration's budget into the folder of a run.
-
-    The folder gets the resolved configuration, `last.pt` after every validation and at the end, and `metrics.csv`.
+    Args:
+        resume: continue the run in `out`. The configuration must be the run's own, but for budget, epochs, device,
+            workers and the places of data and cache.
+        profile: print at the end what the parts of a step cost.
 
     Returns:
-        True when the budget was used up, False when a signal ended the run early; it can be resumed.
+        0 when the run is over, else the number of the signal that ended it early; it can be resumed.
 
     Raises:
-        TrainingError, ConfigError, DataError, CheckpointError: with one line each.
-
-    With `resume` the configuration must be the run's own, but for budget, device and the place of the data.
+        TrainingError, ConfigError, DataError, CheckpointError, ModelFileError: with one line each.
     """
     if (out / LAST_NAME).exists() and not resume:
         raise TrainingError(f"{out}: exists already; continue it with --resume or name another folder")
     saved = load_checkpoint(out / LAST_NAME) if resume else None
     if saved is not None and saved["progress"]["done"]:
-        raise TrainingError(f"{out}: has used its budget up; export it, or train anew into another folder")
-    dataset = open_dataset(Path(config.data.root), config.data.layout or None)
-    train_sequences, val_sequences = hold_out(dataset, config.data.split, config.data.validation_share)
-    network_settings = configure_network(config, dataset, train_sequences)
-    device = choose_device(config.device)
-    torch.manual_seed(config.seed)
-    network = VLocNetPlusPlus(network_settings)
-    if config.pretrained and not resume:
-        print(load_pretrained(network, Path(config.pretrained)))
-    network.to(device)
-    loss = MultitaskLoss(config.loss).to(device)
-    progress: dict[str, Any] = {"stage": 0, "elapsed_s": 0.0, "step": 0, "total_s": 0.0, "done": False}
-    saved_optimizer = None
-    about = describe_data(dataset, train_sequences, network_settings)
-    metrics: dict[str, Any] = {}
-    calibration = (1.0, 1.0)
-    if saved is not None:
-        if saved["about"]["dataset"]["digest"] != about["dataset"]["digest"]:
-            raise CheckpointError(f"{out}: was trained on other data than {config.data.root} holds now")
-        network.load_state_dict(saved["network_state"])
-        loss.load_state_dict(saved["loss_state"])
-        progress, saved_optimizer = saved["progress"], saved["optimizer_state"]
-        metrics, calibration = saved["metrics"], tuple(saved["calibration"])
-    store = load_frames(train_sequences, network_settings, "loading training frames")
-    val_store = load_frames(val_sequences, network_settings, "loading validation frames") if val_sequences else None
-    check_stages(config, network_settings, store)
-    out.mkdir(parents=True, exist_ok=True)
-    save_config(config, out / CONFIG_NAME)
+        raise TrainingError(f"{out}: is trained to its end; export it, or train anew into another folder")
+    with ExitStack() as stack:
+        stopped = stack.enter_context(stop_requests())
+        data = open_data(config)
+        settings = configure_network(config, data)
+        chosen_by = best_metric(config, settings)
+        fabric = start_fabric(config)
+        torch.manual_seed(config.seed)
+        network = VLocNetPlusPlus(settings)
+        if config.pretrained and not resume:
+            fabric.print(load_pretrained(network, Path(config.pretrained)))
+        state = TrainingState(network, MultitaskLoss(config.loss), describe_data(data, settings))
+        if saved is not None:
+            state.restore(saved, out, config.data.root)
+            fabric.strategy.precision.load_state_dict(state.scaler)
+        stores, held_out = data.stores(settings, config)
+        check_stages(config, settings, any(store.has_depth for store in stores))
+        if fabric.world_size > 1:
+            share_norms(network)
+        network.to(fabric.device)
+        if config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        state.loss.to(fabric.device)
+        loader = ClipLoader(
+            stores, settings, config.data, config.augment, config.batch, config.seed, config.data.workers,
+            fabric.global_rank, fabric.world_size, fabric.device.type == "cuda",
+        )  # fmt: skip
+        stack.enter_context(loader)
+        log = None
+        if fabric.is_global_zero:
+            out.mkdir(parents=True, exist_ok=True)
+            save_config(config, out / CONFIG_NAME)
+            digest = state.about["dataset"]["digest"]
+            write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
+            log = Log(out, state.rows)
+            stack.callback(log.close)
+        run = Run(
+            config, out, fabric, state, Schedule(config, len(loader)), loader, stores, held_out,
+            tuple(each.name for each in data.classes), chosen_by, log,
+            stack.enter_context(Status("training", quiet=log is None)),
+            ValidationTable(settings.tasks), Profile(fabric.device, profile), stopped,
+        )  # fmt: skip
+        while state.progress.stage < len(config.stages):
+            if train_stage(run):
+                return stopped[0] if stopped else signal.SIGTERM
+        state.progress.done = True
+        save(run, LAST_NAME)
+        if profile:
+            fabric.print(run.costs.table())
+    return 0
 
-    total_share = sum(stage.share for stage in config.stages)
-    budget_s = seconds(config.budget)
-    class_names = tuple(each.name for each in dataset.classes)
-    saved_at = 0.0
 
-    def save(optimizer: torch.optim.Optimizer | None) -> None:
-        save_checkpoint(
-            out / LAST_NAME,
-            {
-                "network_config": config_to_json(network_settings),
-                "network_state": network.state_dict(),
-                "loss_state": loss.state_dict(),
-                "optimizer_state": optimizer.state_dict() if optimizer else None,
-                "progress": dict(progress),
-                "train_config": to_plain(config),
-                "about": about,
-                "calibration": list(calibration),
-                "metrics": json_ready(metrics),
-            },
-        )
-
-    with stop_requests() as stopped, Status("training", budget_s) as status:
-        for number, stage in enumerate(config.stages):
-            if number < progress["stage"] or stopped:
-                continue
-            depth_stage = stage.tasks == ("depth",)
-            part = network if depth_stage else task_network(network, stage.tasks)
-            groups = parameter_groups(network, loss, depth_stage, config.weight_decay)
-            optimizer = torch.optim.AdamW(groups, lr=stage.learning_rate, betas=(0.9, 0.999), eps=1e-10)
-            if saved_optimizer is not None:
-                optimizer.load_state_dict(saved_optimizer)
-                saved_optimizer = None
-            stage_s = budget_s * stage.share / total_share
-            next_validation = validation_times(progress["elapsed_s"], stage_s, config, stage, total_share)
-            while progress["elapsed_s"] < stage_s and not stopped:
-                # Seeded by the step at which the epoch begins; a resumed run begins a new epoch.
-                labelled = False
-                generator = np.random.default_rng((config.seed, number, progress["step"]))
-                for index in cut_clips(store, config.data.clip_length, config.data.max_skip, config.batch, generator):
-                    began = time.monotonic()
-                    share = progress["elapsed_s"] / stage_s
-                    for group in optimizer.param_groups:
-                        group["lr"] = learning_rate(stage, share)
-                    network.train()
-                    if network.depth is not None and not depth_stage:
-                        network.depth.eval()
-                    clips = gather_clips(store, index, network_settings, config.augment, generator).to(device)
-                    if depth_stage:
-                        terms = depth_term(network, clips)
-                    else:
-                        terms, _ = unroll(part, clips, stage.tasks, config.loss, stage.consistency)
-                    if not terms:
-                        # Nothing in this batch has a label for the stage: sparse masks, or frames without a pose.
-                        progress["elapsed_s"] += time.monotonic() - began
-                        continue
-                    labelled = True
-                    total = loss(terms)
-                    optimizer.zero_grad(set_to_none=True)
-                    total.backward()
-                    norm = nn.utils.clip_grad_norm_([p for g in groups for p in g["params"]], GRADIENT_NORM)
-                    if not bool(torch.isfinite(norm)):
-                        names = [store.names[i] for i in index[:, -1]]
-                        raise TrainingError(
-                            f"{out}: the loss or its gradient is not finite at step {progress['step']}, stage "
-                            f"'{stage.name}', frames {', '.join(names[:4])}, ...; lower the learning rate"
-                        )
-                    optimizer.step()
-                    progress["step"] += 1
-                    spent = time.monotonic() - began
-                    progress["elapsed_s"] += spent
-                    progress["total_s"] += spent
-                    values = {name: float(value.detach()) for name, value in terms.items()}
-                    rate = index.size / spent
-                    status.update(progress["total_s"], f"{stage.name} {rate:.0f} frames/s " + _short(values))
-                    if next_validation and progress["elapsed_s"] >= next_validation[0]:
-                        next_validation.pop(0)
-                        if not depth_stage:
-                            settle_norms(part, store, device)
-                        found: dict[str, Any] = {}
-                        if val_store is not None and not depth_stage:
-                            found, found_calibration = validate(part, val_store, class_names, device)
-                            metrics = {**metrics, **found}
-                            calibration = found_calibration or calibration
-                            status.note(f"validation at {progress['total_s']:.0f} s: {summary(found)}")
-                        log_row(out / LOG_NAME, stage.name, progress, rate, values, loss, found)
-                        saved_at = progress["total_s"]
-                        save(optimizer)
-                    elif progress["total_s"] - saved_at > SAVE_EVERY_S:
-                        saved_at = progress["total_s"]
-                        save(optimizer)
-                    if progress["elapsed_s"] >= stage_s or stopped:
-                        break
-                else:
-                    if not labelled:
-                        raise TrainingError(
-                            f"{config.data.root}: no frame has a label for stage '{stage.name}' "
-                            f"({', '.join(stage.tasks)}); odometry needs clips of at least two posed frames"
-                        )
-            if stopped:
+def train_stage(run: Run) -> bool:
+    """Train the current stage to its end and move on to the next. Returns True where a signal ended it early."""
+    config, fabric, state, progress = run.config, run.fabric, run.state, run.state.progress
+    network, stage = state.network, config.stages[state.progress.stage]
+    depth_stage = stage.tasks == ("depth",)
+    part = network if depth_stage else task_network(network, stage.tasks)
+    tasks = ("depth",) if depth_stage else part.config.tasks
+    if config.compile:
+        part.compile()
+    optimizer = make_optimizer(parameter_groups(network, state.loss, depth_stage, config.weight_decay), config)
+    if state.optimizer is not None:
+        optimizer.load_state_dict(state.optimizer)
+    clip_loss, stepper = fabric.setup(ClipLoss(part, state.loss, stage, config.data.truncate), optimizer)
+    row_batches = max(len(run.loader), ROW_BATCHES)
+    saved_at, skipped = progress.total_s, 0
+    while run.schedule.share(progress) < 1:
+        epoch, start = divmod(progress.batch, len(run.loader))
+        labelled = start > 0
+        began = time.monotonic()
+        run.costs.start()
+        for index, clips in run.loader.epoch((progress.stage, epoch), start):
+            run.costs.lap("loading")
+            counts, stop = agree(run, count_labels(clips))
+            if stop:
+                state.optimizer = optimizer.state_dict()
                 if not depth_stage:
-                    settle_norms(part, store, device)
-                save(optimizer)
+                    settle(run, part)
+                save(run, LAST_NAME)
+                return True
+            progress.batch += 1
+            losses: dict[str, float] = {}
+            if has_label(tasks, counts):
+                labelled = True
+                rate = learning_rate(stage, run.schedule.share(progress))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                seed_dropout(run)
+                clip_loss.train()
+                if network.depth is not None and not depth_stage:
+                    network.depth.eval()
+                losses = gradients(run, clip_loss, clips, counts)
+                norm = float(
+                    fabric.clip_gradients(clip_loss, stepper, max_norm=GRADIENT_NORM, error_if_nonfinite=False)
+                )
+                skipped = 0 if math.isfinite(norm) else skipped + 1
+                refuse_if_broken(run, stage, losses, norm, skipped, index, clips)
+                stepper.step()
+                stepper.zero_grad(set_to_none=True)
+                progress.step += 1
+                run.costs.lap("optimizer")
+            spent = time.monotonic() - began
+            began = time.monotonic()
+            progress.elapsed_s += spent
+            progress.total_s += spent
+            for name, value in losses.items():
+                known = progress.recent.setdefault(name, [0.0, 0.0])
+                known[0] += value
+                known[1] += 1
+            frames_per_s = index.size * fabric.world_size / spent
+            text = f"stage {stage.name}, {frames_per_s:.0f} frames/s, {losses_line(losses)}"
+            run.status.update(run.schedule.passed(progress), text)
+            validation = run.schedule.validation_due(progress)
+            if validation:
+                state.optimizer = optimizer.state_dict()
+                judge(run, part, stage, learning_rate(stage, run.schedule.share(progress)), frames_per_s)
+            elif progress.batch % row_batches == 0:
+                add_row(run, stage, learning_rate(stage, run.schedule.share(progress)), frames_per_s, {})
+            if not validation and progress.total_s - saved_at > SAVE_EVERY_S:
+                state.optimizer = optimizer.state_dict()
+                save(run, LAST_NAME)
+                validation = True
+            if validation:
+                saved_at, began = progress.total_s, time.monotonic()
+                run.costs.start()
             else:
-                progress.update(stage=number + 1, elapsed_s=0.0)
-        if not stopped:
-            progress["done"] = True
-            save(None)
-    return not stopped
+                run.costs.lap("logging")
+            if run.schedule.share(progress) >= 1:
+                break
+        if not labelled:
+            raise TrainingError(
+                f"{config.data.root}: no frame has a label for stage '{stage.name}' ({', '.join(stage.tasks)}); "
+                "odometry needs clips of at least two posed frames"
+            )
+    state.optimizer = None
+    progress.stage += 1
+    progress.batch = progress.validated = 0
+    progress.elapsed_s = 0.0
+    progress.usual, progress.recent = {}, {}
+    return False
 
 
-def check_stages(config: TrainConfig, network: NetworkConfig, store: FrameStore) -> None:
-    """Refuse before a night is lost: a depth network that no stage trains, or that has nothing to learn from."""
-    for stage in config.stages:
-        if "depth" not in stage.tasks and not set(stage.tasks) & set(network.tasks):
-            raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no task {', '.join(stage.tasks)}")
-        if "depth" in stage.tasks and stage.tasks != ("depth",):
-            raise ConfigError(f"stage '{stage.name}': depth is trained alone, in a stage of its own")
-        if stage.tasks == ("depth",) and network.depth != "network":
-            raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no depth network")
-    trains_depth = any(stage.tasks == ("depth",) for stage in config.stages)
-    if network.depth == "network" and not trains_depth:
-        raise ConfigError(f"preset '{config.preset}' warps with a depth network: give it a stage with tasks [depth]")
-    if network.depth != "none" and not store.has_depth:
-        raise ConfigError(f"{config.data.root}: has no depth, preset '{config.preset}' needs it; try mtl_no_warp")
+def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
+    """What all processes must see alike: the labels of the whole batch, the time, whether to stop."""
+    progress, stop = run.state.progress, bool(run.stopped)
+    if run.fabric.world_size == 1:
+        return counts, stop
+    first = run.fabric.is_global_zero
+    values = [*counts.values(), float(stop), progress.elapsed_s if first else 0.0]
+    together = torch.tensor(values, dtype=torch.float64, device=run.fabric.device)
+    distributed.all_reduce(together)
+    *numbers, stops, progress.elapsed_s = together.tolist()
+    return dict(zip(counts, numbers, strict=True)), stops > 0
 
 
-def validation_times(
-    elapsed_s: float, stage_s: float, config: TrainConfig, stage: StageConfig, total_share: float
-) -> list[float]:
-    """When, in seconds of the stage, the run is validated; the last time is the end of the stage."""
-    count = max(1, round(config.validations * stage.share / total_share))
-    return [at for at in (stage_s * (i + 1) / count for i in range(count)) if at > elapsed_s]
+def seed_dropout(run: Run) -> None:
+    """Seed this step by its place in the run, so that a resumed run drops the same units, and each process others."""
+    progress = run.state.progress
+    place = (run.config.seed, progress.stage, progress.batch, run.fabric.global_rank)
+    torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
 
-def log_row(
-    path: Path,
-    stage: str,
-    progress: dict[str, Any],
-    rate: float,
-    values: dict[str, float],
-    loss: MultitaskLoss,
-    metrics: dict[str, Any],
+def gradients(run: Run, clip_loss: Any, clips: Clips, counts: dict[str, float]) -> dict[str, float]:
+    """Forward and backward through a batch, in parts if wanted. Returns the terms of the whole batch."""
+    fabric = run.fabric
+    parts = split_clips(clips, run.config.accumulate)
+    terms: dict[str, torch.Tensor] = {}
+    for number, fields in enumerate(parts):
+        share = len(fields[0]) / len(clips.image_BL3HW)
+        on_device = Clips(*fields).to(fabric.device)
+        last = number == len(parts) - 1 or fabric.world_size == 1
+        with nullcontext() if last else fabric.no_backward_sync(clip_loss):
+            total, found = clip_loss(tuple(vars(on_device).values()), counts, share)
+            run.costs.lap("forward")
+            fabric.backward(total)
+            run.costs.lap("backward")
+        for name, value in found.items():
+            terms[name] = terms[name] + value if name in terms else value
+    return dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
+
+
+def refuse_if_broken(
+    run: Run, stage: StageConfig, losses: dict[str, float], norm: float, skipped: int, index: np.ndarray, clips: Clips
 ) -> None:
-    """Append one line to the CSV of the run."""
-    names = ("x", "q", "x_rel", "q_rel", "x_vo", "q_vo", "seg", "depth", "scale")
-    localization, odometry = metrics.get("localization", {}), metrics.get("odometry", {})
-    row: dict[str, Any] = {"total_s": round(progress["total_s"], 1), "stage": stage, "step": progress["step"]}
-    row["frames_per_s"] = round(rate, 1)
-    row.update({f"loss_{name}": values.get(name, "") for name in names})
-    row.update({name: float(value) for name, value in loss.state_dict().items()})
-    row["val_median_translation_m"] = localization.get("median_translation_m", "")
-    row["val_median_rotation_deg"] = localization.get("median_rotation_deg", "")
-    row["val_rpe_translation_m"] = odometry.get("rpe_translation_m", "")
-    row["val_mean_iou"] = metrics.get("segmentation", {}).get("mean_iou", "")
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    """Save the batch and raise TrainingError where the loss or its gradient is not finite, or a term has run away."""
+    progress = run.state.progress
+    far = {}
+    for name, value in losses.items():
+        if name == "scale":
+            continue
+        if progress.batch <= USUAL_BATCHES:
+            progress.usual[name] = max(value, progress.usual.get(name, 0.0))
+        elif name in progress.usual and value > UNUSUAL * progress.usual[name]:
+            far[name] = value
+    broken = [name for name, value in losses.items() if not math.isfinite(value)]
+    allowed = SKIPS if run.config.precision == "fp16" else 0
+    if not broken and not far and skipped <= allowed:
+        return
+    if broken:
+        what = f"the loss ({', '.join(broken)}) is not finite"
+    elif far:
+        what = f"the loss has diverged ({losses_line(far)})"
+    else:
+        what = "the gradient of the loss is not finite"
+    names = [[run.loader.names[i] for i in clip] for clip in index]
+    folder = save_bad_batch(run.out, clips, names, run.fabric.global_rank)
+    raise TrainingError(
+        f"{run.out}: {what} at step {progress.step}, stage '{stage.name}', frames "
+        f"{', '.join(clip[-1] for clip in names[:4])}, ...; the batch is in {folder}; lower the learning rate or "
+        "mend its frames"
+    )
 
 
-def summary(metrics: dict[str, Any]) -> str:
-    """One line of the figures that people ask for first."""
-    parts = []
-    if "localization" in metrics:
-        found = metrics["localization"]
-        parts.append(f"pose {found['median_translation_m']:.3f} m {found['median_rotation_deg']:.2f} deg")
-    if "odometry" in metrics:
-        found = metrics["odometry"]
-        parts.append(f"odometry {found['rpe_translation_m']:.4f} m {found['rpe_rotation_deg']:.3f} deg a frame")
-    if "segmentation" in metrics:
-        parts.append(f"mean IoU {metrics['segmentation']['mean_iou']:.3f}")
-    return ", ".join(parts) or "no labels"
+def settle(run: Run, part: VLocNetPlusPlus) -> None:
+    """Make the norms fit for a robot; every process does the same."""
+    with alone(part):
+        settle_norms(part, run.stores, run.fabric.device)
 
 
-def _short(values: dict[str, float]) -> str:
-    return " ".join(f"{name} {value:.3f}" for name, value in values.items())
+def judge(run: Run, part: VLocNetPlusPlus, stage: StageConfig, rate: float, frames_per_s: float) -> None:
+    """Validate the network, log it and save it, as the best if it is."""
+    state = run.state
+    state.progress.validated += 1
+    found: dict[str, Any] = {}
+    best = False
+    if stage.tasks != ("depth",):
+        settle(run, part)
+        if run.held_out:
+            found, calibration = validate(part, run.held_out, run.class_names, run.fabric.device)
+            state.metrics = {**state.metrics, **found}
+            state.calibration = calibration or state.calibration
+        last_tasks = set(run.config.stages[-1].tasks) & set(state.network.config.tasks)
+        task, name = run.chosen_by.split(".")
+        value = found.get(task, {}).get(name)
+        if last_tasks <= set(part.config.tasks) and value is not None and math.isfinite(value):
+            sign = METRICS[run.chosen_by]
+            best = state.best is None or sign * value > sign * state.best
+            state.best = value if best else state.best
+    add_row(run, stage, rate, frames_per_s, found)
+    for line in run.table.lines(stage.name, state.progress.step, found, weights(state), best):
+        run.status.note(line)
+    if run.log is not None:
+        run.log.write(curves=True)
+    if best:
+        save(run, BEST_NAME)
+    save(run, LAST_NAME)
+
+
+def weights(state: TrainingState) -> dict[str, float]:
+    """The learnable scalars s of the losses."""
+    return {name: float(value) for name, value in state.loss.state_dict().items()}
+
+
+def add_row(run: Run, stage: StageConfig, rate: float, frames_per_s: float, metrics: dict[str, Any]) -> None:
+    """A row of the log: the mean losses since the row before it."""
+    progress = run.state.progress
+    losses = {name: total / number for name, (total, number) in progress.recent.items()}
+    progress.recent = {}
+    if run.log is not None:
+        log_weights = weights(run.state)
+        run.log.add(stage.name, progress.step, progress.total_s, frames_per_s, rate, losses, log_weights, metrics)
+
+
+def save(run: Run, name: str) -> None:
+    """Write a checkpoint and the log, in one process."""
+    if run.log is None:
+        return
+    run.state.scaler = run.fabric.strategy.precision.state_dict()
+    run.state.save(run.out / name, run.config)
+    if name == LAST_NAME:
+        run.log.write(curves=False)

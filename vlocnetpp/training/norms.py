@@ -7,43 +7,48 @@ training frames as the camera saw them (Wu & Johnson, Rethinking "Batch" in Batc
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from itertools import islice
+
 import torch
 from torch import nn
 
 from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips
+from vlocnetpp.training.clips import FrameStore
+from vlocnetpp.training.config import DataConfig
+from vlocnetpp.training.loader import ClipLoader
 
 CLIP_LENGTH, BATCH, BATCHES = 6, 16, 4
 
 
 @torch.no_grad()
-def settle_norms(network: VLocNetPlusPlus, store: FrameStore, device: torch.device) -> None:
+def settle_norms(network: VLocNetPlusPlus, stores: Sequence[FrameStore], device: torch.device) -> None:
     """Replace the running averages of every norm that the step reaches, but the depth network's, which stays frozen.
 
-    The same frames are drawn every time, so that a resumed run settles like an uninterrupted one.
+    The same frames are drawn every time, and no count of batches moves, so that a resumed run settles like an
+    uninterrupted one.
     """
     norms = [
         m for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d) and not name.startswith("depth.")
     ]
     momenta = [norm.momentum for norm in norms]
+    counted = [norm.state_dict()["num_batches_tracked"].clone() for norm in norms]
     modes = {module: module.training for module in network.modules()}
     network.eval()
     for norm in norms:
         norm.train()
-    generator = np.random.default_rng(0)
     steps = 0
-    for number, index in enumerate(cut_clips(store, CLIP_LENGTH, 1, BATCH, generator)):
-        if number == BATCHES:
-            break
-        clips = gather_clips(store, index, network.config, None, generator).to(device)
+    loader = ClipLoader(stores, network.config, DataConfig(clip_length=CLIP_LENGTH, max_skip=1), None, BATCH, seed=0)
+    for index, clips in islice(loader.epoch((0,)), BATCHES):
+        seen = clips.to(device)
         state = network.cold_state(len(index))
         for t in range(CLIP_LENGTH):
             steps += 1
             for norm in norms:
                 norm.momentum = 1.0 / steps
-            _, state = network(clips.image_BL3HW[:, t], clips.K_BL33[:, t], clips.depth_BL1HW[:, t], state)
-    for norm, momentum in zip(norms, momenta, strict=True):
+            _, state = network(seen.image_BL3HW[:, t], seen.K_BL33[:, t], seen.depth_BL1HW[:, t], state)
+    for norm, momentum, count in zip(norms, momenta, counted, strict=True):
         norm.momentum = momentum
+        norm.num_batches_tracked = count
     for module, mode in modes.items():
         module.training = mode

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
+
 from torch import Tensor
 
 from vlocnetpp.geometry import relative
@@ -17,56 +18,92 @@ from vlocnetpp.losses import (
     segmentation_loss,
 )
 from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.step import State
 from vlocnetpp.training.clips import Clips
+
+LABELS = ("poses", "motions", "pixels", "depths")
+"""What is counted: frames with a pose, frames whose predecessor has one too, labelled pixels, pixels with a depth."""
+
+
+def count_labels(clips: Clips) -> dict[str, float]:
+    """How many labels of each kind some clips have."""
+    posed_BL = clips.posed_BL
+    found = (
+        posed_BL.sum(),
+        (posed_BL[:, 1:] * posed_BL[:, :-1]).sum(),
+        (clips.mask_BLHW != VOID).sum(),
+        (clips.depth_BL1HW[:, -1] > 0).sum(),
+    )
+    return {name: float(count) for name, count in zip(LABELS, found, strict=True)}
 
 
 def unroll(
-    network: VLocNetPlusPlus, clips: Clips, tasks: tuple[str, ...], loss: LossConfig, consistency: bool = True
+    network: VLocNetPlusPlus,
+    clips: Clips,
+    tasks: tuple[str, ...],
+    loss: LossConfig,
+    consistency: bool = True,
+    counts: dict[str, float] | None = None,
+    truncate: int = 0,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Run clips from a cold start and average the terms of `MultitaskLoss` over their frames; `consistency` is eq. 1.
+    """Run clips from a cold start and average the terms of `MultitaskLoss` over their labels.
 
     The ground truth is read only here, after the step has answered.
+
+    Args:
+        consistency: whether eq. 1 takes part.
+        counts: labels of the whole batch, of which these clips are a part: the parts' terms add up to its means.
+        truncate: gradients flow back through so many frames at most; 0: through all.
 
     Returns:
         The mean terms, and the predicted poses (B, 7) of each frame.
     """
     tasks = tuple(task for task in tasks if task in network.config.tasks)
+    counts = count_labels(clips) if counts is None else counts
+    poses_count, motions_count, pixels_count = counts["poses"], counts["motions"], counts["pixels"]
     batch, length = clips.image_BL3HW.shape[:2]
     state = network.cold_state(batch)
-    found: dict[str, list[Tensor]] = {}
+    terms: dict[str, Tensor] = {}
     poses: list[Tensor] = []
 
-    def add(**terms: Tensor) -> None:
-        for name, value in terms.items():
-            found.setdefault(name, []).append(value)
+    def add(**values: Tensor) -> None:
+        for name, value in values.items():
+            terms[name] = terms[name] + value if name in terms else value
 
     for t in range(length):
+        cut = bool(truncate) and t > 0 and t % truncate == 0
+        if cut:
+            state = State(*(field.detach() for field in state))
         prediction, state = network(clips.image_BL3HW[:, t], clips.K_BL33[:, t], clips.depth_BL1HW[:, t], state)
         truth, posed = clips.pose_BL7[:, t], clips.posed_BL[:, t]
         poses.append(prediction.pose_B7)
         if t > 0:
             before, both = clips.pose_BL7[:, t - 1], posed * clips.posed_BL[:, t - 1]
             motion = relative(before, truth)
-        if "localization" in tasks and posed.any():
+        if "localization" in tasks and poses_count:
             x, q = euclidean_terms(prediction.pose_B7, truth)
             scale = scale_terms(prediction.log_scale_B2, prediction.pose_B7, truth)
-            add(x=masked_mean(x, posed), q=masked_mean(q, posed), scale=masked_mean(scale, posed))
-            if consistency and t > 0 and both.any():
+            means = [masked_mean(value, posed, poses_count) for value in (x, q, scale)]
+            add(x=means[0], q=means[1], scale=means[2])
+            if consistency and t > 0 and motions_count:
                 consistent = loss.relative_target == "odometry" and "odometry" in network.config.tasks
                 target = prediction.relative_B7.detach() if consistent else motion
-                x, q = relative_terms(poses[t - 1], prediction.pose_B7, target, loss.relative_frame, before)
-                add(x_rel=masked_mean(x, both), q_rel=masked_mean(q, both))
-        if "odometry" in tasks and t > 0 and both.any():
+                previous = poses[t - 1].detach() if cut else poses[t - 1]
+                x, q = relative_terms(previous, prediction.pose_B7, target, loss.relative_frame, before)
+                add(x_rel=masked_mean(x, both, motions_count), q_rel=masked_mean(q, both, motions_count))
+        if "odometry" in tasks and t > 0 and motions_count:
             x, q = euclidean_terms(prediction.relative_B7, motion)
-            add(x_vo=masked_mean(x, both), q_vo=masked_mean(q, both))
-        if "segmentation" in tasks and bool((clips.mask_BLHW[:, t] != VOID).any()):
-            add(seg=segmentation_loss(prediction.logits_BCHW, clips.mask_BLHW[:, t]))
-    return {name: torch.stack(values).mean() for name, values in found.items()}, poses
+            add(x_vo=masked_mean(x, both, motions_count), q_vo=masked_mean(q, both, motions_count))
+        if "segmentation" in tasks and pixels_count:
+            add(seg=segmentation_loss(prediction.logits_BCHW, clips.mask_BLHW[:, t], pixels_count))
+    return terms, poses
 
 
-def depth_term(network: VLocNetPlusPlus, clips: Clips) -> dict[str, Tensor]:
-    """The depth stage: only the depth network runs, on the last frame of each clip."""
+def depth_term(
+    network: VLocNetPlusPlus, clips: Clips, everywhere: Callable[[Tensor], Tensor] = lambda count: count
+) -> dict[str, Tensor]:
+    """The depth stage: only the depth network runs, on the last frame of each clip. `everywhere` as of `depth_loss`."""
     if network.depth is None:
         raise ValueError(f"preset '{network.config.preset}' has no depth network")
     image = (clips.image_BL3HW[:, -1] - network.mean_13hw) / network.std_13hw
-    return {"depth": depth_loss(network.depth(image), clips.depth_BL1HW[:, -1])}
+    return {"depth": depth_loss(network.depth(image), clips.depth_BL1HW[:, -1], everywhere)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from vlocnetpp.training.clips import FrameStore, gather_clips
 
 
 def validate(
-    network: VLocNetPlusPlus, store: FrameStore, class_names: tuple[str, ...], device: torch.device
+    network: VLocNetPlusPlus, stores: Sequence[FrameStore], class_names: tuple[str, ...], device: torch.device
 ) -> tuple[dict[str, Any], tuple[float, float] | None]:
     """Run every sequence from a cold start, one frame at a time.
 
@@ -28,19 +29,21 @@ def validate(
         of translation and rotation into bounds that hold 68 % of the errors, None without localization.
     """
     network.eval()
-    count, classes = len(store.names), network.config.classes
+    classes = network.config.classes
+    count = sum(len(store.names) for store in stores)
     tasks = network.config.tasks
     poses, motions = np.full((count, 7), np.nan), np.full((count, 7), np.nan)
     scales = np.full((count, 2), np.nan)
     matrix = np.zeros((classes, classes), np.int64)
     generator = np.random.default_rng(0)
     state = network.cold_state(1)
+    frames = [(store, k) for store in stores for k in range(len(store.names))]
     with torch.inference_mode():
-        for i in range(count):
-            fresh = i == 0 or store.sequence_N[i] != store.sequence_N[i - 1]
+        for i, (store, k) in enumerate(frames):
+            fresh = k == store.first_N[k]
             if fresh:
                 state = network.cold_state(1)
-            clip = gather_clips(store, np.array([[i]]), network.config, None, generator).to(device)
+            clip = gather_clips(store, np.array([[k]]), network.config, None, generator).to(device)
             prediction, state = network(clip.image_BL3HW[:, 0], clip.K_BL33[:, 0], clip.depth_BL1HW[:, 0], state)
             if "localization" in tasks:
                 poses[i] = prediction.pose_B7[0].cpu().numpy()
@@ -50,8 +53,8 @@ def validate(
             if "segmentation" in tasks:
                 mask = prediction.logits_BCHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
                 matrix += confusion(mask, clip.mask_BLHW[0, 0].cpu().numpy(), classes)
-    posed = store.posed_N.numpy() > 0
-    truth = store.pose_N7.double()
+    posed = torch.cat([store.posed_N for store in stores]).numpy() > 0
+    truth = torch.cat([store.pose_N7 for store in stores]).double()
     metrics: dict[str, Any] = {}
     calibration = None
     if "localization" in tasks and posed.any():

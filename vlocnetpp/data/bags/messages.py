@@ -5,6 +5,8 @@ Every function names `where` in the DataError that it raises for a message that 
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError, LabelClass, decode_image
 from vlocnetpp.data.poses import checked_intrinsics, checked_pose
+from vlocnetpp.encodings import COLOR_ENCODINGS
 
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -23,14 +26,6 @@ POSE_TYPES = (
     "geometry_msgs/msg/PoseWithCovarianceStamped",
     "nav_msgs/msg/Odometry",
 )
-COLOR_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-}
-"""Encoding -> bytes a pixel, and what makes it RGB."""
 DEPTH_ENCODINGS = {"16UC1": "u2", "mono16": "u2", "32FC1": "f4"}
 
 
@@ -63,6 +58,15 @@ def pose(message: Any, where: str) -> NDArray[np.float64]:
     return checked_pose((t.x, t.y, t.z, q.w, q.x, q.y, q.z), where)
 
 
+def transforms(message: Any) -> Iterator[tuple[str, str, int, NDArray[np.float64]]]:
+    """A TFMessage -> parent, child, stamp in nanoseconds and unchecked pose of the child in the parent, one by one."""
+    for each in message.transforms:
+        t, q = each.transform.translation, each.transform.rotation
+        parent, child, stamp = each.header.frame_id, each.child_frame_id, each.header.stamp
+        pose_7 = np.array([t.x, t.y, t.z, q.w, q.x, q.y, q.z], np.float64)
+        yield parent, child, stamp.sec * 1_000_000_000 + stamp.nanosec, pose_7
+
+
 def classes(message: Any, where: str) -> tuple[LabelClass, ...]:
     """String with the YAML list that `write_bag` records -> classes."""
     try:
@@ -78,11 +82,12 @@ def _rgb(values: Any) -> tuple[int, int, int]:
 
 
 def color(message: Any, where: str) -> tuple[NDArray[np.uint8], bytes | None]:
-    """(H, W, 3) uint8 RGB, and the bytes themselves where they are JPEG or PNG."""
+    """(H, W, 3) uint8 RGB, and the bytes themselves where they are JPEG or PNG and can be stored unchanged."""
     if message.__msgtype__ == COMPRESSED:
         data = bytes(message.data)
-        bgr = decode_image(data, where, cv2.IMREAD_COLOR)
-        keep = data.startswith((b"\xff\xd8\xff", b"\x89PNG"))
+        # An orientation tag would turn the pixels away from what camera_info describes; the node ignores it, too.
+        bgr = decode_image(data, where, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        keep = data.startswith((b"\xff\xd8\xff", b"\x89PNG")) and b"Exif\0\0" not in data[:65536]
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), data if keep else None
     if message.encoding not in COLOR_ENCODINGS:
         raise DataError(f"{where}: encoding '{message.encoding}' is not one of {', '.join(COLOR_ENCODINGS)}")
@@ -91,13 +96,48 @@ def color(message: Any, where: str) -> tuple[NDArray[np.uint8], bytes | None]:
     return pixels if conversion is None else np.asarray(cv2.cvtColor(pixels, conversion), np.uint8), None
 
 
+def encoding_before(message: Any) -> str:
+    """The encoding of a CompressedImage's pixels before compression, as image_transport says it; "" where it does not.
+
+    `format` is `bgra8; jpeg compressed bgr8`, `16UC1; compressedDepth png` or just `jpeg`.
+    """
+    said, semicolon, _ = message.format.partition(";")
+    return said.strip() if semicolon else ""
+
+
 def depth(message: Any, where: str) -> NDArray[np.float32]:
     """(H, W) float32 metres; REP-118: 16-bit is millimetres."""
+    if message.__msgtype__ == COMPRESSED:
+        return _compressed_depth(message, where)
     if message.encoding not in DEPTH_ENCODINGS:
         raise DataError(f"{where}: encoding '{message.encoding}' is not one of {', '.join(DEPTH_ENCODINGS)}")
     dtype = np.dtype((">" if message.is_bigendian else "<") + DEPTH_ENCODINGS[message.encoding])
     pixels = _rows(message, dtype, 1, where)[:, :, 0].astype(np.float32)
     return pixels if dtype.kind == "f" else pixels / np.float32(1000.0)
+
+
+def _compressed_depth(message: Any, where: str) -> NDArray[np.float32]:
+    """What image_transport publishes of a depth image, (H, W) float32 metres, 0 = unknown.
+
+    `compressedDepth` is a header of 12 bytes (an int32 and the floats a and b) and a 16-bit PNG of millimetres, or, for
+    32FC1, of v = a / depth + b with 0 for unknown. `compressed` is the PNG of millimetres alone.
+    """
+    encoding, data = encoding_before(message), bytes(message.data)
+    plain = data.startswith(b"\x89PNG") and encoding != "32FC1"
+    if encoding not in DEPTH_ENCODINGS or not (plain or data[12:16] == b"\x89PNG"):
+        raise DataError(
+            f"{where}: format '{message.format}' is not understood; compressed depth must be a PNG of "
+            f"{' or '.join(DEPTH_ENCODINGS)}"
+        )
+    values = decode_image(data if plain else data[12:], where)
+    if values.dtype != np.uint16 or values.ndim != 2:
+        raise DataError(f"{where}: compressed depth must be 16-bit with one channel")
+    if DEPTH_ENCODINGS[encoding] == "u2":
+        return values.astype(np.float32) / np.float32(1000.0)
+    _, a, b = struct.unpack("<iff", data[:12])
+    metres = np.zeros(values.shape, np.float32)
+    np.divide(a, values - np.float32(b), out=metres, where=(values > 0) & (values != b), dtype=np.float32)
+    return metres
 
 
 def mask(message: Any, where: str) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rosbags.typesys.store import Typestore
 
 SECOND_NS = 1_000_000_000
+SUFFIXES = (".bag", ".mcap", ".db3")
+_PART = re.compile(r"(_\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)?_\d+$")
 RESCUE = "`ros2 bag reindex` or `mcap recover` may save a recording that was cut"
 
 
@@ -36,6 +39,8 @@ class BagSummary:
     size_bytes: int
     notes: tuple[str, ...] = ()
     """What the user should know, one line each: frames left out, distortion ignored."""
+    facts: tuple[str, ...] = ()
+    """What else was found, one line each: the chain of frames, how many images were kept and why not all."""
 
     def __str__(self) -> str:
         plural = "" if self.sequences == 1 else "s"
@@ -45,7 +50,8 @@ class BagSummary:
         )
         width = max((len(topic) for topic in self.topics), default=0)
         lines = [f"  {topic:<{width}}  {what}" for topic, what in self.topics.items()]
-        return "\n".join([head, *lines, *(f"  note: {note}" for note in self.notes)])
+        facts = [f"  {fact}" for fact in self.facts]
+        return "\n".join([head, *lines, *facts, *(f"  note: {note}" for note in self.notes)])
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,15 @@ class BagMessage:
             raise DataError(f"{self._place}: a {self.msgtype} is cut short") from error
         return int(seconds) * SECOND_NS + int(nanoseconds)
 
+    def header_frame(self) -> str:
+        """`header.frame_id` without deserializing the rest; without the leading slash of ROS 1."""
+        big = not self.ros1 and self.raw[1:2] == b"\x00"
+        try:
+            (length,) = struct.unpack_from(">I" if big else "<I", self.raw, 12)
+            return self.raw[16 : 16 + length].rstrip(b"\0").decode().lstrip("/")
+        except (struct.error, UnicodeDecodeError) as error:
+            raise DataError(f"{self._place}: a {self.msgtype} is damaged in its header") from error
+
     @property
     def _place(self) -> str:
         return f"{self.bag}: {self.topic} at {self.log_time_ns} ns"
@@ -97,7 +112,7 @@ class BagMessage:
 
 @contextmanager
 def open_bag(bag: Path) -> Iterator[AnyReader]:
-    """Open a rosbag2 folder, a single .mcap or .db3 file, or a rosbag1 file.
+    """Open a rosbag2 folder, a single .mcap or .db3 file, a rosbag1 file, or a folder with the parts of a split one.
 
     Bags recorded before Iron carry no message definitions and are read with those of Jazzy, which are the same for
     every type used here. Raises DataError if the bag is missing, cut, or of another format.
@@ -105,27 +120,37 @@ def open_bag(bag: Path) -> Iterator[AnyReader]:
     bag = Path(bag)
     if not bag.exists():
         raise DataError(f"{bag}: does not exist")
-    path = bag
-    if bag.is_dir() and not (bag / "metadata.yaml").is_file():
-        # metadata.yaml is written last, so a recorder that was killed leaves the storage file alone
-        storages = sorted([*bag.glob("*.mcap"), *bag.glob("*.db3")])
-        if len(storages) != 1:
-            raise DataError(f"{bag}: is no bag, metadata.yaml is missing ({RESCUE})")
-        path = storages[0]
-    if path.is_file() and path.suffix not in (".bag", ".mcap", ".db3"):
-        raise DataError(f"{path}: is no bag; a rosbag2 folder, .mcap, .db3 or .bag is")
+    paths = _parts(bag) if bag.is_dir() and not (bag / "metadata.yaml").is_file() else [bag]
+    if paths[0].is_file() and paths[0].suffix not in SUFFIXES:
+        raise DataError(f"{paths[0]}: is no bag; a rosbag2 folder, .mcap, .db3 or .bag is")
 
     from rosbags.highlevel import AnyReader
 
     try:
-        reader = AnyReader([path], default_typestore=ros2_types())
+        reader = AnyReader(paths, default_typestore=ros2_types())
         reader.open()
     except Exception as error:  # the reader has no common error: a cut file can fail anywhere inside it
-        raise DataError(f"{path}: is not a whole bag: {_one_line(error)} ({RESCUE})") from error
+        whole = paths[0] if len(paths) == 1 else bag
+        raise DataError(f"{whole}: is not a whole bag: {_one_line(error)} ({RESCUE})") from error
     try:
         yield reader
     finally:
         reader.close()
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The storage files of a folder without metadata.yaml.
+
+    That file is written last, so a recorder that was killed leaves the storage files alone; rosbag1 has none. Several
+    files are one recording if they are named NAME_0, NAME_1 and so on (rosbag1: with the time before the number).
+    """
+    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    if not files:
+        raise DataError(f"{folder}: is no bag, metadata.yaml is missing ({RESCUE})")
+    recordings = {(_PART.sub("", path.stem), path.suffix) for path in files}
+    if len(recordings) > 1:
+        raise DataError(f"{folder}: has several recordings, {', '.join(path.name for path in files)}; name one")
+    return files
 
 
 def messages(reader: AnyReader, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
@@ -136,7 +161,8 @@ def messages(reader: AnyReader, topics: Collection[str] | None = None) -> Iterat
     wanted: list[Connection] = [each for each in reader.connections if topics is None or each.topic in topics]
     if not wanted:
         return
-    source, bag, types = reader.messages(wanted), Path(str(reader.paths[0])), reader.typestore
+    source, types, bag = reader.messages(wanted), reader.typestore, Path(str(reader.paths[0]))
+    bag = bag if len(reader.paths) == 1 else bag.parent
     while True:
         try:
             connection, log_time_ns, raw = next(source)

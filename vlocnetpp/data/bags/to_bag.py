@@ -2,13 +2,15 @@
 
     <camera>/rgb/color/rect/image/compressed   sensor_msgs/CompressedImage   the stored JPEG or PNG, byte for byte
     <camera>/rgb/color/rect/camera_info        sensor_msgs/CameraInfo        no distortion
-    <camera>/depth/depth_registered            sensor_msgs/Image 16UC1       millimetres, 0 = unknown (REP-118)
+    <camera>/depth/depth_registered            sensor_msgs/Image 16UC1       millimetres, 0 = unknown (REP-118), or
+                                                                 32FC1       metres, NaN = unknown
     /ground_truth/pose                         geometry_msgs/PoseStamped     of the camera's optical frame in the map
     /ground_truth/mask/compressed              sensor_msgs/CompressedImage   PNG of class ids, 255 = unlabelled
     /ground_truth/classes                      std_msgs/String, latched      YAML list of {name, color}, id = position
 
 Topic names follow the ZED wrapper from 5.1 on. Header stamp and log time of a message are its frame's stamp, so the
-gaps between sequences stay.
+gaps between sequences stay. Depth is 16UC1 where the dataset counts millimetres, so that nothing is rounded; finer or
+coarser counts (TUM's 1/5000 m, KITTI's 1/256 m) become 32FC1.
 """
 
 from __future__ import annotations
@@ -49,9 +51,11 @@ def write_bag(
     jpeg_quality: int | None = None,
     camera: str = CAMERA,
     depth: bool = True,
+    sequence: str | None = None,
 ) -> BagSummary:
     """Write one split of a dataset as a rosbag2, whole or not at all.
 
+    sequence: only the one of this name; None writes all, which must follow each other in time.
     jpeg_quality: None passes the stored image files through unchanged; a number encodes the pixels anew.
     camera: namespace of the camera's topics. depth: whether depth, where the frames have any, goes into the bag.
     Depth in an mcap is compressed with zstd, which every ROS 2 reads; images alone are not, they do not shrink.
@@ -60,7 +64,7 @@ def write_bag(
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
     bag = Path(bag)
-    sequences = _in_time_order(dataset, split)
+    sequences = _in_time_order(dataset, split, sequence)
     frames = [frame for sequence in sequences for frame in sequence.frames]
     if storage not in ("mcap", "sqlite3"):
         raise DataError(f"{bag}: no storage '{storage}', there is mcap and sqlite3")
@@ -94,15 +98,22 @@ def write_bag(
     return BagSummary(bag, len(frames), len(sequences), seconds, topics, size_on_disk(bag), notes)
 
 
-def _in_time_order(dataset: Dataset, split: str) -> list[Sequence]:
-    sequences = sorted((each for each in dataset.sequences(split) if each.frames), key=lambda s: s.frames[0].stamp_ns)
+def _in_time_order(dataset: Dataset, split: str, name: str | None) -> list[Sequence]:
+    every = [each for each in dataset.sequences(split) if each.frames]
+    if name is not None and name not in {each.name for each in every}:
+        names = ", ".join(each.name for each in every)
+        raise DataError(f"{dataset.root}: split '{split}' has no sequence '{name}'; there is {names}")
+    sequences = sorted((each for each in every if name in (None, each.name)), key=lambda s: s.frames[0].stamp_ns)
     if not sequences:
         raise DataError(f"{dataset.root}: split '{split}' has no frame")
     if sequences[0].frames[0].stamp_ns < 0 or sequences[-1].frames[-1].stamp_ns >= 2**31 * SECOND_NS:
         raise DataError(f"{dataset.root}: stamps of split '{split}' do not fit a ROS header (0 to 2^31 seconds)")
     for before, after in pairwise(sequences):
         if after.frames[0].stamp_ns <= before.frames[-1].stamp_ns:
-            raise DataError(f"{dataset.root}: sequences '{before.name}' and '{after.name}' overlap in time")
+            raise DataError(
+                f"{dataset.root}: sequences '{before.name}' and '{after.name}' overlap in time; "
+                f"write each as a bag of its own (--sequence {before.name})"
+            )
     return sequences
 
 
@@ -115,12 +126,20 @@ def _write_frame(
     if frame.pose_7 is not None:
         recorder.write(POSE_TOPIC, stamp, _pose(frame.pose_7, stamp, map_frame))
     if depth and (metres_HW := frame.depth()) is not None:
-        recorder.write(f"{camera}/depth/depth_registered", stamp, _depth(metres_HW, stamp))
+        _same_size(frame.depth_path, metres_HW, frame.image_path, (height, width))
+        recorder.write(f"{camera}/depth/depth_registered", stamp, _depth(metres_HW, stamp, frame.depth_units_per_m))
     if (mask_HW := frame.mask()) is not None:
+        _same_size(frame.mask_path, mask_HW, frame.image_path, (height, width))
         png = cv2.imencode(".png", mask_HW)[1].tobytes()
         recorder.write(MASK_TOPIC, stamp, _compressed(png, ".png", stamp))
     # last, so that whoever plays the messages one by one has everything else when the image arrives
     recorder.write(f"{camera}/rgb/color/rect/image/compressed", stamp, _compressed(data, suffix, stamp))
+
+
+def _same_size(path: Path | None, pixels_HW: NDArray, image: Path, size: tuple[int, int]) -> None:
+    if pixels_HW.shape != size:
+        theirs, ours = (f"{columns} x {rows}" for rows, columns in (pixels_HW.shape, size))
+        raise DataError(f"{path}: is {theirs}, its image {image.name} is {ours}")
 
 
 class _Recorder:
@@ -165,6 +184,8 @@ def _encoded(frame: Frame, jpeg_quality: int | None) -> tuple[bytes, str, tuple[
     if jpeg_quality is None:
         data = read_bytes(frame.image_path)
         height, width = decode_image(data, frame.image_path, cv2.IMREAD_GRAYSCALE).shape
+        if not data.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+            raise DataError(f"{frame.image_path}: is neither JPEG nor PNG; --jpeg-quality 95 encodes the images anew")
         return data, image_suffix(data, frame.image_path), (height, width)
     image_HW3 = frame.image()
     bgr = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2BGR)
@@ -205,17 +226,21 @@ def _camera_info(frame: Frame, width: int, height: int) -> Any:
     )
 
 
-def _depth(metres_HW: NDArray[np.float32], stamp_ns: int) -> Any:
+def _depth(metres_HW: NDArray[np.float32], stamp_ns: int, units_per_m: float) -> Any:
     height, width = metres_HW.shape
-    millimetres = np.rint(metres_HW * np.float32(1000.0)).astype("<u2")
+    encoding = "16UC1" if units_per_m == 1000.0 else "32FC1"
+    if encoding == "16UC1":
+        pixels: NDArray[Any] = np.rint(metres_HW * np.float32(1000.0)).astype("<u2")
+    else:
+        pixels = np.where(metres_HW > 0, metres_HW, np.float32(np.nan)).astype("<f4")
     return ros2_types().types["sensor_msgs/msg/Image"](
         header=_header(stamp_ns, OPTICAL_FRAME),
         height=height,
         width=width,
-        encoding="16UC1",
+        encoding=encoding,
         is_bigendian=0,
-        step=2 * width,
-        data=millimetres.reshape(-1).view(np.uint8),
+        step=pixels.itemsize * width,
+        data=pixels.reshape(-1).view(np.uint8),
     )
 
 

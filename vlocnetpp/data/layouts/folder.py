@@ -1,6 +1,7 @@
 """The project's own folder: what `from-bag` and `render` write and every command reads.
 
     ROOT/dataset.yaml               format, map_frame, classes, splits
+    ROOT/settings.yaml              what it was made with, where its maker can go on after an interruption
     ROOT/<sequence>/frames.csv      one row a frame: stamp, pose, K, and the files below relative to the sequence
     ROOT/<sequence>/image/NNNNNN.jpg    (or .png)
     ROOT/<sequence>/depth/NNNNNN.png    16-bit millimetres, 0 = unknown
@@ -15,11 +16,12 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from collections.abc import Mapping
 from collections.abc import Sequence as Listing
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, final
+from typing import IO, Any, final
 
 import cv2
 import numpy as np
@@ -31,6 +33,8 @@ from vlocnetpp.data.poses import checked_intrinsics, checked_pose
 
 FORMAT = 1
 INDEX = "dataset.yaml"
+SETTINGS = "settings.yaml"
+TABLE = "frames.csv"
 POSE_COLUMNS = ("x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
 K_COLUMNS = ("fx_px", "fy_px", "cx_px", "cy_px")
 FILE_COLUMNS = ("image", "depth", "mask")
@@ -67,16 +71,27 @@ class FolderWriter:
 
     A context manager. An error inside the `with` removes what was written so far. Raises DataError if `root` exists
     (nothing is overwritten), if another run is writing or was killed there, or if no frame was added.
+
+    With `settings`, plain values that decide the content, work can go on after an interruption: sequences that were
+    `complete` stay in `<root>.partial`, and a writer with equal settings `keep`s them. Other settings are refused.
     """
 
     def __init__(
-        self, root: Path, classes: Listing[LabelClass] = (), map_frame: str = "map", jpeg_quality: int = 92
+        self,
+        root: Path,
+        classes: Listing[LabelClass] = (),
+        map_frame: str = "map",
+        jpeg_quality: int = 92,
+        settings: Mapping[str, str | int | float] | None = None,
     ) -> None:
         self.root = Path(root)
         self.partial = self.root.with_name(self.root.name + ".partial")
         self.classes = tuple(classes)
         self.map_frame = map_frame
         self.jpeg_quality = jpeg_quality
+        self.settings = None if settings is None else dict(settings)
+        self._complete: set[str] = set()
+        self._lock: IO[bytes] | None = None
         self._splits: dict[str, list[str]] = {}
         self._rows: dict[str, list[list[str]]] = {}
         if self.root.exists():
@@ -86,12 +101,63 @@ class FolderWriter:
         try:
             self.partial.mkdir(parents=True)
         except FileExistsError:
-            raise DataError(
-                f"{self.partial}: another run is writing here or was killed; remove it if none is running"
-            ) from None
+            if self.settings is None:
+                raise DataError(
+                    f"{self.partial}: another run is writing here or was killed; remove it if none is running"
+                ) from None
+            self._go_on(self.settings)
+            return self
         except OSError as error:
             raise DataError(f"{self.partial}: cannot be created: {error.strerror}") from error
+        if self.settings is not None:
+            _write(self.partial / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False).encode())
+            self._hold()
         return self
+
+    def _go_on(self, settings: dict[str, str | int | float]) -> None:
+        """Take an unfinished folder over: remember what is complete and remove sequences that are not."""
+        try:
+            before = yaml.safe_load((self.partial / SETTINGS).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError):
+            before = None
+        if not isinstance(before, dict):
+            raise DataError(f"{self.partial}: is in the way and cannot be gone on with; remove it or move it away")
+        for key in {**settings, **before}:
+            if before.get(key) != settings.get(key):
+                raise DataError(
+                    f"{self.partial}: was begun with {key} {before.get(key)}, not {settings.get(key)}; "
+                    "go on with the same settings, or remove it"
+                )
+        self._hold()
+        for folder in sorted(path for path in self.partial.iterdir() if path.is_dir()):
+            if (folder / TABLE).is_file():
+                self._complete.add(folder.name)
+            else:
+                shutil.rmtree(folder)
+
+    def _hold(self) -> None:
+        """Lock the folder for as long as this process lives."""
+        import fcntl
+
+        self._lock = (self.partial / SETTINGS).open("rb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise DataError(f"{self.partial}: another run is writing here; wait for it or end it") from None
+
+    def keep(self, sequence: str, split: str) -> bool:
+        """Whether an earlier run completed this sequence; then it is part of the dataset as it is.
+
+        Sequences are listed in the order in which they are first named, here or by `add`.
+        """
+        self._rows_of(sequence, split)
+        return sequence in self._complete
+
+    def complete(self, sequence: str) -> None:
+        """Nothing more is added to this sequence: from now on an interruption does not lose it."""
+        self._write_table(sequence)
+        self._complete.add(sequence)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -100,7 +166,10 @@ class FolderWriter:
             if kind is None:
                 self._finish()
         finally:
-            shutil.rmtree(self.partial, ignore_errors=True)  # gone already after a clean finish
+            if self._lock is not None:
+                self._lock.close()
+            if self.settings is None or not self._complete:
+                shutil.rmtree(self.partial, ignore_errors=True)  # gone already after a clean finish
 
     def add(
         self,
@@ -173,11 +242,11 @@ class FolderWriter:
         return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])[1].tobytes()
 
     def _finish(self) -> None:
-        if not any(self._rows.values()):
+        if not any(self._rows.values()) and not self._complete:
             raise DataError(f"{self.root}: not written, no frame was added")
-        for sequence, rows in self._rows.items():
-            lines = [",".join(cells) for cells in (COLUMNS, *rows)]
-            _write(self.partial / sequence / "frames.csv", ("\n".join(lines) + "\n").encode())
+        for sequence in self._rows:
+            if sequence not in self._complete:
+                self._write_table(sequence)
         index = {
             "format": FORMAT,
             "map_frame": self.map_frame,
@@ -190,6 +259,12 @@ class FolderWriter:
             self.partial.rename(self.root)
         except OSError as error:
             raise DataError(f"{self.root}: cannot be put in place: {error.strerror}") from error
+
+    def _write_table(self, sequence: str) -> None:
+        lines = [",".join(cells) for cells in (COLUMNS, *self._rows[sequence])]
+        table = self.partial / sequence / TABLE
+        _write(table.with_suffix(".new"), ("\n".join(lines) + "\n").encode())
+        table.with_suffix(".new").replace(table)
 
 
 def image_suffix(encoded: bytes, where: object) -> str:
@@ -246,7 +321,7 @@ def _label_class(entry: Any, path: Path) -> LabelClass:
 
 
 def _read_sequence(root: Path, name: str) -> Sequence:
-    table = root / name / "frames.csv"
+    table = root / name / TABLE
     present = {
         f"{kind}/{file.name}"
         for kind in FILE_COLUMNS

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from vlocnetpp.data.frames import DataError, Dataset
-from vlocnetpp.data.layouts import camvid, folder, seven_scenes
+from vlocnetpp.data.layouts import camvid, deeploc, folder, kitti, seven_scenes, tum_rgbd
 
-LAYOUTS = {"folder": folder, "seven_scenes": seven_scenes, "camvid": camvid}
+LAYOUTS = {
+    "folder": folder,
+    "seven_scenes": seven_scenes,
+    "deeploc": deeploc,
+    "kitti": kitti,
+    "tum_rgbd": tum_rgbd,
+    "camvid": camvid,
+}
 """Every reader by name: a module with `recognizes(root) -> bool` and `read(root) -> Dataset`."""
 
 
@@ -18,8 +26,17 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
     Raises DataError in one line if the folder is missing, of no known layout, or malformed.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root}: {'is not a folder' if root.exists() else 'does not exist'}")
+    try:
+        if not stat.S_ISDIR(root.stat().st_mode):
+            raise DataError(f"{root}: is not a folder")
+        return _read(root, layout)
+    except FileNotFoundError as error:
+        raise DataError(f"{error.filename}: does not exist") from error
+    except OSError as error:  # of a folder that may not be listed; files are read through `read_bytes` and its like
+        raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
+
+
+def _read(root: Path, layout: str | None) -> Dataset:
     if layout is None:
         found = [name for name, reader in LAYOUTS.items() if reader.recognizes(root)]
         if len(found) != 1:
@@ -30,5 +47,5 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
         raise DataError(f"{root}: no layout '{layout}', there is {', '.join(LAYOUTS)}")
     dataset = LAYOUTS[layout].read(root)
     if not any(sequence.frames for sequences in dataset.splits.values() for sequence in sequences):
-        raise DataError(f"{root}: has no frame")
+        raise DataError(f"{root}: has no frame, read as layout '{layout}'")
     return dataset

@@ -17,25 +17,26 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.frames import DataError, Dataset, Frame, Sequence, read_image
-from vlocnetpp.data.poses import checked_intrinsics, pose_from_matrix
+from vlocnetpp.data.frames import DataError, Dataset, Frame, Sequence
+from vlocnetpp.data.layouts.text_files import INTRINSICS, intrinsics_of, matrix, names
+from vlocnetpp.data.poses import pose_from_matrix
 
 SPLIT_FILES = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
-INTRINSICS = "camera-intrinsics.txt"
 PUBLISHED_K_33 = ((585.0, 0.0, 320.0), (0.0, 585.0, 240.0), (0.0, 0.0, 1.0))
 PUBLISHED_SIZE = (480, 640)
 GAP_NS = 10_000_000_000
 _COLOR = re.compile(r"(frame-(\d+))\.color\.(?:png|jpg)")
+_FOLDER = re.compile(r"seq-\d+(\.zip)?")
 _SEQUENCE = re.compile(r"\D*(\d+)")
 
 
 def recognizes(root: Path) -> bool:
     """Whether the folder has this layout."""
-    return any((root / name).is_file() for name in SPLIT_FILES.values())
+    listed = any((root / name).exists() for name in SPLIT_FILES.values())
+    return listed and any(_FOLDER.fullmatch(path.name) for path in root.iterdir())
 
 
 def read(root: Path) -> Dataset:
@@ -53,7 +54,8 @@ def read(root: Path) -> Dataset:
         folder = root / f"seq-{number:02d}"
         colors = _color_images(folder)
         if K_33 is None:
-            K_33 = _intrinsics(root, next(iter(colors.values())))
+            image = next(iter(colors.values()))
+            K_33 = intrinsics_of(image, root / INTRINSICS, PUBLISHED_K_33, PUBLISHED_SIZE)
         sequence = _sequence(folder, colors, start_ns, K_33)
         splits[split].append(sequence)
         start_ns = sequence.frames[-1].stamp_ns + GAP_NS
@@ -62,15 +64,12 @@ def read(root: Path) -> Dataset:
 
 def _listed(path: Path) -> list[int]:
     """Sequence numbers in a split file; none where the file is absent, as in a recording without a test split."""
-    if not path.exists():
-        return []
     numbers = []
-    for line in _text(path).split("\n"):
-        if line.strip():
-            match = _SEQUENCE.fullmatch(line.strip())
-            if match is None:
-                raise DataError(f"{path}: '{line.strip()[:40]}' is not a sequence such as 'sequence1' or 'seq-01'")
-            numbers.append(int(match[1]))
+    for name in names(path):
+        match = _SEQUENCE.fullmatch(name)
+        if match is None:
+            raise DataError(f"{path}: '{name[:40]}' is not a sequence such as 'sequence1' or 'seq-01'")
+        numbers.append(int(match[1]))
     return numbers
 
 
@@ -114,35 +113,5 @@ def _sequence(folder: Path, colors: dict[int, Path], start_ns: int, K_33: NDArra
 
 
 def _pose(path: Path) -> NDArray[np.float64] | None:
-    T_44 = _matrix(path, 4)
+    T_44 = matrix(path, 4)
     return pose_from_matrix(T_44, path) if np.isfinite(T_44).all() else None
-
-
-def _intrinsics(root: Path, color: Path) -> NDArray[np.float64]:
-    path = root / INTRINSICS
-    if path.exists():
-        return checked_intrinsics(_matrix(path, 3), path)
-    size = read_image(color, cv2.IMREAD_GRAYSCALE).shape[:2]
-    if size != PUBLISHED_SIZE:
-        raise DataError(f"{path}: is missing, and {color} is {size[1]} x {size[0]}, not the published 640 x 480")
-    return np.array(PUBLISHED_K_33)
-
-
-def _matrix(path: Path, side: int) -> NDArray[np.float64]:
-    try:
-        # Windows printed a lost pose's entries as `-1.#IND` and the like.
-        values = [float("nan") if "#" in token else float(token) for token in _text(path).split()]
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-    if len(values) != side * side:
-        raise DataError(f"{path}: has {len(values)} numbers instead of {side} x {side}")
-    return np.array(values).reshape(side, side)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not a text file") from error

@@ -1,4 +1,4 @@
-"""How the robot is driven: smooth closed loops around the island, as exact camera poses at 15 Hz."""
+"""How the demo's robot is driven: smooth closed loops around the island, as exact camera poses at 15 Hz."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.data.world.attitude import camera_quaternion
+from vlocnetpp.data.world.scene import START_NS
+
 RATE_HZ = 15.0
 CAMERA_HEIGHT_M = 0.9
 MIN_SPEED, MAX_SPEED = 0.45, 1.05
 """Mean speeds in m/s that a loop may be driven at; within them a recording covers its loop exactly once."""
-START_NS = 1_700_000_000_000_000_000
-_OPTICAL_IN_BODY = np.array([0.5, -0.5, 0.5, -0.5])
-"""Rotation of the optical frame in the body frame (x forward, y left, z up; REP-103), w x y z."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Style:
     """Amplitude of the pitching."""
     hurry: float = 0.15
     """How much the speed varies about its mean."""
+
+    def drive(self, frames: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """See `driving.drive`."""
+        return drive(self, frames, rng)
 
 
 TRAINING: tuple[Style, ...] = (
@@ -90,19 +94,6 @@ def drive(style: Style, frames: int, rng: np.random.Generator) -> tuple[NDArray[
     )
     roll = 0.5 * style.bob * np.sin(2 * np.pi * 0.53 * time + phase[5])
     height = CAMERA_HEIGHT_M + 0.3 * style.bob * np.sin(2 * np.pi * 0.7 * time + phase[5])
-    turn = _multiply(_multiply(_about(2, yaw), _about(1, -pitch)), _multiply(_about(0, roll), _OPTICAL_IN_BODY))
-    turn *= np.where(turn[:, :1] < 0, -1, 1)
+    turn = camera_quaternion(yaw, pitch, roll)
     stamps = START_NS + np.round(np.arange(frames) * 1e9 / RATE_HZ).astype(np.int64)
     return stamps, np.column_stack([position, height, turn])
-
-
-def _about(axis: int, angle: NDArray) -> NDArray:
-    quaternion = np.zeros((len(angle), 4))
-    quaternion[:, 0], quaternion[:, 1 + axis] = np.cos(angle / 2), np.sin(angle / 2)
-    return quaternion
-
-
-def _multiply(a_N4: NDArray, b_N4: NDArray) -> NDArray:
-    (aw, ax, ay, az), (bw, bx, by, bz) = np.moveaxis(a_N4, -1, 0), np.moveaxis(b_N4, -1, 0)
-    return np.stack([aw * bw - ax * bx - ay * by - az * bz, aw * bx + ax * bw + ay * bz - az * by,
-                     aw * by - ax * bz + ay * bw + az * bx, aw * bz + ax * by - ay * bx + az * bw], -1)  # fmt: skip

@@ -35,6 +35,19 @@ def join(*parts: Mesh) -> Mesh:
     )
 
 
+def rounded(half_x: float, half_y: float, exponent: float = 2.6, count: int = 72) -> Array:
+    """Outline of a superellipse, counter-clockwise."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    c, s = np.cos(angle), np.sin(angle)
+    radius = (np.abs(c / half_x) ** exponent + np.abs(s / half_y) ** exponent) ** (-1 / exponent)
+    return np.stack([radius * c, radius * s], 1)
+
+
+def rectangle(x0: float, x1: float, y0: float, y1: float) -> Array:
+    """Outline of a rectangle, counter-clockwise."""
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+
+
 def quad(corners_43: Array, uv_42: Array) -> Mesh:
     """A flat four-sided face, corners counter-clockwise as seen from its front."""
     corners = np.asarray(corners_43, float)
@@ -63,6 +76,21 @@ def slab(outline_N2: Array, bottom: float, top: float, tile_m: float) -> Mesh:
         np.column_stack([np.full(count, count), ring, (ring + 1) % count]),
     )
     return cover if top - bottom < 1e-6 else join(cover, wall(np.vstack([outline, outline[:1]]), bottom, top, tile_m))
+
+
+def ribbon(right_N2: Array, left_N2: Array, height: float, tile_m: float) -> Mesh:
+    """A flat closed band between two lines of as many points, such as the edges of a road driven round."""
+    right, left = np.asarray(right_N2, float), np.asarray(left_N2, float)
+    count = len(right)
+    flat = np.concatenate([right, left])
+    ring, following = np.arange(count), (np.arange(count) + 1) % count
+    faces = [[ring, following, following + count], [ring, following + count, ring + count]]
+    return Mesh(
+        np.column_stack([flat, np.full(2 * count, height)]),
+        np.tile([0.0, 0.0, 1.0], (2 * count, 1)),
+        flat * [1, -1] / tile_m,
+        np.concatenate([np.stack(each, 1) for each in faces]),
+    )
 
 
 def wall(line_N2: Array, bottom: float, top: float | Array, tile_m: float | None = None) -> Mesh:

@@ -28,7 +28,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self._root = ET.Element("mujoco", model="courtyard")
+        self._root = ET.Element("mujoco", model="world")
         ET.SubElement(self._root, "size", nuser_geom="1")
         ET.SubElement(self._root, "compiler", angle="radian")
         self._visual = ET.SubElement(self._root, "visual")
@@ -66,6 +66,16 @@ class Stage:
         ET.SubElement(self._asset, "material", name=name, rgba=_text(rgba), specular=_text(specular), shininess="0.6")
         return name
 
+    def glass(self, name: str, rgb: tuple[int, int, int], alpha: float, reflectance: float = 0.0) -> str:
+        """Make glass for a `pane`: transparent below an `alpha` of 1, or, where that is 1, mirroring in its front.
+
+        MuJoCo does not do both at once. Depth and mask see the pane itself, not what is behind it or mirrored in it.
+        """
+        rgba = [channel / 255 for channel in rgb] + [alpha]
+        ET.SubElement(self._asset, "material", name=name, rgba=_text(rgba), specular="0.6", shininess="0.8",
+                      reflectance=_text(reflectance))  # fmt: skip
+        return name
+
     def sky(self, faces: dict[str, Image]) -> None:
         """Surround everything with a sky of six faces."""
         for face, image in faces.items():
@@ -100,6 +110,19 @@ class Stage:
         """A box of full edge lengths `size`, turned by `yaw` about z and then by `pitch` about y, radians."""
         half = np.asarray(size) / 2
         self._geom(label, material, "box", pos=_text(centre), size=_text(half), euler=_text([0, pitch, yaw]))
+
+    def pane(self, label: int, material: str, start: Vector, stop: Vector, bottom: float, top: float) -> None:
+        """An upright sheet of glass from `start` (its left edge, seen from the front) to `stop`; its front mirrors."""
+        (x0, y0), (x1, y1) = start, stop
+        along = np.array([x1 - x0, y1 - y0])
+        wide = np.linalg.norm(along)
+        # MuJoCo mirrors in the +z face of a box, so that face has to look forward.
+        along_3 = np.array([*along / wide, 0.0])
+        middle = [(x0 + x1) / 2, (y0 + y1) / 2, (bottom + top) / 2]
+        self._geom(
+            label, material, "box", pos=_text(middle), size=_text([wide / 2, (top - bottom) / 2, 0.01]),
+            xyaxes=_text(np.append(along_3, [0, 0, 1])),
+        )  # fmt: skip
 
     def rod(
         self, label: int, material: str, start: Vector, stop: Vector, radius: float, round_ends: bool = False

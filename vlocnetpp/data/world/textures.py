@@ -33,7 +33,8 @@ def _shade(image: Image, field_HW: NDArray, strength: float) -> Image:
     return np.clip(image + strength * field_HW[..., None], 0, 255).astype(np.uint8)
 
 
-def _vary(rng: Rng, color: Color, spread: float) -> Color:
+def vary(rng: Rng, color: Color, spread: float) -> Color:
+    """A colour near another."""
     change = rng.normal(0, spread) + rng.normal(0, spread / 4, 3)
     return tuple(int(np.clip(c + d, 0, 255)) for c, d in zip(color, change, strict=True))  # type: ignore[return-value]
 
@@ -52,7 +53,7 @@ def brick(rng: Rng, width_m: float, height_m: float, color: Color = (158, 84, 66
             left = round((column + 0.5 * (row % 2)) * length)
             top = round(row * course)
             corner = round(left + length - 3), round(top + course - 3)
-            cv2.rectangle(image, (left, top), corner, _vary(rng, color, 4), -1)
+            cv2.rectangle(image, (left, top), corner, vary(rng, color, 4), -1)
     return _shade(image, _smooth_noise(rng, height, width, 5), 6)
 
 
@@ -72,7 +73,7 @@ def cladding(rng: Rng, width_m: float, height_m: float, color: Color, panel_m: t
         for column in range(int(np.ceil(width / across))):
             start = round(column * across) + 1, round(row * down) + 1
             stop = round((column + 1) * across) - 2, round((row + 1) * down) - 2
-            cv2.rectangle(image, start, stop, _vary(rng, color, 6), -1)
+            cv2.rectangle(image, start, stop, vary(rng, color, 6), -1)
     return image
 
 
@@ -100,7 +101,7 @@ def window(
         for column in range(panes[0]):
             a, b = round(x0 + column * across) + 2, round(x0 + (column + 1) * across) - 2
             c, d = round(y0 + row * down) + 2, round(y0 + (row + 1) * down) - 2
-            ramp = np.linspace(1.25, 0.75, max(d - c, 1))[:, None, None] * np.array(_vary(rng, glass, 5))
+            ramp = np.linspace(1.25, 0.75, max(d - c, 1))[:, None, None] * np.array(vary(rng, glass, 5))
             wall[c:d, a:b] = np.clip(ramp, 0, 255).astype(np.uint8)
             cv2.fillPoly(
                 wall[c:d, a:b],
@@ -203,7 +204,7 @@ def paving(rng: Rng, color: Color = (188, 180, 168)) -> Image:
     for row in range(5):
         for column in range(5):
             start = 32 * column + 1, 32 * row + 1
-            cv2.rectangle(image, start, (start[0] + 29, start[1] + 29), _vary(rng, color, 4), -1)
+            cv2.rectangle(image, start, (start[0] + 29, start[1] + 29), vary(rng, color, 4), -1)
     return image
 
 
@@ -231,7 +232,7 @@ def leaves(rng: Rng, color: Color) -> Image:
         for _ in range(20):
             x, y = rng.uniform(0, 128, 2)
             axes = int(rng.uniform(8, 15)), int(rng.uniform(6, 10))
-            angle, tint = rng.uniform(0, 180), _vary(rng, shade, 5)
+            angle, tint = rng.uniform(0, 180), vary(rng, shade, 5)
             for dx in (-128, 0, 128):
                 for dy in (-128, 0, 128):
                     cv2.ellipse(image, (int(x + dx), int(y + dy)), axes, angle, 0, 360, tint, -1, _AA)
@@ -242,7 +243,7 @@ def planks(rng: Rng, color: Color) -> Image:
     """A tile of 1 x 1 m of horizontal boards."""
     image = _plain(96, 96, _blend(color, (0, 0, 0), 0.4))
     for row in range(6):
-        cv2.rectangle(image, (0, 16 * row), (95, 16 * row + 13), _vary(rng, color, 8), -1)
+        cv2.rectangle(image, (0, 16 * row), (95, 16 * row + 13), vary(rng, color, 8), -1)
     return image
 
 
@@ -250,7 +251,7 @@ def roof_tiles(rng: Rng, color: Color) -> Image:
     """A tile of 2 x 2 m of roof: rows with a shadow under each."""
     image = _plain(128, 128, color)
     for row in range(5):
-        cv2.rectangle(image, (0, 26 * row), (127, 26 * row + 25), _vary(rng, color, 5), -1)
+        cv2.rectangle(image, (0, 26 * row), (127, 26 * row + 25), vary(rng, color, 5), -1)
         cv2.line(image, (0, 26 * row), (127, 26 * row), _blend(color, (0, 0, 0), 0.4), 3)
     return image
 

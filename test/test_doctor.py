@@ -1,0 +1,386 @@
+"""The doctor on what is well and on what is broken: a made scene, and the real recordings where they are."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import broken_copies as broken
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, real_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from vlocnetpp.cli import main
+from vlocnetpp.data import DataError, FolderWriter, Frame, LabelClass
+from vlocnetpp.data.doctor import KINDS, Finding, Report, examine
+from vlocnetpp.data.doctor.hypotheses import ALL, AXES, FORMS, QUATERNIONS, STORED, Hypothesis, fit_scale, judge, motion
+from vlocnetpp.data.doctor.masks import numbering_costs
+from vlocnetpp.data.doctor.matches import Pair
+from vlocnetpp.data.doctor.placing import Link, misplaced
+from vlocnetpp.data.doctor.splits import nearest_poses
+
+PAIRS = 14
+K_33 = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
+SIZE = (120, 160)
+CLASSES = [LabelClass(name, (40 * i, 0, 0)) for i, name in enumerate(("Sky", "Building", "Sidewalk", "Road"))]
+
+
+@dataclass(frozen=True)
+class Room:
+    """A corner of two textured walls and a floor, drawn exactly by intersecting rays with planes."""
+
+    planes: tuple[tuple[np.ndarray, float], ...] = (
+        (np.array([0.0, 0.0, 1.0]), 4.0),
+        (np.array([0.8, 0.0, 0.6]), 4.0),
+        (np.array([0.0, 1.0, 0.0]), 1.2),
+    )
+
+    def draw(self, T_wc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Image (H, W, 3) and depth (H, W) from a camera-to-world pose."""
+        v, u = np.mgrid[: SIZE[0], : SIZE[1]]
+        rays = np.stack([(u - K_33[0, 2]) / K_33[0, 0], (v - K_33[1, 2]) / K_33[1, 1], np.ones(SIZE)], axis=-1)
+        world = rays @ T_wc[:3, :3].T
+        depths = []
+        for normal, distance in self.planes:
+            towards = world @ normal
+            reach = (distance - T_wc[:3, 3] @ normal) / np.where(towards > 1e-6, towards, np.nan)
+            depths.append(np.where(reach > 0, reach, np.inf))
+        nearest = np.nan_to_num(np.stack(depths), nan=np.inf)
+        which, depth = nearest.argmin(axis=0), nearest.min(axis=0)
+        points = T_wc[:3, 3] + world * depth[..., None]
+        texture = cv2.GaussianBlur(np.random.default_rng(3).random((3, 512, 512)).transpose(1, 2, 0), (0, 0), 1.5)
+        texture = (texture - texture.min()) / np.ptp(texture)
+        across = np.where(which == 0, points[..., 0], points[..., 2])
+        along = np.where(which == 2, points[..., 0], points[..., 1])
+        sample = [np.mod(axis * 60 + 150 * which, 510).astype(np.float32) for axis in (across, along)]
+        return (cv2.remap(texture, *sample, cv2.INTER_LINEAR) * 255).astype(np.uint8), depth.astype(np.float32)
+
+
+def drive(frames: int, side: float, hurry: float = 1.0) -> list[np.ndarray]:
+    """Camera-to-world poses of a hand-held drive that turns about all axes, swinging `hurry` times as often."""
+    poses = []
+    for i in range(frames):
+        s = i / 20
+        T = np.eye(4)
+        T[:3, :3] = Rotation.from_euler(
+            "yxz", [20 * np.sin(hurry * s), 6 * np.sin(1.7 * hurry * s) + 4, 9 * s - 6], degrees=True
+        ).as_matrix()
+        T[:3, 3] = [0.5 * s + side, 0.15 * np.sin(2 * s), 0.35 * s]
+        poses.append(T)
+    return poses
+
+
+def pose_7(T_44: np.ndarray) -> np.ndarray:
+    x, y, z, w = Rotation.from_matrix(T_44[:3, :3]).as_quat()
+    return np.array([*T_44[:3, 3], w, x, y, z])
+
+
+@pytest.fixture(scope="session")
+def drawn() -> dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Pose, image and depth of a training and a test drive."""
+    room = Room()
+    return {split: [(T, *room.draw(T)) for T in drive(20, side)] for split, side in (("train", 0.0), ("test", 0.25))}
+
+
+def write_room(root: Path, drawn, change=pose_7, K=K_33, depth=True, mask=None) -> Path:
+    """The drives as the project's folder; `change` turns a pose into what is stored."""
+    with FolderWriter(root, classes=CLASSES if mask is not None else ()) as writer:
+        for n, (split, frames) in enumerate(drawn.items()):
+            for i, (T, image, metres) in enumerate(frames):
+                stamp = (1 + n * 100 + i / 30) * 1e9
+                layers = {"depth_HW": metres if depth else None, "mask_HW": mask}
+                png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+                writer.add(split, split, int(stamp), None, K, pose_7=change(T), encoded=png, **layers)
+    return root
+
+
+def kinds(report: Report, severity: str = "error") -> list[str]:
+    return sorted({finding.kind for finding in report.findings if finding.severity == severity})
+
+
+def the(report: Report, kind: str) -> Finding:
+    return next(finding for finding in report.findings if finding.kind == kind)
+
+
+# A made scene: everything is known exactly.
+
+
+@pytest.mark.parametrize("depth", [True, False])
+def test_a_sound_dataset_is_clean(tmp_path, drawn, depth):
+    report = examine(write_room(tmp_path / "room", drawn, depth=depth), pairs=PAIRS)
+    assert kinds(report) == []
+    assert kinds(report, "warning") == []
+    assert "nearest training pose: median" in the(report, "distance").what
+
+
+BODY = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+
+
+def as_body(T: np.ndarray) -> np.ndarray:
+    turned = T.copy()
+    turned[:3, :3] = T[:3, :3] @ BODY.T
+    return turned
+
+
+def wxyz_as_xyzw(T: np.ndarray) -> np.ndarray:
+    pose = pose_7(T)
+    return pose[[0, 1, 2, 6, 3, 4, 5]] * (1 if pose[6] >= 0 else np.array([1, 1, 1, -1, -1, -1, -1]))
+
+
+READINGS = {
+    "world-to-camera, not": lambda T: pose_7(np.linalg.inv(T)),
+    "those of a body": lambda T: pose_7(as_body(T)),
+    "w, x, y, z but were read as x, y, z, w": wxyz_as_xyzw,
+    "x, y, z, w but were read as w, x, y, z": lambda T: pose_7(broken.xyzw_as_wxyz(T)),
+}
+
+
+@pytest.mark.parametrize(("named", "depth"), [*((named, True) for named in READINGS), (next(iter(READINGS)), False)])
+def test_every_convention_is_named(tmp_path, drawn, named, depth):
+    report = examine(write_room(tmp_path / "room", drawn, READINGS[named], depth=depth), pairs=PAIRS)
+    assert kinds(report) == ["convention"]
+    assert named in the(report, "convention").what
+    assert the(report, "convention").confidence > 0.7
+
+
+@pytest.mark.parametrize("factor", [1000.0, 0.3])
+def test_the_scale_is_measured(tmp_path, drawn, factor):
+    scale = np.array([factor] * 3 + [1.0] * 4)
+    report = examine(write_room(tmp_path / "room", drawn, lambda T: pose_7(T) * scale), pairs=PAIRS)
+    assert kinds(report) == ["scale"]
+    said = float(the(report, "scale").what.split("multiplied by ")[1].split()[0])
+    assert said == pytest.approx(1 / factor, rel=0.03)
+
+
+@pytest.mark.parametrize("depth", [True, False])
+@pytest.mark.parametrize(("factor", "found"), [(1.1, ["intrinsics"]), (0.98, [])])
+def test_ten_percent_of_focal_length_are_found_and_two_are_not(tmp_path, drawn, factor, found, depth):
+    K = K_33 * [[factor, 1, 1], [1, factor, 1], [1, 1, 1]]
+    report = examine(write_room(tmp_path / "room", drawn, K=K, depth=depth), pairs=PAIRS)
+    assert kinds(report) == found
+    if found:
+        said = the(report, "intrinsics").what.split("depth " if depth else "colour ")[1].split()[0]
+        assert float(said) == pytest.approx(1 / factor, rel=0.03)
+
+
+def test_k_of_another_resolution(tmp_path, drawn):
+    report = examine(write_room(tmp_path / "room", drawn, K=K_33 * [[2], [2], [1]]), pairs=PAIRS)
+    assert "2 times as large" in the(report, "intrinsics").what
+    assert "convention" not in kinds(report)
+
+
+def test_images_that_lag_behind_the_poses(tmp_path):
+    room, poses = Room(), drive(40, 0.0, hurry=2.0)
+    drawn = {"train": [(poses[i + 3], *room.draw(poses[i])) for i in range(len(poses) - 3)]}
+    report = examine(write_room(tmp_path / "room", drawn), pairs=2 * PAIRS)
+    assert kinds(report) == ["offset"]
+    assert "3 frames earlier" in the(report, "offset").what
+
+
+def test_masks_off_by_one_and_stray_ids(tmp_path, drawn):
+    mask = np.repeat(np.uint8([0] * 30 + [1] * 45 + [2] * 10 + [3] * 35)[:, None], SIZE[1], axis=1)
+    assert kinds(examine(write_room(tmp_path / "good", drawn, mask=mask), pairs=PAIRS)) == []
+    report = examine(write_room(tmp_path / "bad", drawn, mask=mask + np.uint8(1)), pairs=PAIRS)
+    assert kinds(report) == ["mask-ids", "mask-shift"]
+    assert "ids 4 have no class" in the(report, "mask-ids").what
+    assert "too high" in the(report, "mask-shift").what
+    report = examine(write_room(tmp_path / "void", drawn, mask=np.full(SIZE, 255, np.uint8)), pairs=PAIRS)
+    assert kinds(report) == ["mask-void"]
+
+
+def test_light_and_files(tmp_path, drawn):
+    root = write_room(tmp_path / "room", drawn)
+    images = sorted((root / "train" / "image").iterdir())
+    cv2.imwrite(str(images[3]), np.zeros((*SIZE, 3), np.uint8))
+    cv2.imwrite(str(images[8]), np.full((*SIZE, 3), 255, np.uint8))
+    cv2.imwrite(str(images[12]), cv2.GaussianBlur(cv2.imread(str(images[12])), (0, 0), 5))
+    images[17].write_bytes(images[17].read_bytes()[:500])
+    report = examine(root, pairs=PAIRS)
+    assert the(report, "black").where == "train/000003"
+    assert the(report, "overexposed").where == "train/000008"
+    assert "train/000012" in the(report, "blur").where
+    assert "truncated" in the(report, "image").what
+    assert kinds(report) == ["image"]
+
+
+# The rules, without any image.
+
+
+@given(st.lists(st.floats(-1, 1), min_size=7, max_size=7).filter(lambda v: np.linalg.norm(v[3:]) > 0.1))
+@settings(max_examples=50, deadline=None)
+def test_every_reading_is_a_rigid_transform(values):
+    pose = np.array(values)
+    pose[3:] /= np.linalg.norm(pose[3:])
+    assert len(ALL) == len(QUATERNIONS) * len(FORMS) * len(AXES)
+    for hypothesis in ALL:
+        T = hypothesis.camera_to_world(pose)
+        np.testing.assert_allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-9)
+        assert np.linalg.det(T[:3, :3]) == pytest.approx(1.0)
+    expected = Rotation.from_quat(pose[[4, 5, 6, 3]]).as_matrix()
+    np.testing.assert_allclose(STORED.camera_to_world(pose)[:3, :3], expected, atol=1e-9)
+    inverse = next(form for form in FORMS if FORMS[form] == "inverse")
+    product = STORED.camera_to_world(pose) @ Hypothesis(form=inverse).camera_to_world(pose)
+    np.testing.assert_allclose(product, np.eye(4), atol=1e-9)
+
+
+def made_pair(seed: int, scale: float = 1.0) -> Pair:
+    """Random points seen from two poses whose translations are stored in a unit of `1 / scale` metres."""
+    rng = np.random.default_rng(seed)
+    first, second = np.eye(4), np.eye(4)
+    second[:3, :3] = Rotation.from_rotvec(rng.uniform(-0.1, 0.1, 3)).as_matrix()
+    second[:3, 3] = rng.uniform(-0.3, 0.3, 3)
+    X1 = rng.uniform([-1, -1, 2], [1, 1, 5], (50, 3))
+    X2 = (X1 - second[:3, 3]) @ second[:3, :3]
+    x1, x2 = ((X @ K_33.T / X[:, 2:])[:, :2] for X in (X1, X2))
+    frames = [
+        Frame(str(i), i, Path("none"), K_33, pose_7(T) / ([scale] * 3 + [1] * 4)) for i, T in enumerate((first, second))
+    ]
+    return Pair(*frames, x1, x2, X1[:, 2], X2[:, 2], SIZE[1])
+
+
+@given(st.integers(0, 1000), st.floats(-7, 7))
+@settings(max_examples=30, deadline=None)
+def test_scale_is_found_in_any_unit(seed, log_scale):
+    pairs = [made_pair(seed + i, np.exp(log_scale)) for i in range(4)]
+    assert fit_scale(pairs, [motion(pair) for pair in pairs]) == pytest.approx(np.exp(log_scale), rel=1e-6)
+
+
+@pytest.mark.parametrize("depth", [True, False])
+def test_the_stored_reading_wins_where_it_is_right(depth):
+    pairs = [made_pair(seed) for seed in range(10)]
+    if not depth:
+        unknown = np.full(50, np.nan)
+        pairs = [replace(pair, z1_N=unknown, z2_N=unknown) for pair in pairs]
+    best, second = judge(pairs)[:2]
+    assert best.hypothesis == STORED and best.error < 1e-6 < 1e-3 < second.error
+
+
+@given(st.sets(st.integers(0, 29), max_size=3), st.integers(2, 6))
+@settings(max_examples=50, deadline=None)
+def test_exactly_the_misplaced_frames_are_named(wrong, gap):
+    links = [
+        Link(i, i + step, (i in wrong) == (i + step in wrong) == False)  # noqa: E712
+        for step in (gap, 1)
+        for i in range(30 - step)
+    ]
+    named = misplaced(links)
+    assert set(named) <= wrong
+    assert {i for i in wrong if gap <= i < 30 - gap} <= set(named)
+
+
+def test_one_bad_link_proves_nothing():
+    assert misplaced([Link(i, i + 1, i != 4) for i in range(10)]) == []
+
+
+@given(st.integers(-1, 1))
+def test_numbering_needs_known_classes_and_finds_the_shift(shift):
+    names = ["Void", "Sky", "Building", "Tree", "Road", "Car", "Other"]
+    share, height = np.zeros(255), np.full(255, np.nan)
+    for i, (part, place) in enumerate([(0.17, 0.15), (0.23, 0.4), (0.1, 0.35), (0.3, 0.8), (0.04, 0.6)], start=1):
+        share[i + shift], height[i + shift] = part, place
+    costs = numbering_costs(share, height, names)
+    assert min(costs, key=lambda key: costs[key]) == shift
+    assert numbering_costs(share, height, ["a", "b", "c", "d"]) == {}
+
+
+def test_nearest_pose_weighs_metres_and_degrees():
+    train = np.array([[0.0, 0, 0, 1, 0, 0, 0], [1.0, 0, 0, 1, 0, 0, 0]])
+    turned = pose_7(
+        np.block([[Rotation.from_euler("y", 30, degrees=True).as_matrix(), np.zeros((3, 1))], [0, 0, 0, 1]])
+    )
+    metres, degrees, nearest = nearest_poses(train, np.array([[0.9, 0, 0, 1, 0, 0, 0], turned]))
+    np.testing.assert_allclose(metres, [0.1, 0.0], atol=1e-9)
+    np.testing.assert_allclose(degrees, [0, 30], atol=1e-5)
+    assert nearest.tolist() == [1, 0]
+
+
+# The command.
+
+
+def test_the_command(tmp_path, drawn, capsys):
+    root, out = write_room(tmp_path / "room", drawn), tmp_path / "out"
+    words = ["data", "doctor", str(root), "--pairs", str(PAIRS)]
+    assert main([*words, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "0 errors, 0 warnings" in said and "nearest training pose" in said
+    assert {path.name for path in out.iterdir()} == {"doctor.json", "trajectories.png"}
+    picture = cv2.imread(str(out / "trajectories.png"))
+    assert picture.shape[1] > 1000 and len(np.unique(picture)) > 20
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "doctor.json").read_text())
+    (root / "train" / "frames.csv").write_text("nothing")
+    assert main(words) == 1
+    assert "column name is missing" in capsys.readouterr().out
+    assert main(["data", "doctor", str(tmp_path / "nowhere")]) == 2
+    assert main(["data", "doctor", str(root), "--layout", "what"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(DataError, match="no known layout"):
+        examine(tmp_path)
+
+
+def test_the_page_explains_every_finding():
+    page = (ROOT / "docs" / "doctor.md").read_text()
+    for name, kind in KINDS.items():
+        assert f"| `{name}` | {kind.means} | {kind.do} |" in page
+    assert page.count("\n| `") == len(KINDS)
+
+
+# Real recordings.
+
+
+BROKEN = {
+    "inverted poses": ({"pose": broken.inverted}, "convention", "world-to-camera, not camera-to-world"),
+    "xyzw as wxyz": ({"pose": broken.xyzw_as_wxyz}, "convention", "x, y, z, w but were read as w, x, y, z"),
+    "mm as m": ({"pose": broken.millimetres}, "scale", "millimetres against metres"),
+    "K off by 10 %": ({"focal": 1.1}, "intrinsics", "depth 0.9"),
+    "K off by -10 %": ({"focal": 0.9}, "intrinsics", "depth 1.1"),
+    "swapped frames": ({"order": broken.swapped, "pose_follows": False}, "placing", "seq-02/frame-000005 with "),
+    "repeated frames": ({"order": broken.repeated}, "duplicates", "5 in a row"),
+    "a shuffled sequence": ({"order": broken.shuffled}, "order", "images and poses of neighbours"),
+    "rotation scaled by 1.01": ({"pose": broken.scaled_rotation}, "rotation", "scaled by 1.01"),
+    "train = test": ({"test": ((9, 2),)}, "overlap", "30 of 30 images are training images"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_broken_copies_of_redkitchen_are_named(tmp_path, what):
+    changes, kind, words = BROKEN[what]
+    report = examine(broken.copy_recording(real_data("redkitchen"), tmp_path / "copy", **changes), pairs=PAIRS)
+    assert kinds(report) == [kind]
+    assert words in the(report, kind).what
+    assert the(report, kind).confidence > 0.5
+
+
+@pytest.mark.parametrize(("shift", "words"), [(0, ""), (1, "1 too high"), (-1, "1 too low")])
+def test_masks_of_camvid_off_by_one(tmp_path, shift, words):
+    source = real_data("camvid")
+    for split in ("train", "val"):
+        for folder in (tmp_path / split, tmp_path / f"{split}annot"):
+            folder.mkdir()
+        for image in sorted((source / split).iterdir())[::9]:
+            (tmp_path / split / image.name).symlink_to(image.resolve())
+            name = f"{image.stem}.png"
+            ids = cv2.imread(str(source / f"{split}annot" / name), cv2.IMREAD_UNCHANGED)
+            cv2.imwrite(
+                str(tmp_path / f"{split}annot" / name), np.clip(ids.astype(int) + shift, 0, 11).astype(np.uint8)
+            )
+    report = examine(tmp_path)
+    assert kinds(report) == (["mask-shift"] if shift else [])
+    if shift:
+        assert words in the(report, "mask-shift").what
+
+
+def test_redkitchen_whole_is_clean_and_tells_the_oracle():
+    report = examine(real_data("redkitchen"), pairs=PAIRS)
+    assert kinds(report) == []
+    assert kinds(report, "warning") == ["duplicates", "registration"]
+    said = re.search(r"median ([\d.]+) m ([\d.]+) deg", the(report, "distance").what)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(0.135, abs=0.002)
+    assert float(said[2]) == pytest.approx(7.4, abs=0.1)

@@ -1,0 +1,342 @@
+"""What goes wrong with data, given to the real command line: one line that names file and reason, status 2, no change.
+
+Each case is a good folder or recording, one damage, one command, and what the line must name and say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bag_recorder import IMAGE, INFO, POSE
+from damages import (
+    Bag,
+    Damage,
+    cut,
+    cut_storage,
+    folder_instead,
+    gone,
+    jpeg_cut,
+    loop,
+    nothing,
+    picture,
+    put,
+    swap_lines,
+    text,
+    write_one_frame,
+)
+from tiny_datasets import (
+    HEIGHT,
+    WIDTH,
+    write_camvid,
+    write_deeploc,
+    write_folder,
+    write_kitti,
+    write_seven_scenes,
+    write_tum,
+    write_tum_alone,
+)
+
+from vlocnetpp.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRESS = re.compile(r".*: (started|done, \d|\d+ of \d).*")
+"""What long work says where there is no terminal."""
+CONFIG = """
+width: 0.125
+network: {height: 64, width_px: 64, resize: crop}
+batch: 2
+budget: 1s
+stages: [{name: all, share: 1.0}]
+"""
+LOOK = "data info {set}"
+TO_BAG = "data to-bag {set} {out} --split train"
+FROM_BAG = "data from-bag {set} {out}"
+DOCTOR = "data doctor {set} --out {out}"
+TRAIN = "train {config} --data.root {set} --data.cache none --out {out}"
+
+GREY = np.full((HEIGHT, WIDTH), 3, np.uint8)
+SMALL = np.full((HEIGHT // 2, WIDTH // 2), 3, np.uint8)
+COLOR, DEPTH = "seq-01/frame-000003.color.png", "seq-01/frame-000003.depth.png"
+POSE_TXT, INTRINSICS = "seq-01/frame-000003.pose.txt", "camera-intrinsics.txt"
+CSV, YAML = "loop_a/frames.csv", "dataset.yaml"
+TRUTH, RGB, SECOND = "groundtruth.txt", "rgb.txt", "rgb/1305031102.211214.png"
+CALIB, TIMES, MATRICES = "sequences/00/calib.txt", "sequences/00/times.txt", "poses/00.txt"
+LEFT = "sequences/00/image_2/000001.png"
+TRAIN_POSES, TEST_POSES, LABEL = "train/poses.txt", "test/poses.txt", "train/labels/Image_100.png"
+MASK = "trainannot/0001TP_006690.png"
+STILL = "1 0 0 0 0 1 0 0 0 0 1 0"
+HEADER = "img_name x y z qw qx qy qz\n"
+
+CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, str]]] = {
+    # Name of the case, damage, file or topic that the line must name ("": dataset or recording), what it must say.
+    (nothing, LOOK): [
+        ("absent folder", nothing, "", "does not exist"),
+        ("empty folder", Path.mkdir, "", "is of no known layout; name one of folder"),
+        ("file instead of a folder", put("", "x"), "", "is not a folder"),
+        ("link to itself", loop(""), "", "Too many levels of symbolic links"),
+    ],
+    (Path.mkdir, TO_BAG): [("empty folder to a bag", nothing, "", "is of no known layout")],
+    (Path.mkdir, DOCTOR): [("empty folder to the doctor", nothing, "", "is of no known layout")],
+    (Path.mkdir, TRAIN): [("empty folder to the trainer", nothing, "", "is of no known layout")],
+    (write_folder, LOOK): [
+        ("stamps not sorted", swap_lines(CSV), CSV, "stamps do not increase"),
+        ("negative focal length", text(CSV, ",9.0,", ",-9.0,"), f"{CSV}:2", "fx and fy must be positive pixels"),
+        ("NaN in a pose", text(CSV, ",,,,,,,,", ",1,2,nan,1,0,0,0,"), f"{CSV}:2", "the pose has a NaN"),
+        ("half a pose", text(CSV, ",,,,,,,,", ",1,2,3,,,,,"), f"{CSV}:2", "a cell is empty or not a number"),
+        ("missing column", text(CSV, "stamp_ns", "stamp"), CSV, "column stamp_ns is missing"),
+        ("YAML that is none", put(YAML, "a: [1\nb"), YAML, "is not YAML"),
+        ("format of the future", put(YAML, "format: 9\n"), YAML, "format 9 is not known"),
+        ("sequence twice, folder", text(YAML, "loop-b.2", "loop_a"), YAML, "in split 'train' and in 'test'"),
+        ("folder as a table", folder_instead(CSV), CSV, "Is a directory"),
+    ],
+    (write_folder, TO_BAG): [
+        ("stamp beyond ROS", text(CSV, "17000000021", "97000000021"), "", "do not fit a ROS header"),
+    ],
+    (write_folder, "data to-bag {set} {set}"): [("output exists, to-bag", nothing, "", "exists already")],
+    (write_folder, "data to-bag {set} {config}/bag"): [("output below a file", nothing, "{config}/bag", "Not a direc")],
+    (write_seven_scenes, LOOK): [
+        ("missing depth", gone(DEPTH), DEPTH, "is missing"),
+        ("missing pose", gone(POSE_TXT), POSE_TXT, "is missing"),
+        ("3 x 3 pose", put(POSE_TXT, "1 0 0\n0 1 0\n0 0 1\n"), POSE_TXT, "has 9 numbers instead of 4 x 4"),
+        ("word in a pose", put(POSE_TXT, "one " * 16), POSE_TXT, "could not convert string to float: 'one'"),
+        ("scaled pose", put(POSE_TXT, "2 0 0 0 0 2 0 0 0 0 2 0 0 0 0 1"), POSE_TXT, "not a rigid transform"),
+        ("missing K", gone(INTRINSICS), INTRINSICS, "is missing"),
+        ("sequence twice, 7-Scenes", put("TestSplit.txt", "seq-01"), "TestSplit.txt", "listed twice or in both splits"),
+        ("listed sequence absent", gone("seq-10"), "seq-10", "is missing, a split file lists it"),
+    ],
+    (write_seven_scenes, TO_BAG): [
+        ("truncated PNG", cut(COLOR), COLOR, "is truncated"),
+        ("truncated JPEG", jpeg_cut(COLOR), COLOR.replace("png", "jpg"), "is truncated"),
+        ("truncated depth", cut(DEPTH), DEPTH, "is truncated"),
+        ("depth of 8 bits", picture(DEPTH, GREY), DEPTH, "must be 16-bit"),
+        ("depth of another size", picture(DEPTH, SMALL.astype(np.uint16)), DEPTH, "is 8 x 6, its image frame-000003"),
+    ],
+    (write_deeploc, LOOK): [
+        ("truncated first image", cut("train/LeftImages/Image_100.png"), "train/LeftImages/Image_100.png", "truncated"),
+        ("quaternion too long", put(TEST_POSES, HEADER + "Image_145 0 0 0 1 1 0 0"), f"{TEST_POSES}:2", "length 1.414"),
+        ("pose of an absent image", text(TRAIN_POSES, "_130 ", "_131 "), f"{TRAIN_POSES}:5", "'Image_131' is not in"),
+        ("one cell too many", text(TRAIN_POSES, "_130 ", "_130 1 "), f"{TRAIN_POSES}:5", "has 9 columns instead of 8"),
+        ("another order of columns", text(TRAIN_POSES, "qw qx", "qx qw"), f"{TRAIN_POSES}:2", "the columns must be"),
+        ("no header", put(TEST_POSES, "Image_145 0 0 0 1 0 0 0\n"), TEST_POSES, "has no header line"),
+        ("not UTF-8", put(TRAIN_POSES, b"img_name \xe4\xff\n"), TRAIN_POSES, "is not a text file (byte 9"),
+        ("folder as poses", folder_instead(TRAIN_POSES), TRAIN_POSES, "Is a directory"),
+        ("poses that link to themselves", loop(TRAIN_POSES), TRAIN_POSES, "Too many levels of symbolic links"),
+    ],
+    (write_deeploc, TO_BAG): [
+        ("mask in colours", picture(LABEL, np.dstack([GREY] * 3)), LABEL, "8-bit with one channel"),
+        ("mask of another size", picture(LABEL, SMALL), LABEL, "is 8 x 6, its image Image_100.png is 16 x 12"),
+    ],
+    (write_kitti, LOOK): [
+        ("calib.txt without P2", text(CALIB, "P2:", "P9:"), CALIB, "has no line 'P2:'"),
+        ("missing calib.txt", gone(CALIB), CALIB, "No such file"),
+        ("focal length 0", put(CALIB, "P2: 0 0 5 0 0 0 5 0 0 0 1 0"), f"{CALIB}:1", "must be positive pixels"),
+        ("times not sorted", swap_lines(TIMES), f"{TIMES}:3", "times do not increase"),
+        ("NaN in a matrix", put(MATRICES, f"{STILL}\n{STILL[:-1]}nan\n{STILL}"), f"{MATRICES}:2", "NaN or infinite"),
+        ("mirrored pose", put(MATRICES, "1 0 0 0 0 1 0 0 0 0 -1 0\n" * 3), f"{MATRICES}:1", "one axis is mirrored"),
+        ("too few poses", put(MATRICES, f"{STILL}\n"), MATRICES, "has 1 lines, so there is no pose for"),
+    ],
+    (write_kitti, TO_BAG): [
+        ("image of zero bytes", put(LEFT, ""), LEFT, "is not a decodable image"),
+        ("text as an image", put(LEFT, "hello"), LEFT, "is not a decodable image"),
+    ],
+    (write_tum_alone, LOOK): [
+        ("image list not sorted", swap_lines(RGB), f"{RGB}:5", "stamps do not increase"),
+        ("stamp that is none", text(RGB, "1305031102.175304 ", "now "), f"{RGB}:3", "'now' is not a stamp"),
+        ("file outside the folder", text(RGB, " rgb/", " ../rgb/"), f"{RGB}:3", "leaves the folder"),
+        ("listed image absent", gone(SECOND), SECOND, "is missing"),
+        ("folder as an image", folder_instead(SECOND), SECOND, "is not a file"),
+        ("quaternion of length 0", put(TRUTH, "1305031102.2 1 2 3 0 0 0 0"), f"{TRUTH}:1", "quaternion has length 0"),
+        ("empty poses", put(TRUTH, "# nothing\n"), TRUTH, "has no pose"),
+        ("poses of another day", put(TRUTH, "17.0 0 0 0 0 0 0 1"), TRUTH, "never overlaps with rgb.txt"),
+        ("UTF-16 table", put(TRUTH, "1 2".encode("utf-16")), TRUTH, "is not a text file"),
+    ],
+    (write_tum, LOOK): [
+        ("missing K of one sequence", gone(f"fr_xyz/{INTRINSICS}"), f"fr_xyz/{INTRINSICS}", "is missing"),
+        ("K of 3 x 4", put(f"fr_xyz/{INTRINSICS}", "9 " * 12), f"fr_xyz/{INTRINSICS}", "has 12 numbers instead of 3 x"),
+        ("sequence in two splits", put("TestSplit.txt", "fr_desk"), "TestSplit.txt", "'fr_desk' is in both splits"),
+    ],
+    (write_camvid, LOOK): [
+        ("missing mask", gone(MASK), MASK, "is missing"),
+        ("two layouts at once", put("rgb.txt", ""), "", "could be tum_rgbd or camvid"),
+    ],
+    (write_camvid, f"{LOOK} --layout kity"): [("no such layout", nothing, "", "no layout 'kity', there is folder")],
+    (write_camvid, f"{LOOK} --layout tum_rgbd"): [
+        ("another layout named", nothing, "", "has no frame, read as layout 'tum_rgbd'")
+    ],
+    (write_camvid, TO_BAG): [
+        ("truncated mask", cut(MASK), MASK, "is truncated"),
+        ("mask of 16 bits", picture(MASK, GREY.astype(np.uint16)), MASK, "a mask must be 8-bit"),
+    ],
+    (write_camvid, "data to-bag {set} {out} --split tests"): [("absent split", nothing, "", "no split 'tests'")],
+    (nothing, FROM_BAG): [
+        ("no recording", nothing, "", "does not exist"),
+        ("empty folder as a recording", Path.mkdir, "", "is no bag, metadata.yaml is missing"),
+        ("text as a recording", put("", "bag"), "", "is no bag; a rosbag2 folder"),
+        ("camera unknown", Bag(info=False), "", "has no sensor_msgs/msg/CameraInfo"),
+        ("camera_info of zeros", Bag(focal=0.0), INFO, "fx and fy must be positive"),
+        ("no image", Bag(images=0), "", "has no image topic"),
+        ("unknown encoding", Bag(encoding="nv24x"), IMAGE, "encoding 'nv24x' is not one of"),
+        ("fewer bytes than told", Bag(bytes_cut=5), IMAGE, "283 bytes with rows of 36 do not make"),
+        ("image and camera_info differ", Bag(rows_cut=2), IMAGE, "the image is 12 x 6, /cam/camera_info is for 12 x 8"),
+        ("NaN in a recorded pose", Bag(x=float("nan")), POSE, "the pose has a NaN or infinite entry"),
+        ("NaN in a recorded quaternion", Bag(turn=float("nan")), POSE, "the pose has a NaN or infinite entry"),
+        ("poses of another hour", Bag(poses_late_s=3600.0), "", "no image lies between two poses"),
+    ],
+    (write_folder, FROM_BAG): [("dataset as a recording", nothing, "", "is no bag")],
+    (Bag(), FROM_BAG): [("mcap cut in the middle", cut_storage, "", "is not a whole bag")],
+    (Bag("sqlite3"), FROM_BAG): [("sqlite3 cut in the middle", cut_storage, "", "is not a whole bag")],
+    (Bag(), f"{FROM_BAG} --pose-topic {IMAGE}"): [("topic of the wrong type", nothing, IMAGE, "it must be geometry_")],
+    (Bag(), f"{FROM_BAG} --image-topic /c"): [("topic that is absent", nothing, "", "has no message on topic '/c'")],
+    (Bag(), "data from-bag {set} {set}"): [("output exists, from-bag", nothing, "", "exists already")],
+    (write_one_frame, f"{TRAIN} --preset stl_pose"): [
+        ("one frame to train on", nothing, "", "no sequence of 'train' has two")
+    ],
+    (write_camvid, f"{TRAIN} --preset stl_pose"): [
+        ("no poses to train on", nothing, "", "no sequence of 'train' has two")
+    ],
+    (write_folder, f"{TRAIN} --preset mtl"): [
+        ("no train split", text(YAML, "train:", "training:"), "", "no split 'train'"),
+        ("no classes to train on", text(YAML, "classes:", "kinds:"), "", "has no classes"),
+        ("truncated image to train on", cut("loop_a/image/000001.png"), "loop_a/image/000001.png", "is truncated"),
+        (
+            "images of other proportions",
+            picture("loop_a/image/000001.png", np.dstack([GREY[:, :12]] * 3)),
+            "loop_a/image/000001.png",
+            "12 x 12 has other proportions than the first frame",
+        ),
+    ],
+}
+
+
+def tree(folder: Path) -> dict[str, object]:
+    """Every file below a folder with its content, every link with its target."""
+    found: dict[str, object] = {}
+    for path in folder.rglob("*"):
+        link = path.readlink() if path.is_symlink() else None
+        found[str(path.relative_to(folder))] = link or (path.read_bytes() if path.is_file() else "folder")
+    return found
+
+
+def filled(words: str, folder: Path) -> str:
+    """A command or name with its places filled in."""
+    return words.format(set=folder / "set", out=folder / "out", config=folder / "config.yaml")
+
+
+def check_said(said: str, name: str, reason: str) -> None:
+    """One line that names the file and the reason; the progress of work begun may stand before it."""
+    lines = [line for line in said.splitlines() if not PROGRESS.fullmatch(line)]
+    assert len(lines) == 1, said
+    assert lines[0].startswith("vlocnetpp: "), said
+    assert name in lines[0], f"{lines[0]!r} does not name {name}"
+    assert reason in lines[0].replace(name, "", 1), f"{lines[0]!r} does not say '{reason}'"
+
+
+@pytest.mark.parametrize(
+    ("write", "command", "damage", "name", "reason"),
+    [
+        pytest.param(write, command, damage, name, reason, id=case)
+        for (write, command), cases in CASES.items()
+        for case, damage, name, reason in cases
+    ],
+)
+def test_bad_data_gets_one_line_and_changes_nothing(
+    write: Callable[[Path], object],
+    command: str,
+    damage: Damage,
+    name: str,
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    write(tmp_path / "set")
+    damage(tmp_path / "set")
+    before = tree(tmp_path)
+    status = main(filled(command, tmp_path).split())
+    said = capsys.readouterr().err
+    named = filled(name, tmp_path) if name.startswith(("/", "{")) else str(tmp_path / "set" / name)
+    check_said(said, named, reason)
+    assert status == 2
+    assert tree(tmp_path) == before
+
+
+# --- what only a process of its own can meet
+
+
+def run(command: str, folder: Path, before: Sequence[str] = (), **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    words = [*before, sys.executable, "-B", "-m", "vlocnetpp.cli", *filled(command, folder).split()]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, **options)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A file system that has four kilobytes left, mounted at `folder`; skips the test where none may be mounted."""
+    folder.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", folder], capture_output=True).returncode
+    ):
+        pytest.skip("a small disk can only be mounted by root")
+    try:
+        (folder / "filler").write_bytes(bytes(60 * 1024))
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def limit_files() -> None:
+    """No file of this process may grow beyond 256 bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256, 256))
+
+
+@pytest.mark.parametrize(("write", "action"), [(write_folder, "to-bag"), (Bag(), "from-bag")], ids=["to", "from"])
+@pytest.mark.parametrize("storage", ["disk", "quota"])
+def test_no_space_left_leaves_nothing(
+    write: Callable[[Path], object], action: str, storage: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "set")
+    command = f"data {action} {{set}} {tmp_path}/disk/out"
+    if storage == "quota":
+        (tmp_path / "disk").mkdir()
+        before = tree(tmp_path)
+        ended = run(command, tmp_path, preexec_fn=limit_files)
+        reason, after = "File too large", tree(tmp_path)
+    else:
+        with small_disk(tmp_path / "disk"):
+            before = tree(tmp_path)
+            ended = run(command, tmp_path)
+            reason, after = "No space left on device", tree(tmp_path)
+    check_said(ended.stderr, f"{tmp_path}/disk/out", reason)
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert after == before
+
+
+@pytest.mark.parametrize(("file", "name"), [(CSV, CSV), ("", ""), ("loop_a/image", "loop_a/image")])
+def test_what_may_not_be_read_is_named(file: str, name: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "set")
+    before = tree(tmp_path)
+    (tmp_path / "set" / file).chmod(0)
+    # root may read everything, unless it gives this right away
+    bounded = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    ended = run(LOOK, tmp_path, bounded)
+    (tmp_path / "set" / file).chmod(0o700)
+    check_said(ended.stderr, str(tmp_path / "set" / name), "Permission denied")
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert tree(tmp_path) == before
+
+
+def test_the_command_itself_ends_in_one_line(tmp_path: Path) -> None:
+    ended = run(LOOK, tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"vlocnetpp: {tmp_path}/set: does not exist\n")

@@ -1,0 +1,262 @@
+"""A tiny folder of every layout, and what it must be read back as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from vlocnetpp.data import VOID, FolderWriter, LabelClass
+from vlocnetpp.data.poses import checked_pose
+
+HEIGHT, WIDTH = 12, 16
+K = np.array([[9.0, 0.0, 7.5], [0.0, 8.5, 5.5], [0.0, 0.0, 1.0]])
+CLASSES = (LabelClass("wall", (10, 20, 30)), LabelClass("Tür", (0, 255, 0)))
+SECOND_NS = 1_000_000_000
+
+
+@dataclass
+class Want:
+    """What one frame must be read back as."""
+
+    split: str
+    sequence: str
+    name: str
+    stamp_ns: int
+    image_HW3: NDArray[np.uint8]
+    K_33: NDArray[np.float64]
+    pose_7: NDArray[np.float64] | None = None
+    depth_HW: NDArray[np.float32] | None = None
+    mask_HW: NDArray[np.uint8] | None = None
+
+
+def random_pose(rng: np.random.Generator) -> NDArray[np.float64]:
+    x, y, z, w = Rotation.random(random_state=rng).as_quat()
+    return checked_pose((*rng.normal(size=3), w, x, y, z), "test")
+
+
+def matrix_of(pose_7: NDArray[np.float64]) -> NDArray[np.float64]:
+    T_44 = np.eye(4)
+    T_44[:3, :3], T_44[:3, 3] = Rotation.from_quat(pose_7[[4, 5, 6, 3]]).as_matrix(), pose_7[:3]
+    return T_44
+
+
+def random_image(rng: np.random.Generator) -> NDArray[np.uint8]:
+    return rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def save(path: Path, pixels: NDArray) -> None:
+    """Write an image that OpenCV decodes to these pixels; colour is RGB."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels[:, :, ::-1] if pixels.ndim == 3 else pixels)
+
+
+def write(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def row(values: NDArray[np.float64]) -> str:
+    """Numbers as Python writes them, which is read back bit for bit."""
+    return " ".join(repr(float(value)) for value in np.asarray(values).ravel())
+
+
+def write_folder(root: Path) -> list[Want]:
+    """Two sequences of three frames, one frame without a pose, one of each without depth and mask."""
+    rng = np.random.default_rng(1)
+    wants = []
+    with FolderWriter(root, CLASSES, map_frame="lab") as writer:
+        for sequence, split in (("loop_a", "train"), ("loop-b.2", "test")):
+            for index in range(3):
+                image = random_image(rng)
+                pose = None if (sequence, index) == ("loop_a", 0) else random_pose(rng)
+                depth = rng.integers(0, 65535, (HEIGHT, WIDTH)).astype(np.float32) / np.float32(1000)
+                mask = rng.choice([0, 1, VOID], (HEIGHT, WIDTH)).astype(np.uint8)
+                labels = (None, None) if index == 1 else (depth, mask)
+                stamp = 1_700_000_000_123_456_789 + index * 33_333_333 + len(wants) * SECOND_NS
+                png = cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+                writer.add(sequence, split, stamp, None, K, pose, *labels, encoded=png)
+                wants.append(Want(split, sequence, f"{sequence}/{index:06d}", stamp, image, K, pose, *labels))
+    return wants
+
+
+def write_seven_scenes(root: Path) -> list[Want]:
+    """Three sequences in the original layout; tracking lost a pose."""
+    rng = np.random.default_rng(2)
+    write(root / "TrainSplit.txt", "sequence1\r", "sequence10\r")
+    write(root / "TestSplit.txt", "seq-02")
+    write(root / "camera-intrinsics.txt", *(row(each) for each in K))
+    wants = []
+    for number, (sequence, split) in enumerate((("seq-01", "train"), ("seq-02", "test"), ("seq-10", "train"))):
+        for frame in (3, 4, 7):
+            stem = root / sequence / f"frame-{frame:06d}"
+            image, pose = random_image(rng), random_pose(rng)
+            depth = rng.integers(0, 65535, (HEIGHT, WIDTH)).astype(np.uint16)
+            depth[0, :2] = 0, 65535
+            save(Path(f"{stem}.color.png"), image)
+            save(Path(f"{stem}.depth.png"), depth)
+            lost = (sequence, frame) == ("seq-02", 4)
+            pose_lines = ["-1.#IND " * 4] * 3 + ["0 0 0 1"] if lost else [row(line) for line in matrix_of(pose)]
+            write(Path(f"{stem}.pose.txt"), *pose_lines)
+            metres = np.where(depth == 65535, 0, depth).astype(np.float32) / np.float32(1000)
+            # sequences of 4/30 s follow each other with ten seconds between
+            start = 10 * SECOND_NS + number * (10 * SECOND_NS + 4 * SECOND_NS // 30)
+            stamp = start + (frame - 3) * SECOND_NS // 30
+            name = f"{sequence}/{stem.name}"
+            wants.append(Want(split, sequence, name, stamp, image, K, None if lost else pose, metres))
+    return wants
+
+
+def write_deeploc(root: Path) -> list[Want]:
+    """Two loops in train, the border a jump in the numbering, and one in test; one image without label, one posed."""
+    rng = np.random.default_rng(3)
+    focal = 700 / 1280 * WIDTH
+    K_33 = np.array([[focal, 0.0, (WIDTH - 1) / 2], [0.0, focal, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
+    wants = []
+    stamp = 10 * SECOND_NS
+    for split, loops in (("train", ((100, 115, 130), (900, 915))), ("test", ((145, 160),))):
+        lines = ["DeepLoc poses", "img_name x y z qw qx qy qz"]
+        for index, loop in enumerate(loops, 1):
+            for number in loop:
+                stamp += 15 * SECOND_NS // 20 if number != loop[0] else 0
+                image = random_image(rng)
+                pose = checked_pose((number / 100, index, 0.0, *random_pose(rng)[3:]), "test")
+                mask = rng.integers(0, 10, (HEIGHT, WIDTH)).astype(np.uint8)
+                stored = mask.copy()
+                mask[0, :2], stored[0, :2] = VOID, (10, 255)
+                save(root / split / "LeftImages" / f"Image_{number}.png", image)
+                if number != 115:
+                    save(root / split / "labels" / f"Image_{number}.png", stored)
+                if number != 915:
+                    lines.append(f"Image_{number} {row(pose)}")
+                name = f"{split}/Image_{number}"
+                posed, masked = (None if number == 915 else pose), (None if number == 115 else mask)
+                wants.append(Want(split, f"{split}-{index:02d}", name, stamp, image, K_33, posed, None, masked))
+            stamp += 10 * SECOND_NS
+        write(root / split / "poses.txt", *lines)
+    return wants
+
+
+def write_kitti(root: Path, camera: str = "image_2") -> list[Want]:
+    """Sequences 00 (train), 09 (test) and 11 (no poses); camera 2 is 6 cm left of camera 0 and a little before it."""
+    rng = np.random.default_rng(4)
+    offset = np.array([-0.0625, 0.0, 0.00390625]) if camera == "image_2" else np.zeros(3)
+    wants = []
+    start = 10 * SECOND_NS
+    for sequence, split in (("00", "train"), ("09", "test"), ("11", "benchmark")):
+        folder = root / "sequences" / sequence
+        P = {name: np.hstack([K, np.zeros((3, 1))]) for name in ("P0", "P1", "P2", "P3")}
+        P["P2"][:, 3] = -K @ np.array([-0.0625, 0.0, 0.00390625])
+        write(folder / "calib.txt", *(f"{name}: {row(matrix)}" for name, matrix in P.items()))
+        write(folder / "times.txt", "0.000000e+00", "1.036224e-01", "2.072449e-01")
+        lines = []
+        for number, time_ns in enumerate((0, 103_622_400, 207_244_900)):
+            image = random_image(rng)
+            if camera == "image_0":
+                image[:] = image[:, :, :1]
+                save(folder / camera / f"{number:06d}.png", image[:, :, 0])  # 8-bit grey
+            else:
+                save(folder / camera / f"{number:06d}.png", image)
+            pose = random_pose(rng)
+            T_44 = matrix_of(pose)
+            lines.append(row(T_44[:3]))
+            pose[:3] += T_44[:3, :3] @ offset
+            posed = pose if sequence != "11" else None
+            wants.append(Want(split, sequence, f"{sequence}/{number:06d}", start + time_ns, image, K, posed))
+        if sequence != "11":
+            write(root / "poses" / f"{sequence}.txt", *lines)
+        start = wants[-1].stamp_ns + 10 * SECOND_NS
+    return wants
+
+
+def write_kitti_grey(root: Path) -> list[Want]:
+    """The same with the grey camera 0 alone."""
+    return write_kitti(root, "image_0")
+
+
+def write_tum_sequence(folder: Path, start_s: int, split: str, seed: int) -> list[Want]:
+    """Three images; the pose of the second is half way, the third has neither pose nor depth near it."""
+    rng = np.random.default_rng(seed)
+    wants, poses = [], [random_pose(rng), random_pose(rng)]
+    stamps = [f"{start_s}.175304", f"{start_s}.211214", f"{start_s}.911221"]
+    a, b = (Rotation.from_quat(pose[[4, 5, 6, 3]]) for pose in poses)
+    x, y, z, w = (a * Rotation.from_rotvec((a.inv() * b).as_rotvec() / 2)).as_quat()
+    half = checked_pose((*((poses[0][:3] + poses[1][:3]) / 2), w, x, y, z), "test")
+    for index, (text, pose) in enumerate(zip(stamps, (poses[0], half, None), strict=True)):
+        image = random_image(rng)
+        depth = rng.integers(0, 65535, (HEIGHT, WIDTH)).astype(np.uint16)
+        save(folder / "rgb" / f"{text}.png", image)
+        save(folder / "depth" / f"{text}.png", depth)
+        metres = None if index == 2 else depth.astype(np.float32) / np.float32(5000)
+        ns = start_s * SECOND_NS + int(text.split(".")[1]) * 1000
+        wants.append(Want(split, folder.name, f"{folder.name}/{text}", ns, image, K, pose, metres))
+    write(folder / "rgb.txt", "# color images", "# timestamp filename", *(f"{each} rgb/{each}.png" for each in stamps))
+    late = f"{start_s}.950000"  # 39 ms after its image
+    nearest = (f"{start_s}.160000", f"{start_s}.225000", late)
+    lines = (f"{stamp} depth/{each}.png" for stamp, each in zip(nearest, stamps, strict=True))
+    write(folder / "depth.txt", "# depth maps", *lines)
+    before, after = f"{start_s}.195304", f"{start_s}.227124"  # the second image is exactly in the middle of two poses
+    recorded = ((stamps[0], poses[0]), (before, poses[0]), (after, poses[1]))
+    write(
+        folder / "groundtruth.txt",
+        "# timestamp tx ty tz qx qy qz qw",
+        *(f"{stamp} {row(pose[:3])} {row(pose[[4, 5, 6, 3]])}" for stamp, pose in recorded),
+    )
+    write(folder / "camera-intrinsics.txt", *(row(each) for each in K))
+    return wants
+
+
+def write_tum(root: Path) -> list[Want]:
+    """Three sequences with a split."""
+    names = (("fr_desk", "train"), ("fr_room", "train"), ("fr_xyz", "test"))
+    wants = [write_tum_sequence(root / name, 1_305_031_102 + 60 * i, s, i) for i, (name, s) in enumerate(names)]
+    write(root / "TrainSplit.txt", "fr_desk", "fr_room")
+    write(root / "TestSplit.txt", "fr_xyz")
+    return [want for each in wants for want in each]
+
+
+def write_tum_alone(root: Path) -> list[Want]:
+    """One sequence by itself."""
+    wants = write_tum_sequence(root, 1_305_031_102, "train", 5)
+    for want in wants:
+        want.sequence, want.name = "tum", f"tum/{want.name.split('/')[1]}"
+    return wants
+
+
+def write_camvid(root: Path) -> list[Want]:
+    """One video a second apart, one at 15 Hz, and a validation video."""
+    rng = np.random.default_rng(6)
+    K_33 = np.array([[WIDTH, 0.0, (WIDTH - 1) / 2], [0.0, WIDTH, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
+    wants = []
+    for split, sequence, name, stamp in (
+        ("train", "0001TP_006690", "0001TP_006690", 10 * SECOND_NS),
+        ("train", "0001TP_006720", "0001TP_006720", 11 * SECOND_NS),
+        ("train", "Seq05VD_f00030", "Seq05VD_f00030", 21 * SECOND_NS),
+        ("train", "Seq05VD_f00030", "Seq05VD_f00032", 21 * SECOND_NS + 2 * SECOND_NS // 30),
+        ("val", "0016E5_07959", "0016E5_07959", 31 * SECOND_NS + 2 * SECOND_NS // 30),
+    ):
+        image, mask = random_image(rng), rng.integers(0, 11, (HEIGHT, WIDTH)).astype(np.uint8)
+        stored = mask.copy()
+        mask[0, :2], stored[0, :2] = VOID, (11, 255)
+        save(root / split / f"{name}.png", image)
+        save(root / f"{split}annot" / f"{name}.png", stored)
+        wants.append(Want(split, sequence, f"{split}/{name}", stamp, image, K_33, mask_HW=mask))
+    return wants
+
+
+WRITERS: dict[str, tuple[str, Callable[[Path], list[Want]]]] = {
+    "folder": ("folder", write_folder),
+    "seven_scenes": ("seven_scenes", write_seven_scenes),
+    "deeploc": ("deeploc", write_deeploc),
+    "kitti": ("kitti", write_kitti),
+    "kitti_grey": ("kitti", write_kitti_grey),
+    "tum_rgbd": ("tum_rgbd", write_tum),
+    "tum_rgbd_alone": ("tum_rgbd", write_tum_alone),
+    "camvid": ("camvid", write_camvid),
+}
+"""By case: the layout and what writes it."""

@@ -1,0 +1,111 @@
+"""The first pass through a recording: header stamps of every topic, and the messages that are small.
+
+Where the clock is set back (a bag played in a loop, a simulation started anew), a new run begins: nothing of one run is
+matched with anything of another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags.pose_source import FrameWishes, PoseSamples
+from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, messages, open_bag
+from vlocnetpp.data.bags.to_bag import CLASSES_TOPIC
+from vlocnetpp.data.bags.topics import Found, Topics, find_topics, is_static
+from vlocnetpp.data.bags.transforms import TransformTree
+from vlocnetpp.data.frames import LabelClass
+from vlocnetpp.progress import track
+
+
+@dataclass
+class Index:
+    """What the first pass gathers, message by message; lists are in the bag's order."""
+
+    found: Found
+    counts: dict[str, int]
+    samples: PoseSamples
+    stamps: dict[str, list[int]] = field(default_factory=dict)
+    runs: dict[str, list[int]] = field(default_factory=dict)
+    cameras: list[says.Camera] = field(default_factory=list)
+    frames: dict[str, set[str]] = field(default_factory=dict)
+    """Topic -> frame_ids of its headers."""
+    classes: tuple[LabelClass, ...] = ()
+
+    def of_run(self, topic: str | None, run: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions and stamps of a topic's messages in a run of the clock."""
+        if topic is None or topic not in self.stamps:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        positions = np.flatnonzero(np.array(self.runs[topic]) == run)
+        return positions, np.array(self.stamps[topic], np.int64)[positions]
+
+
+class _Clock:
+    """Counts how often the clock of a recording was set back, by stamps that go back further than disorder does."""
+
+    def __init__(self, jump_ns: int) -> None:
+        self.run = 0
+        self._jump_ns = jump_ns
+        self._latest: dict[str, int] = {}
+
+    def run_of(self, key: str, stamp_ns: int) -> int:
+        """The run that a message with this stamp belongs to; `key` is whose stamps are in order among each other."""
+        if 0 < stamp_ns < self._latest.get(key, 0) - self._jump_ns:
+            self.run += 1
+            self._latest.clear()
+        self._latest[key] = max(stamp_ns, self._latest.get(key, 0))
+        return self.run
+
+
+def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int) -> Index:
+    """Read a bag once. A stamp that goes back by more than `jump_ns` begins a new run. Raises DataError."""
+    with open_bag(bag) as reader:
+        found = find_topics(reader, bag, wishes)
+        counts = {name: info.msgcount for name, info in reader.topics.items()}
+        index = Index(found, counts, PoseSamples(TransformTree(str(bag))))
+        wanted = {*found.roles().values(), CLASSES_TOPIC}
+        odometry = found.pose is not None and found.types[found.pose].endswith("Odometry")
+        named = frames.pose_frame if frames.pose_frame is not None else odometry
+        transforms: list[str] = []
+        if found.transforms or (found.pose is not None and named and frames.extrinsics_7 is None):
+            transforms = found.transform_topics()
+        clock = _Clock(jump_ns)
+        total = sum(counts.get(topic, 0) for topic in {*wanted, *transforms})
+        for each in track(messages(reader, {*wanted, *transforms}), f"surveying {bag.name}", total):
+            if each.topic == CLASSES_TOPIC:
+                index.classes = says.classes(each.message(), f"{bag}: {CLASSES_TOPIC}")
+            elif each.topic in transforms:
+                index.frames.setdefault(each.topic, set())
+                for parent, child, stamp, pose_7 in says.transforms(each.message()):
+                    static = is_static(each.topic)
+                    run = clock.run if static else clock.run_of(f"{each.topic} {parent} {child}", stamp)
+                    index.samples.tree.add(parent, child, stamp, pose_7, static=static, run=run)
+            else:
+                _take(index, each, clock, bag)
+    return index
+
+
+def _take(index: Index, each: BagMessage, clock: _Clock, bag: Path) -> None:
+    found, stamp = index.found, each.header_stamp_ns()
+    where = f"{bag}: {each.topic} at {seconds(stamp)}"
+    index.stamps.setdefault(each.topic, []).append(stamp)
+    index.runs.setdefault(each.topic, []).append(clock.run_of(each.topic, stamp))
+    index.frames.setdefault(each.topic, set()).add(each.header_frame())
+    if each.topic == found.camera_info:
+        index.cameras.append(says.camera(each.message(), found.image, where))
+    elif each.topic == found.pose:
+        message, samples = each.message(), index.samples
+        samples.poses.append(says.pose(message, where))
+        samples.stamps.append(stamp)
+        samples.runs.append(index.runs[each.topic][-1])
+        samples.parents.add(message.header.frame_id.lstrip("/"))
+        samples.children.update({getattr(message, "child_frame_id", "").lstrip("/")} - {""})
+
+
+def seconds(stamp_ns: int) -> str:
+    """A stamp as people read it."""
+    return f"{stamp_ns // SECOND_NS}.{stamp_ns % SECOND_NS:09d} s"

@@ -1,0 +1,159 @@
+"""Are the poses, the unit of length and K those of these images? Decided by what explains the images best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vlocnetpp.data.doctor.findings import Finding, Severity
+from vlocnetpp.data.doctor.hypotheses import EXPLAINED
+from vlocnetpp.data.doctor.study import LEAST_PAIRS, Study
+from vlocnetpp.data.doctor.surfaces import Fit
+
+FOCAL_WARNING, FOCAL_ERROR = 0.04, 0.06
+"""Departures of the focal length, as a share of it."""
+SCALE_WARNING, SCALE_ERROR = 0.08, 0.15
+LEAST_GAIN = 1.05
+"""A factor counts only if the error without it is so many times larger: flat valleys have their bottom anywhere."""
+USUAL_SCALES = {
+    0.001: "millimetres against metres", 0.01: "centimetres against metres", 0.1: "decimetres against metres",
+    0.0254: "inches against metres", 0.3048: "feet against metres", 1000.0: "metres against millimetres",
+    100.0: "metres against centimetres", 10.0: "a factor of ten", 5.0: "depth in 1/5000 m read as 1/1000 m",
+    0.2: "depth in 1/1000 m read as 1/5000 m", 39.37: "metres against inches", 3.281: "metres against feet",
+}  # fmt: skip
+
+
+def check_convention(study: Study) -> Iterator[Finding]:
+    """Camera-to-world or not, axes, quaternion order: every reading against every pair."""
+    if not any(look.frame.pose_7 is not None for look in study.frames):
+        yield Finding("info", "cannot-tell", "poses", "there are none: only images and masks were looked at", 0.0)
+        return
+    if not study.verdicts:
+        text = f"only {len(study.pairs)} of {study.tried} pairs of frames see enough in common from different places"
+        text += f" (needed {LEAST_PAIRS}): convention, scale and K are unchecked"
+        yield Finding("warning", "cannot-tell", "poses", text, 0.0)
+        return
+    reading, stored, pixels = study.reading, study.stored, study.pairs[0].width
+    measured = f"on {len(study.pairs)} pairs"
+    if reading is not stored:
+        won = float((reading.errors_P < stored.errors_P).mean())
+        yield Finding(
+            "error", "convention", "poses",
+            f"{' and '.join(reading.hypothesis.departures)}: points then lie {reading.error * pixels:.2g} px from "
+            f"where poses put them, as stored {stored.error * pixels:.3g} px ({measured})",
+            won * (1 - reading.error / stored.error),
+        )  # fmt: skip
+        return
+    text = f"as stored, points lie {stored.error * pixels:.2g} px from where poses put them {measured}"
+    rival = next(verdict for verdict in study.verdicts if verdict is not stored)
+    text += f"; next: {', '.join(rival.hypothesis.departures)}, {rival.error * pixels:.2g} px"
+    if study.explained:
+        clear = float((stored.errors_P < rival.errors_P).mean())
+        yield Finding("info", "evidence", "poses", text, clear)
+    elif study.delay is None:
+        yield Finding("error", "unexplained", "poses", text, 0.8)
+
+
+def check_calibration(study: Study) -> Iterator[Finding]:
+    """Unit of the translations against depth, and the focal length, by depth against depth and by epipolar lines."""
+    yield from _principal_point(study)
+    if not study.verdicts or float((study.reading.errors_P < 2 * EXPLAINED).mean()) < 0.5:
+        return  # the poses do not explain the images in any reading: nothing to measure with
+    if study.by_depth is not None:
+        yield from _scale(study.by_depth, len(study.surfaces), study)
+    if study.delay is None:
+        yield from _focal(study.by_depth, study.by_lines, len(study.pairs))
+
+
+def check_offset(study: Study) -> Iterator[Finding]:
+    """Images against the poses of the frames before and after."""
+    delay = study.delay
+    if delay is not None:
+        frames = (
+            f"{abs(delay.frames)} frame{'s' * (abs(delay.frames) > 1)} {'later' if delay.frames > 0 else 'earlier'}"
+        )
+        text = f"images fit the poses {frames} better, with {delay.gain:.0%} of the error, on {delay.won:.0%} of "
+        text += f"{delay.pairs} pairs; the focal length cannot be judged before that is mended"
+        yield Finding("error", "offset", "poses", text, delay.won * (1 - delay.gain))
+
+
+def _principal_point(study: Study) -> Iterator[Finding]:
+    seen = set()
+    for look in study.frames:
+        K, (height, width) = look.frame.K_33, look.size
+        key = (width, height, *K.ravel())
+        if not width or key in seen:
+            continue
+        seen.add(key)
+        across, down = 2 * K[0, 2] / (width - 1), 2 * K[1, 2] / (height - 1)
+        if abs(across - 1) < 0.25 and abs(down - 1) < 0.25:
+            continue
+        same = abs(across / down - 1) < 0.15
+        guess = f"; K is that of an image about {across:.2g} times as large" if same else ""
+        yield Finding(
+            "error", "intrinsics", look.frame.name,
+            f"the centre is at {K[0, 2]:.4g}, {K[1, 2]:.4g} px in an image of {width} x {height}{guess}", 0.95,
+        )  # fmt: skip
+
+
+def _scale(fit: Fit, pairs: int, study: Study) -> Iterator[Finding]:
+    off = abs(float(np.log(fit.scale)))
+    # A pose in the wrong unit is 1000 times off: there, only the spread decides.
+    sure = _sure(off, fit.scale_spread)
+    if off < np.log1p(SCALE_WARNING) or sure < 0.3 or fit.scale_gain < LEAST_GAIN:
+        yield Finding(
+            "info", "evidence", "scale",
+            f"depth wants translations times {fit.scale:.3f} (+- {fit.scale_spread:.1%}) on {pairs} pairs",
+            1 - min(off, 1),
+        )  # fmt: skip
+        return
+    usual = min(USUAL_SCALES, key=lambda factor: abs(np.log(factor / fit.scale)))
+    name = f": {USUAL_SCALES[usual]}" if abs(np.log(usual / fit.scale)) < 0.1 else ""
+    severity: Severity = "error" if off > np.log1p(SCALE_ERROR) else "warning"
+    yield Finding(
+        severity, "scale", "poses and depth",
+        f"translations must be multiplied by {fit.scale:.4g} (+- {fit.scale_spread:.1%}) to fit the depth{name}; "
+        f"{_likelier(study)} ({pairs} pairs)", sure,
+    )  # fmt: skip
+
+
+def _sure(off: float, spread: float) -> float:
+    """0..1: how far a factor is beyond twice its spread."""
+    return float(np.clip(1 - 2 * spread / max(off, 1e-9), 0, 1))
+
+
+def _likelier(study: Study) -> str:
+    """Which of the two is more likely wrong, by the usual distances of cameras from what they see."""
+    depths = [look.depth_m for look in study.frames if np.isfinite(look.depth_m)]
+    median = float(np.median(depths))
+    if 0.3 < median < 60:
+        return f"the depth, {median:.2g} m in the median, is plausible, so look at the poses first"
+    return f"the depth, {median:.3g} m in the median, is implausible, so look at the depth first"
+
+
+def _focal(by_depth: Fit | None, by_lines: Fit, pairs: int) -> Iterator[Finding]:
+    fits = {"depth": by_depth, "colour": by_lines}
+    measured = {name: fit for name, fit in fits.items() if fit is not None and fit.focal_spread < 0.03}
+    if not measured:
+        text = f"the focal length cannot be told from {pairs} pairs: too little rotation or too few points"
+        yield Finding("warning", "cannot-tell", "intrinsics", text, 0.0)
+        return
+    said = ", ".join(f"{name} {fit.focal:.3f} (+- {fit.focal_spread:.1%})" for name, fit in measured.items())
+    off = {name: abs(float(np.log(fit.focal))) for name, fit in measured.items()}
+    sure = {name: _sure(off[name], fit.focal_spread) for name, fit in measured.items()}
+    wrong = {
+        name
+        for name, fit in measured.items()
+        if off[name] > FOCAL_WARNING and sure[name] > 0 and fit.focal_gain > LEAST_GAIN
+    }
+    text = f"best factor of the focal length: {said}, on {pairs} pairs"
+    if not wrong:
+        yield Finding("info", "evidence", "intrinsics", text, 1 - max(off.values()))
+    elif "depth" in measured and "depth" not in wrong:
+        yield Finding("warning", "registration", "intrinsics", text, sure["colour"])
+    else:
+        # Depth, where there is any, is the better witness: it sees no light and no registration.
+        witness = "depth" if "depth" in wrong else "colour"
+        severity: Severity = "error" if off[witness] > FOCAL_ERROR else "warning"
+        yield Finding(severity, "intrinsics", "K", text, sure[witness])

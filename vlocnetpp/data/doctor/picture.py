@@ -1,0 +1,110 @@
+"""The picture: all trajectories from above, the splits in their colours, the test by its distance to the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vlocnetpp.data.doctor.matches import Floats
+from vlocnetpp.data.doctor.splits import TRAIN, nearest_poses
+from vlocnetpp.data.doctor.study import Study
+from vlocnetpp.data.doctor.survey import Look
+
+COLORS = {TRAIN: "#8A8A8A", "val": "#009E73"}
+"""Okabe-Ito and grey, apart for every kind of colour vision."""
+OTHER = "#0072B2"
+ARROWS = 24
+"""View directions drawn for each split, about."""
+
+
+def plot_splits(path: Path, study: Study) -> None:
+    """Draw all frames with a pose seen from above, in metres; arrows show where the camera looks.
+
+    Frames of other splits than `train` and `val` are coloured by their distance to the nearest training pose. Raises
+    OSError if the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    posed = {
+        split: [[look for look in sequence if look.frame.pose_7 is not None] for sequence in sequences]
+        for split, sequences in study.looks.items()
+    }
+    every = _poses([look for sequences in posed.values() for sequence in sequences for look in sequence])
+    right, up, vertical = plane_from_above(every)
+    train = _poses([look for sequence in posed.get(TRAIN, []) for look in sequence])
+    low, high = every[:, [right, up]].min(axis=0), every[:, [right, up]].max(axis=0)
+    width, height = np.maximum(high - low, 0.3 * max(float((high - low).max()), 0.1))
+    figure = Figure(figsize=(8.5, float(np.clip(1.8 + 6.0 * height / width, 3.5, 9.0))), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.grid(color="#EEEEEE", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set(xlabel=f"{'xyz'[right]} [m]", ylabel=f"{'xyz'[up]} [m]")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    dots = None
+    for split, sequences in posed.items():
+        poses = _poses([look for sequence in sequences for look in sequence])
+        if not len(poses):
+            continue
+        label = f"{split}: {len(poses)} frames, {len(sequences)} sequence{'s' * (len(sequences) != 1)}"
+        color = COLORS.get(split, OTHER)
+        for sequence in sequences:
+            line = _poses(sequence)
+            axes.plot(line[:, right], line[:, up], color=color, linewidth=1.0, alpha=0.8, zorder=2)
+        if split in COLORS or not len(train):
+            axes.scatter(poses[:, right], poses[:, up], s=5, color=color, linewidths=0, label=label, zorder=3)
+        else:
+            metres, _, _ = nearest_poses(train, poses)
+            dots = axes.scatter(
+                poses[:, right], poses[:, up], c=metres, cmap="cividis_r", vmin=0.0, s=20, label=label, zorder=4,
+                edgecolors="#00000066", linewidths=0.4,
+            )  # fmt: skip
+        ahead = _ahead(poses)[:: max(1, len(poses) // ARROWS)]
+        at = poses[:: max(1, len(poses) // ARROWS)]
+        axes.quiver(
+            at[:, right], at[:, up], ahead[:, right], ahead[:, up], color=color if split in COLORS else "#222222",
+            angles="xy", scale_units="inches", scale=1 / 0.22, width=0.0022, headwidth=4.5, headlength=5, zorder=5,
+        )  # fmt: skip
+    if dots is not None:
+        bar = figure.colorbar(dots, ax=axes, shrink=0.8, pad=0.02)
+        bar.set_label("distance to the nearest training pose [m]")
+    axes.set_title(
+        f"{study.dataset.root.name}, seen along {'xyz'[vertical]}", loc="left", fontsize=12, fontweight="bold"
+    )
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path)
+
+
+def plane_from_above(pose_N7: Floats) -> tuple[int, int, int]:
+    """Axes of the map to the right, up on the page and along the line of sight, never mirrored.
+
+    Cameras are carried more or less upright, so the axis along which their image columns run is the vertical one. Where
+    none stands out, the picture shows the two axes with the widest spread.
+    """
+    down = _columns(pose_N7)[1].mean(axis=0)
+    vertical = int(np.argmax(np.abs(down)))
+    if abs(down[vertical]) < 0.7:
+        vertical = int(np.argmin(np.ptp(pose_N7[:, :3], axis=0)))
+        down = -np.ones(3)
+    right, up = (vertical + 1) % 3, (vertical + 2) % 3
+    return (right, up, vertical) if down[vertical] < 0 else (up, right, vertical)
+
+
+def _columns(pose_N7: Floats) -> tuple[Floats, Floats, Floats]:
+    """The camera's right, down and ahead in the map, (N, 3) each."""
+    from scipy.spatial.transform import Rotation
+
+    R = Rotation.from_quat(pose_N7[:, [4, 5, 6, 3]]).as_matrix()
+    return R[:, :, 0], R[:, :, 1], R[:, :, 2]
+
+
+def _ahead(pose_N7: Floats) -> Floats:
+    return _columns(pose_N7)[2]
+
+
+def _poses(looks: list[Look]) -> Floats:
+    return np.array([look.frame.pose_7 for look in looks], np.float64).reshape(-1, 7)

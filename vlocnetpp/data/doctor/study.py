@@ -1,0 +1,136 @@
+"""What all checks share: the looks, and pairs of frames by which poses are put to the test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from vlocnetpp.data.doctor.delay import Delay, find_delay
+from vlocnetpp.data.doctor.hypotheses import STORED, Verdict, judge, motion
+from vlocnetpp.data.doctor.matches import Floats, Pair, match_frames
+from vlocnetpp.data.doctor.surfaces import CAP, Fit, Surfaces, fit_lines, fit_surfaces
+from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.frames import Dataset
+from vlocnetpp.progress import track
+
+LEAST_PAIRS = 8
+"""Fewer pairs decide nothing."""
+SMALLEST_MOVE, LARGEST_MOVE = 0.04, 0.3
+"""Points must move by so much of the image width: below, every hypothesis fits; above, little overlap is left."""
+CLEARLY = 0.6
+"""A reading wins clearly if its error is below this share of the other's."""
+FARTHEST = 60
+"""Frames between the two of a pair."""
+
+
+@dataclass
+class Study:
+    """A dataset under examination."""
+
+    dataset: Dataset
+    looks: dict[str, list[list[Look]]]
+    """For each split its sequences of frames."""
+    wanted_pairs: int
+    seed: int
+    pairs: list[Pair] = field(default_factory=list)
+    """Frames of one sequence, both with a pose, that see the same from clearly different places."""
+    places: list[tuple[list[Look], int, int]] = field(default_factory=list)
+    """Where each pair comes from: its sequence and the two places in it."""
+    tried: int = 0
+
+    @property
+    def sequences(self) -> list[list[Look]]:
+        """Every sequence of every split."""
+        return [sequence for sequences in self.looks.values() for sequence in sequences]
+
+    @property
+    def frames(self) -> list[Look]:
+        """Every frame of every split."""
+        return [look for sequence in self.sequences for look in sequence]
+
+    def choose_pairs(self) -> None:
+        """Draw pairs at random from all sequences, by what the images show and never by what the poses say."""
+        usable = [sequence for sequence in self.sequences if len(sequence) > 1]
+        if not usable or not any(look.frame.pose_7 is not None for look in self.frames):
+            return
+        random = np.random.default_rng(self.seed)
+        share = np.array([len(sequence) for sequence in usable], np.float64)
+        share /= share.sum()
+        for _ in track(range(4 * self.wanted_pairs), "matching pairs of frames"):
+            sequence = usable[random.choice(len(usable), p=share)]
+            # Log-uniform: slow and fast recordings both get pairs that moved enough.
+            gap = int(np.exp(random.uniform(0, np.log(min(len(sequence) - 1, FARTHEST) + 1))))
+            first = int(random.integers(len(sequence) - gap))
+            if len(self.pairs) == self.wanted_pairs:
+                continue
+            a, b = sequence[first], sequence[first + gap]
+            if a.frame.pose_7 is None or b.frame.pose_7 is None:
+                continue
+            self.tried += 1
+            pair = match_frames(a.frame, b.frame)
+            if pair is not None and SMALLEST_MOVE < pair.displacement < LARGEST_MOVE:
+                self.pairs.append(pair)
+                self.places.append((sequence, first, first + gap))
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """Every reading of the poses on every pair, best first; empty where there are too few pairs."""
+        return judge(self.pairs) if len(self.pairs) >= LEAST_PAIRS else []
+
+    @cached_property
+    def stored(self) -> Verdict:
+        """The poses as the library read them."""
+        return next(verdict for verdict in self.verdicts if verdict.hypothesis == STORED)
+
+    @cached_property
+    def reading(self) -> Verdict:
+        """The reading that all other checks go by: as stored, unless another is clearly better by all witnesses."""
+        best = self.verdicts[0]
+        clear = best.error < CLEARLY * self.stored.error and float((best.errors_P < self.stored.errors_P).mean()) > 0.7
+        if not clear or best.explained < 0.5:
+            return self.stored
+        if len(self.surfaces) >= LEAST_PAIRS and self._surface_error(best) > CLEARLY * self._surface_error(self.stored):
+            return self.stored
+        return best
+
+    @cached_property
+    def explained(self) -> bool:
+        """Whether the dataset as a whole is read rightly, so that details can be held against it."""
+        return bool(self.verdicts) and self.reading.explained > 0.5
+
+    @cached_property
+    def motions(self) -> list[Floats]:
+        """The motion of each pair by that reading."""
+        return [motion(pair, self.reading.hypothesis) for pair in self.pairs]
+
+    @cached_property
+    def surfaces(self) -> dict[int, Surfaces]:
+        """The depth of those pairs that have it, by their place among the pairs."""
+        return {i: Surfaces(pair) for i, pair in enumerate(self.pairs) if pair.has_depth}
+
+    @cached_property
+    def by_depth(self) -> Fit | None:
+        """Scale and focal length by depth against depth; None where too few pairs have a depth."""
+        if len(self.surfaces) < LEAST_PAIRS:
+            return None
+        motions = [self.motions[i] for i in self.surfaces]
+        return fit_surfaces(list(self.surfaces.values()), motions, self.reading.scale)
+
+    @cached_property
+    def by_lines(self) -> Fit:
+        """Focal length of the colour images."""
+        return fit_lines(self.pairs, self.motions)
+
+    @cached_property
+    def delay(self) -> Delay | None:
+        """By how many frames images and poses are apart."""
+        return find_delay(self.pairs, self.places, self.reading, self.by_lines.focal) if self.verdicts else None
+
+    def _surface_error(self, verdict: Verdict) -> float:
+        errors = [
+            surface.errors(motion(self.pairs[i], verdict.hypothesis), verdict.scale)
+            for i, surface in self.surfaces.items()
+        ]
+        return float(np.median([each.mean() if len(each) else CAP for each in errors]))

@@ -1,0 +1,103 @@
+"""One look at every frame: each file is read once, and what the checks need of it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vlocnetpp.data.frames import DataError, Dataset, Frame
+from vlocnetpp.progress import track
+
+THUMBNAIL = (32, 24)
+"""Width and height in pixels."""
+
+
+@dataclass
+class Look:
+    """What is known of one frame; pixels are not kept."""
+
+    frame: Frame
+    split: str
+    sequence: str
+    index: int
+    """Place in its sequence."""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Kind of finding and reason, for each file that cannot be used."""
+    size: tuple[int, int] = (0, 0)
+    """Height and width of the image."""
+    digest: bytes = b""
+    """Of the decoded pixels."""
+    thumbnail: NDArray[np.float32] | None = None
+    """(24, 32) grey, 0-255."""
+    brightness: float = np.nan
+    """Mean grey, 0-255."""
+    brightest: float = np.nan
+    """95th percentile of grey, 0-255."""
+    white: float = np.nan
+    """Share of pixels with grey from 250 on."""
+    sharpness: float = np.nan
+    """Energy of the Laplacian over the energy of the image."""
+    depth_known: float = np.nan
+    """Share of pixels with a depth."""
+    depth_m: float = np.nan
+    """Median of the known depths."""
+    masked: bool = False
+    mask_pixels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    """(256,) pixels of each id."""
+    mask_rows: NDArray[np.float64] = field(default_factory=lambda: np.zeros(256))
+    """(256,) sum over the pixels of each id of their height in the image, 0 = top, 1 = bottom."""
+
+
+def survey(dataset: Dataset) -> dict[str, list[list[Look]]]:
+    """Look at all frames: for each split, for each sequence, its frames in order."""
+    looks = {
+        split: [
+            [Look(frame, split, sequence.name, i) for i, frame in enumerate(sequence.frames)] for sequence in sequences
+        ]
+        for split, sequences in dataset.splits.items()
+    }
+    every = [look for sequences in looks.values() for sequence in sequences for look in sequence]
+    for look in track(every, "looking at the frames"):
+        _look_at(look)
+    return looks
+
+
+def _look_at(look: Look) -> None:
+    try:
+        image = look.frame.image()
+    except DataError as error:
+        look.problems.append(("image", str(error)))
+        return
+    look.size = (image.shape[0], image.shape[1])
+    look.digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    small = cv2.resize(grey.astype(np.float32), THUMBNAIL, interpolation=cv2.INTER_AREA)
+    look.thumbnail = np.asarray(small, np.float32)
+    look.brightness, look.white = float(grey.mean()), float((grey >= 250).mean())
+    look.brightest = float(np.percentile(grey, 95))
+    energy = float(grey.astype(np.float64).var())
+    look.sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var()) / max(energy, 1.0)
+    try:
+        depth = look.frame.depth()
+        mask = look.frame.mask()
+    except DataError as error:
+        look.problems.append(("image", str(error)))
+        return
+    for name, layer in (("depth", depth), ("mask", mask)):
+        if layer is not None and layer.shape != look.size:
+            size = f"{layer.shape[1]} x {layer.shape[0]}, the image {look.size[1]} x {look.size[0]}"
+            look.problems.append(("size", f"the {name} is {size}"))
+    if depth is not None:
+        known = depth[depth > 0]
+        look.depth_known = known.size / depth.size
+        look.depth_m = float(np.median(known)) if known.size else np.nan
+    if mask is not None:
+        rows = np.linspace(0.0, 1.0, len(mask))
+        counts = np.stack([np.bincount(row, minlength=256) for row in mask])
+        look.masked = True
+        look.mask_pixels = counts.sum(axis=0)
+        look.mask_rows = rows @ counts

@@ -1,0 +1,130 @@
+"""Time and order: stamps, gaps, jumps of the pose, and sequences that are in no order at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from vlocnetpp.data.doctor.findings import Finding, listing
+from vlocnetpp.data.doctor.matches import Floats
+from vlocnetpp.data.doctor.study import Study
+from vlocnetpp.data.doctor.survey import Look
+
+METRES_PER_RADIAN = 0.57
+"""0.01 m for a degree: what a turn is worth where steps and turns are added."""
+SHORTEST = 8
+"""Frames that a sequence needs for its order to be judged."""
+JUMP = 10.0
+"""Times the usual step around it."""
+LEAST_JUMP = {"m": 0.05, "deg": 3.0}
+FASTEST_M_S = 60.0
+SHUFFLES = 100
+NO_ORDER = 0.8
+"""Neighbours this far apart, compared with a random order, are no neighbours."""
+
+
+def check_stamps(study: Study) -> Iterator[Finding]:
+    """Stamps that do not increase, and pauses within a sequence."""
+    for sequence in study.sequences:
+        seconds = np.diff([look.frame.stamp_ns for look in sequence]) * 1e-9
+        if not len(seconds):
+            continue
+        back = np.flatnonzero(seconds <= 0) + 1
+        if len(back):
+            names = listing([sequence[i].frame.name for i in back])
+            yield Finding("error", "stamps", names, f"{len(back)} stamps of {sequence[0].sequence} do not increase")
+        usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 0.0
+        pauses = np.flatnonzero((seconds > 5 * usual) & (seconds > 0.5)) + 1
+        if len(pauses):
+            names = listing([sequence[i].frame.name for i in pauses])
+            text = f"{len(pauses)} pauses of up to {seconds.max():.3g} s in {sequence[0].sequence}, usual {usual:.3g} s"
+            yield Finding("warning", "gap", names, text)
+
+
+def check_speed(study: Study) -> Iterator[Finding]:
+    """Steps and turns far beyond those around them, and speeds that no vehicle has."""
+    fastest, where = 0.0, ""
+    for sequence in study.sequences:
+        metres, radians, seconds, at = _steps(sequence)
+        if len(metres) < SHORTEST:
+            continue
+        for values, unit in ((metres, "m"), (np.degrees(radians), "deg")):
+            usual = np.array([np.median(values[max(i - 10, 0) : i + 11]) for i in range(len(values))])
+            jumps = np.flatnonzero((values > JUMP * usual) & (values > LEAST_JUMP[unit]))
+            if len(jumps):
+                names = listing([sequence[at[i]].frame.name for i in jumps])
+                text = f"{len(jumps)} jumps of up to {values[jumps].max():.3g} {unit} in {sequence[0].sequence}, "
+                yield Finding("warning", "speed", names, text + f"usual {np.median(values):.3g} {unit}", 0.9)
+        known = seconds > 0
+        speed = float(np.median(metres[known] / seconds[known])) if known.any() else 0.0
+        if speed > fastest:
+            fastest, where = speed, sequence[0].sequence
+    if fastest > FASTEST_M_S:
+        yield Finding("warning", "speed", where, f"{fastest:.3g} m/s in the median: are these metres?", 0.8)
+
+
+def check_order(study: Study) -> Iterator[Finding]:
+    """Sequences whose neighbours are no more alike, in image or pose, than frames drawn at random."""
+    random = np.random.default_rng(study.seed)
+    for sequence in study.sequences:
+        looks = [look for look in sequence if look.thumbnail is not None]
+        if len(looks) < SHORTEST:
+            continue
+        seen = _compare(np.stack([_levelled(look) for look in looks]), random)
+        posed = [look for look in looks if look.frame.pose_7 is not None]
+        placed = _compare(_spots(posed), random) if len(posed) >= SHORTEST else None
+        ratios = {"images": seen, "poses": placed}
+        loose = {name: ratio for name, ratio in ratios.items() if ratio is not None and ratio >= NO_ORDER}
+        # Fast drives change the whole image from frame to frame: images alone accuse only where poses contradict them.
+        if not loose or ("poses" not in loose and placed is not None and (study.explained or study.delay is not None)):
+            continue
+        ordered = [name for name, ratio in ratios.items() if ratio is not None and ratio < NO_ORDER]
+        ratio: float = max(loose.values())
+        only = f", the {ordered[0]} are in order" if ordered else ""
+        text = f"the {' and '.join(loose)} of neighbours are {ratio:.0%} as far apart as in a random order"
+        sure = float(np.clip((ratio - 0.5) * 2, 0.5, 0.99))
+        yield Finding("error", "order", sequence[0].sequence, f"{text} of the {len(looks)} frames{only}", sure)
+
+
+def _steps(sequence: list[Look]) -> tuple[Floats, Floats, Floats, list[int]]:
+    """Metres, radians and seconds from each frame with a pose to the next, and the place of the latter."""
+    at = [i for i, look in enumerate(sequence) if look.frame.pose_7 is not None]
+    pose = np.array([sequence[i].frame.pose_7 for i in at], np.float64).reshape(-1, 7)
+    metres = np.linalg.norm(np.diff(pose[:, :3], axis=0), axis=1)
+    radians = 2 * np.arccos(np.minimum(np.abs((pose[1:, 3:] * pose[:-1, 3:]).sum(axis=1)), 1.0))
+    seconds = np.diff([sequence[i].frame.stamp_ns for i in at]) * 1e-9
+    return metres, radians, seconds, at[1:]
+
+
+def _levelled(look: Look) -> Floats:
+    """The thumbnail without its brightness, so that light does not count as a change of place."""
+    assert look.thumbnail is not None
+    small = look.thumbnail.astype(np.float64).ravel()
+    return (small - small.mean()) / max(float(small.std()), 1e-6)
+
+
+def _spots(looks: list[Look]) -> Floats:
+    """Poses as points whose distances join metres and turns: (N, 9)."""
+    spots = []
+    for look in looks:
+        assert look.frame.pose_7 is not None
+        x, y, z, w, i, j, k = look.frame.pose_7
+        # Two axes of the rotation: their distance grows with the angle, whatever the sign of the quaternion.
+        right = np.array([1 - 2 * (j * j + k * k), 2 * (i * j + w * k), 2 * (i * k - w * j)])
+        ahead = np.array([2 * (i * k + w * j), 2 * (j * k - w * i), 1 - 2 * (i * i + j * j)])
+        spots.append([x, y, z, *(METRES_PER_RADIAN * right), *(METRES_PER_RADIAN * ahead)])
+    return np.array(spots)
+
+
+def _compare(points_ND: Floats, random: np.random.Generator) -> float | None:
+    """Median distance of neighbours over that in random orders: 0 in order, 1 in none; None where nothing moves."""
+
+    def usual_step(order: np.ndarray) -> float:
+        return float(np.median(np.linalg.norm(np.diff(points_ND[order], axis=0), axis=1)))
+
+    given = usual_step(np.arange(len(points_ND)))
+    shuffled = np.array([usual_step(random.permutation(len(points_ND))) for _ in range(SHUFFLES)])
+    if shuffled.mean() < 1e-6:
+        return None
+    return given / float(shuffled.mean())

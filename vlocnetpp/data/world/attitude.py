@@ -1,0 +1,36 @@
+"""Where a camera looks: yaw, pitch and roll of a body, as the quaternion of the camera in it; poses between poses."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+_OPTICAL_IN_BODY = np.array([0.5, -0.5, 0.5, -0.5])
+"""Rotation of the optical frame in the body frame (x forward, y left, z up; REP-103), w x y z."""
+
+
+def camera_quaternion(yaw: NDArray, pitch: NDArray, roll: NDArray) -> NDArray[np.float64]:
+    """(N, 4) w x y z, w >= 0: rotation of the optical frame in the world; radians, pitch positive upwards."""
+    turn = _multiply(_multiply(_about(2, yaw), _about(1, -pitch)), _multiply(_about(0, roll), _OPTICAL_IN_BODY))
+    turn *= np.where(turn[:, :1] < 0, -1, 1)
+    return turn
+
+
+def between(a_7: NDArray, b_7: NDArray, share: float) -> NDArray[np.float64]:
+    """The pose (7,) at a share of the way from one pose to another, of which it is a small turn away."""
+    opposite = -1.0 if a_7[3:] @ b_7[3:] < 0 else 1.0
+    mixed = a_7 + share * (np.concatenate([b_7[:3], opposite * b_7[3:]]) - a_7)
+    mixed[3:] /= np.linalg.norm(mixed[3:])
+    return mixed
+
+
+def _about(axis: int, angle: NDArray) -> NDArray:
+    quaternion = np.zeros((len(angle), 4))
+    quaternion[:, 0], quaternion[:, 1 + axis] = np.cos(angle / 2), np.sin(angle / 2)
+    return quaternion
+
+
+def _multiply(a_N4: NDArray, b_N4: NDArray) -> NDArray:
+    (aw, ax, ay, az), (bw, bx, by, bz) = np.moveaxis(a_N4, -1, 0), np.moveaxis(b_N4, -1, 0)
+    return np.stack([aw * bw - ax * bx - ay * by - az * bz, aw * bx + ax * bw + ay * bz - az * by,
+                     aw * by - ax * bz + ay * bw + az * bx, aw * bz + ax * by - ay * bx + az * bw], -1)  # fmt: skip

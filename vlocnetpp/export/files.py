@@ -1,0 +1,294 @@
+"""One export: the model files, compared with the network, appear together or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vlocnetpp import __version__
+from vlocnetpp.data import DataError, Frame, open_dataset
+from vlocnetpp.evaluation.files import write_json
+from vlocnetpp.export.onnx import OPSET, require, write_onnx
+from vlocnetpp.export.parity import CLIP_LENGTH, Inputs, Report, compare, random_clip
+from vlocnetpp.export.torchscript import write_torchscript
+from vlocnetpp.geometry import central_view, scale_intrinsics
+from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network.presets import NetworkConfig, config_from_json, config_to_json
+from vlocnetpp.runtime.model_file import Metadata, ModelFileError, metadata_from_json, metadata_to_json
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export wrote."""
+
+    metadata: Metadata
+    parity: Report
+    files: tuple[Path, ...]
+    """The model files, then the report."""
+    checkpoint: Path | None = None
+    """Where the weights came from."""
+
+
+def source_revision() -> str:
+    """Version of the package and, inside a checkout, its commit."""
+    root = Path(__file__).resolve().parent.parent.parent
+    if not (root / ".git").exists():
+        return __version__  # installed, possibly inside somebody else's checkout
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return __version__
+    commit = result.stdout.strip()
+    return f"{__version__}+{commit}" if result.returncode == 0 and commit else __version__
+
+
+def describe(network: VLocNetPlusPlus, precision: str, about: dict[str, Any]) -> str:
+    """The JSON text of the metadata that every file of an export carries."""
+    c = network.config
+    metadata = Metadata(
+        preset=c.preset,
+        tasks=c.tasks,
+        input_height=c.height,
+        input_width=c.width_px,
+        resize=c.resize,
+        state_shapes=network.state_shapes(),
+        network=config_to_json(c),
+        precision=precision,
+        source_revision=source_revision(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        **about,
+    )
+    return metadata_to_json(metadata)
+
+
+@contextmanager
+def together(path: Path) -> Iterator[Path]:
+    """Yield a folder beside `path`; the files left in it take their places beside `path` when the block ends well.
+
+    If one of them cannot, those that were replaced before it come back. Raises ModelFileError where the folder of
+    `path` does not exist or cannot be written to.
+    """
+    if not path.parent.is_dir():
+        raise ModelFileError(f"{path}: the folder {path.parent} does not exist; make it, or name another")
+    if path.is_dir():
+        raise ModelFileError(f"{path}: is a folder; name the file to write, e.g. {path / 'lab.ts'}")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+            new, old = Path(scratch) / "new", Path(scratch) / "old"
+            new.mkdir()
+            old.mkdir()
+            yield new
+            replace_all(new, path.parent, old)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def replace_all(new: Path, target: Path, old: Path) -> None:
+    """Move the files of `new` into `target`, all or none; `old` is an empty folder for what they replace."""
+    names = sorted(file.name for file in new.iterdir())
+    for name in names:
+        if (target / name).is_file():
+            shutil.copy2(target / name, old / name)
+    moved: list[str] = []
+    try:
+        for name in names:
+            os.replace(new / name, target / name)
+            moved.append(name)
+    except OSError:
+        for name in moved:
+            if (old / name).exists():
+                os.replace(old / name, target / name)
+            else:
+                (target / name).unlink()
+        raise
+
+
+def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32", **about: Any) -> Metadata:
+    """Script the network and write it with its metadata, whole or not at all; nothing is compared.
+
+    Args:
+        network: trained; it is left as it was.
+        path: file to write, replaced if it exists.
+        precision: fp32, fp16 or bf16 of the stored weights; half of the size costs three decimal digits.
+        about: fields of `Metadata` that the network does not know: K_33, classes, map_frame, bounds, calibration,
+            dataset, metrics.
+
+    Returns:
+        The metadata written.
+    """
+    text = describe(network, precision, about)
+    with together(path) as folder:
+        write_torchscript(network, folder / path.name, precision, text)
+    return metadata_from_json(text, path)
+
+
+def export_files(
+    network: VLocNetPlusPlus,
+    path: Path,
+    precision: str = "fp32",
+    onnx: bool = False,
+    image_size: tuple[int, int] | None = None,
+    frames: Sequence[Frame] = (),
+    **about: Any,
+) -> Export:
+    """Write the TorchScript file, with `onnx` the ONNX file beside it, and the report that compares them.
+
+    Args:
+        path: of the TorchScript file; `.onnx` and `.parity.json` take the place of its suffix.
+        onnx: whether to write ONNX too.
+        image_size: rows and columns of the images that the ONNX file takes; by default those of the training images
+            where they are known, of `frames`, or else those that the network needs not resize.
+        frames: real frames to compare on, beside a clip of random images.
+        about: as for `export_network`.
+
+    Raises:
+        ParityError: a file answers otherwise than the network; what was there before stays.
+        ModelFileError: a file cannot be written, or the extra `onnx` is not installed.
+    """
+    if path.suffix in ("", ".onnx", ".json"):
+        raise ModelFileError(f"{path}: name the TorchScript file, e.g. {path.with_suffix('.ts').name}")
+    if onnx:
+        require("onnx", "onnxscript", "onnxruntime")
+    text = describe(network, precision, about)
+    metadata = metadata_from_json(text, path)
+    config = network.config
+    size = image_size or default_size(config, metadata, frames)
+    clips: dict[str, Sequence[Inputs]] = {"random": random_clip(config, size, raw_intrinsics(metadata, size))}
+    if frames:
+        clips["real"] = [frame_inputs(frame, config, size) for frame in frames]
+    with together(path) as folder:
+        script = folder / path.name
+        write_torchscript(network, script, precision, text)
+        other = folder / path.with_suffix(".onnx").name if onnx else None
+        if other is not None:
+            write_onnx(network, other, precision, text, size)
+        report = compare(network, precision, clips, script, other)
+        report.require_equal()
+        made = [file for file in (script, other) if file is not None]
+        summary = folder / f"{path.stem}.parity.json"
+        write_json(
+            summary,
+            {
+                "precision": precision,
+                "image_size": size,
+                "opset": OPSET if onnx else None,
+                "source_revision": metadata.source_revision,
+                "created": metadata.created,
+                "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in made},
+                "tolerance": asdict(report.tolerance),
+                "frames": [
+                    {"file": r.file, "clip": r.clip, "frame": r.frame, **asdict(r.difference)} for r in report.rows
+                ],
+            },
+        )
+        files = tuple(path.parent / file.name for file in (*made, summary))
+    return Export(metadata, report, files)
+
+
+def default_size(config: NetworkConfig, metadata: Metadata, frames: Sequence[Frame]) -> tuple[int, int]:
+    """Rows and columns of the images that an ONNX file takes when nobody says it."""
+    if frames:
+        height, width = frames[0].image().shape[:2]
+        return height, width
+    known = metadata.dataset.get("image_size")
+    if known:
+        return int(known[0]), int(known[1])
+    height, width = config.height, config.width_px
+    if config.resize == "crop":
+        return round(height * 256 / 224), round(width * 256 / 224)
+    return height, width
+
+
+def raw_intrinsics(metadata: Metadata, size: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """Intrinsics of an image of this size whose view in the network is that of the training camera, up to its crop."""
+    height, width = metadata.input_height, metadata.input_width
+    rows, columns, top, left = central_view(*size, height, width, metadata.resize == "whole")
+    K = torch.tensor(metadata.K_33, dtype=torch.float64)
+    K[0, 2] += left
+    K[1, 2] += top
+    return scale_intrinsics(K, size[1] / columns, size[0] / rows).numpy()
+
+
+def frame_inputs(frame: Frame, config: NetworkConfig, size: tuple[int, int]) -> Inputs:
+    """A recorded frame as the step takes it. Raises DataError for one of another size than the file's."""
+    image = frame.image()
+    if image.shape[:2] != size:
+        raise DataError(
+            f"{frame.name}: has {image.shape[0]} x {image.shape[1]} pixels, the export is for {size[0]} x {size[1]}; "
+            "give its size with --image-size"
+        )
+    depth = torch.zeros((1, 1, 1, 1))
+    if config.depth == "sensor":
+        measured = frame.depth()
+        if measured is None:
+            raise DataError(f"{frame.name}: has no depth image, which preset '{config.preset}' reads")
+        if measured.shape != size:
+            raise DataError(f"{frame.name}: its depth image has another size than the image, which ONNX cannot take")
+        depth = torch.from_numpy(np.nan_to_num(measured.astype(np.float32)))[None, None]
+    K = torch.from_numpy(np.asarray(frame.K_33, np.float32))[None]
+    return torch.from_numpy(np.ascontiguousarray(image))[None], torch.tensor([0, 1, 2]), K, depth
+
+
+def export_run(
+    run: Path,
+    path: Path,
+    precision: str = "fp32",
+    onnx: bool = False,
+    checkpoint: str | None = None,
+    image_size: tuple[int, int] | None = None,
+    verify: Path | None = None,
+) -> Export:
+    """Export a checkpoint of a training run: `best` or `last`, by default the best where there is one.
+
+    Args:
+        run: folder of the run.
+        verify: folder of a dataset whose first frames are compared too.
+        precision, onnx, image_size: as for `export_files`.
+
+    Raises:
+        CheckpointError: the run has no such checkpoint, or it cannot be read.
+        ModelFileError, ParityError, DataError: as for `export_files`.
+    """
+    from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint
+
+    if checkpoint is None:
+        checkpoint = "best" if (run / "best.pt").is_file() else "last"
+    source = run / f"{checkpoint}.pt"
+    saved = load_checkpoint(source)
+    try:
+        network = VLocNetPlusPlus(config_from_json(saved["network_config"]))
+        network.load_state_dict(saved["network_state"])
+        about = {
+            **saved["about"],
+            "calibration_2": tuple(saved["calibration"]),
+            "metrics": {"validation": saved["metrics"]},
+        }
+        describe(network, precision, about)  # refuses what the metadata has no place for
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{source}: is not of this version of vlocnetpp ({reason})") from error
+    frames = first_frames(verify) if verify is not None else ()
+    made = export_files(network, path, precision, onnx, image_size, frames, **about)
+    return Export(made.metadata, made.parity, made.files, source)
+
+
+def first_frames(root: Path) -> Sequence[Frame]:
+    """The beginning of a dataset's first sequence, of its test split where it has one."""
+    dataset = open_dataset(root)
+    split = next((name for name in ("test", "val", "train") if name in dataset.splits), None)
+    if split is None or not dataset.splits[split]:
+        raise DataError(f"{root}: has no frames to compare on")
+    return dataset.splits[split][0].frames[:CLIP_LENGTH]

@@ -1,0 +1,221 @@
+"""The same step as ONNX, for runtimes other than PyTorch's.
+
+One stream and one size of image, both fixed when the file is made: preprocessing is inside, and the size of its resize
+must be known. The inputs are `image`, `channels`, `K`, `depth` and `state.*`, the outputs `pose`, `relative`,
+`log_scale`, `mask` and `next_state.*`: what one step hands out as `next_state.x` goes into the next as `state.x`, zeros
+are a cold start. What a preset lacks, and would have no channels, is neither an input nor an output.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlocnetpp.export.torchscript import ExportedStep
+from vlocnetpp.geometry import central_view, scale_intrinsics
+from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network.preprocess import Preprocess, resize_depth, round_levels
+from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, ModelFileError, metadata_from_json
+from vlocnetpp.step import State
+
+OPSET = 20
+"""The first whose `GridSample` has the names of PyTorch's own; ONNX Runtime reads it from 1.17 on."""
+FRAME_INPUTS = ("image", "channels", "K", "depth")
+ANSWERS = {"pose": "localization", "relative": "odometry", "log_scale": "localization", "mask": "segmentation"}
+"""Outputs in the order of `step.Answer`, and the task that each belongs to."""
+
+
+def require(*names: str) -> None:
+    """Raise ModelFileError unless these packages of the extra `onnx` can be imported."""
+    try:
+        for name in names:
+            import_module(name)
+    except ImportError as error:
+        raise ModelFileError(
+            f"ONNX needs a package that is missing ({error}); pip install 'vlocnetpp_ros[onnx]'"
+        ) from error
+
+
+def state_names(shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """The fields of the state that this network has, in the order of `step.State`."""
+    return [name for name in State._fields if 0 not in shapes[name]]
+
+
+def answer_names(tasks: tuple[str, ...]) -> list[str]:
+    """The answers that a network with these tasks gives, in the order of `step.Answer`."""
+    return [name for name, task in ANSWERS.items() if task in tasks]
+
+
+class FixedPreprocess(nn.Module):
+    """`Preprocess` for one size of image: its resize as two matrices, made by PyTorch itself.
+
+    ONNX has an antialiased resize, but ONNX Runtime computes its weights less exactly, so that some pixels round to
+    another level, and other runtimes do not have it.
+    """
+
+    def __init__(self, preprocess: Preprocess, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.height, self.width = preprocess.height, preprocess.width
+        self.image_size = image_size
+        self.view = central_view(*image_size, self.height, self.width, preprocess.whole)
+        self.vertical_hH: Tensor
+        self.horizontal_Ww: Tensor
+        self.register_buffer("vertical_hH", resize_matrix(image_size[0], self.view[0]))
+        self.register_buffer("horizontal_Ww", resize_matrix(image_size[1], self.view[1]).t().contiguous())
+
+    def forward(
+        self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `Preprocess.forward`."""
+        (height, width), (rows, columns, top, left) = self.image_size, self.view
+        image = image_BHWC.index_select(3, channels_3).permute(0, 3, 1, 2).to(K_B33.dtype)
+        if (rows, columns) != (height, width):
+            image = round_levels(torch.matmul(self.vertical_hH, torch.matmul(image, self.horizontal_Ww)))
+        image = image[:, :, top : top + self.height, left : left + self.width]
+        depth = resize_depth(depth_B1HW, rows, columns)[:, :, top : top + self.height, left : left + self.width]
+        return image, scale_intrinsics(K_B33, columns / width, rows / height, float(left), float(top)), depth
+
+
+def resize_matrix(size: int, new_size: int) -> Tensor:
+    """(new_size, size) weights of an antialiased bilinear resize along one axis."""
+    line = torch.eye(size)[None, None]
+    return F.interpolate(line, size=(new_size, size), mode="bilinear", align_corners=False, antialias=True)[0, 0]
+
+
+class FlatStep(nn.Module):
+    """`ExportedStep` with plain tensors instead of tuples, without those that have no channels."""
+
+    def __init__(self, network: VLocNetPlusPlus, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.step = ExportedStep(network)
+        self.step.add_module("preprocess", FixedPreprocess(self.step.preprocess, image_size))
+        self.state = state_names(network.state_shapes())
+        self.answers = answer_names(network.config.tasks)
+        self.empty = {name: tuple(tensor.shape) for name, tensor in network.cold_state(1)._asdict().items()}
+
+    def forward(self, image: Tensor, channels: Tensor, K: Tensor, depth: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Inputs and outputs as this file's first lines name them."""
+        given = dict(zip(self.state, state, strict=True))
+        past = State(**{n: given[n] if n in given else state[0].new_zeros(self.empty[n]) for n in State._fields})
+        answer, new_state = self.step(image, channels, K, depth, past)
+        answers = dict(zip(ANSWERS, answer, strict=True))
+        return (*(answers[name] for name in self.answers), *(getattr(new_state, name) for name in self.state))
+
+
+def write_onnx(
+    network: VLocNetPlusPlus, path: Path, precision: str, metadata: str, image_size: tuple[int, int]
+) -> None:
+    """Write the network, which stays as it was, with the JSON text of its metadata among the file's properties.
+
+    Args:
+        image_size: rows and columns of the images that the file will be given, three channels each.
+        precision: fp32 or fp16; of bf16, ONNX Runtime has hardly any operator.
+
+    Raises:
+        ModelFileError: the extra `onnx` is not installed, or the precision does not exist here.
+    """
+    require("onnx", "onnxscript")
+    if precision == "bf16":
+        raise ModelFileError("ONNX in bf16 runs on hardly any runtime; use --precision fp16 or fp32 with --onnx")
+    height, width = image_size
+    dtype = PRECISIONS[precision]
+    flat = FlatStep(copy.deepcopy(network).to(dtype), image_size).eval().requires_grad_(False)
+    cold = flat.step.network.cold_state(1)
+    depth_size = (height, width) if network.config.depth == "sensor" else (1, 1)
+    example = (
+        torch.zeros((1, height, width, 3), dtype=torch.uint8),
+        torch.tensor([0, 1, 2]),
+        torch.eye(3)[None],
+        torch.zeros((1, 1, *depth_size)),
+        *(getattr(cold, name) for name in flat.state),
+    )
+    with quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            flat,
+            example,
+            input_names=[*FRAME_INPUTS, *(f"state.{name}" for name in flat.state)],
+            output_names=[*flat.answers, *(f"next_state.{name}" for name in flat.state)],
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        if program is None:
+            raise ModelFileError(f"{path.name}: PyTorch made no ONNX program of it")
+        model = program.model
+        for node in model.graph.all_nodes():
+            # The exporter's records name files of the machine it ran on.
+            node.metadata_props.clear()
+            node.doc_string = None
+        model.metadata_props.clear()
+        model.metadata_props[METADATA_NAME] = metadata
+        program.save(str(path))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on optional packages and its own future from the user, and restore what was."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def read_onnx(path: Path) -> Any:
+    """The `onnx.ModelProto` of a file. Raises ModelFileError for a missing, truncated or foreign one."""
+    require("onnx")
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        onnx.checker.check_model(model)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelFileError(f"{path}: is no ONNX file, or it is truncated ({reason}); copy it again") from error
+    return model
+
+
+def read_onnx_metadata(path: str | Path) -> Metadata:
+    """What an ONNX file says of itself. Raises ModelFileError for one that `vlocnetpp export` did not write."""
+    path = Path(path)
+    texts = [entry.value for entry in read_onnx(path).metadata_props if entry.key == METADATA_NAME]
+    if not texts:
+        raise ModelFileError(f"{path}: is no model file of vlocnetpp (no {METADATA_NAME}); see 'vlocnetpp export'")
+    return metadata_from_json(texts[0], path)
+
+
+def onnx_interface(path: Path) -> list[tuple[str, str, str]]:
+    """Rows of direction, name and type with shape, and the opset, for a table."""
+    require("onnx")
+    import onnx
+
+    model = read_onnx(path)
+
+    def described(value: Any) -> str:
+        tensor = value.type.tensor_type
+        return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} " + " x ".join(
+            str(axis.dim_value) for axis in tensor.shape.dim
+        )
+
+    rows = [("in", value.name, described(value)) for value in model.graph.input]
+    rows += [("out", value.name, described(value)) for value in model.graph.output]
+    opsets = ", ".join(f"{entry.domain or 'ai.onnx'} {entry.version}" for entry in model.opset_import)
+    return [*rows, ("opset", opsets, "")]

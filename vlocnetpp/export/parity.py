@@ -1,0 +1,227 @@
+"""Whether the files answer as the trained network does, frame by frame over a clip that starts cold.
+
+Every way keeps its own state, so that a difference in the past counts in every later frame as it would on the robot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vlocnetpp.export.onnx import FRAME_INPUTS, answer_names, require, state_names
+from vlocnetpp.export.torchscript import ExportedStep
+from vlocnetpp.geometry import rotation_angle
+from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
+from vlocnetpp.runtime import load_model
+from vlocnetpp.step import Answer, State
+
+CLIP_LENGTH = 5
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+"""image (1, H, W, 3) uint8, channels (3,), K (1, 3, 3) and depth (1, 1, H, W) in metres or (1, 1, 1, 1) zeros."""
+Way = Callable[[Inputs, State], tuple[Answer, State]]
+
+
+class ParityError(ValueError):
+    """An exported file does not answer as the network does; the message says where and by how much."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Largest differences of one frame from the network in full precision; NaN where one of both has no number."""
+
+    position_m: float = 0.0
+    """Of the pose, any axis."""
+    rotation_rad: float = 0.0
+    """Angle between both poses."""
+    motion_m: float = 0.0
+    """Of the relative pose, any axis."""
+    motion_rad: float = 0.0
+    log_scale: float = 0.0
+    mask_share: float = 0.0
+    """Share of pixels with another class."""
+
+
+TOLERANCES = {
+    "fp32": Difference(1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-3),
+    "fp16": Difference(1e-2, 1e-2, 1e-2, 1e-2, 5e-2, 5e-2),
+    "bf16": Difference(1e-1, 1e-1, 1e-1, 1e-1, 5e-1, 2e-1),
+}
+"""By the precision of the weights. Metres are for a map, or a motion, with a spread of one metre or less, and grow with
+the spread beyond: a number keeps a share of its size, not a length."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One frame of one clip, answered by one file."""
+
+    file: str
+    clip: str
+    frame: int
+    """0 is the cold start."""
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was compared, and what was allowed."""
+
+    precision: str
+    tolerance: Difference
+    rows: tuple[Row, ...]
+
+    def beyond(self) -> list[str]:
+        """One text for each value that is not within its tolerance; NaN never is."""
+        found = []
+        for row in self.rows:
+            for name, limit in asdict(self.tolerance).items():
+                value = getattr(row.difference, name)
+                if not value <= limit:
+                    found.append(
+                        f"{row.file} differs from the network by {name} {value:.2g} (allowed {limit:.2g}) "
+                        f"in frame {row.frame} of the clip '{row.clip}'"
+                    )
+        return found
+
+    def require_equal(self) -> None:
+        """Raise ParityError with the first value beyond its tolerance."""
+        if found := self.beyond():
+            more = f", and {len(found) - 1} values more" if len(found) > 1 else ""
+            raise ParityError(f"{found[0]}{more}; nothing was written")
+
+
+def tolerance(config: NetworkConfig, precision: str) -> Difference:
+    """What may differ at this precision in the map of this network."""
+    base = asdict(TOLERANCES[precision])
+    base["position_m"] *= max(1.0, config.position_spread)
+    base["motion_m"] *= max(1.0, config.motion_spread)
+    return Difference(**base)
+
+
+def random_clip(config: NetworkConfig, image_size: tuple[int, int], K_33: NDArray[np.float64]) -> list[Inputs]:
+    """Images of coarse blobs with noise that move from frame to frame, blue channel first; depth where it is read."""
+    height, width = image_size
+    random = np.random.default_rng(0)
+    blobs = random.integers(0, 256, (height // 8 + 2 + CLIP_LENGTH, width // 8 + 2, 3)).repeat(8, 0).repeat(8, 1)
+    frames = []
+    for i in range(CLIP_LENGTH):
+        noisy = blobs[4 * i : 4 * i + height, :width] + random.normal(0, 8, (height, width, 3))
+        image = torch.from_numpy(noisy.clip(0, 255).astype(np.uint8))[None]
+        depth = torch.zeros((1, 1, 1, 1))
+        if config.depth == "sensor":
+            metres = random.uniform(0.5, 5.0, (1, 1, height, width)) * (random.random((1, 1, height, width)) > 0.2)
+            depth = torch.from_numpy(metres.astype(np.float32))
+        frames.append((image, torch.tensor([2, 1, 0]), torch.from_numpy(K_33.astype(np.float32))[None], depth))
+    return frames
+
+
+def torch_way(step: Any) -> Way:
+    """An eager or scripted `ExportedStep`."""
+
+    def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
+        with torch.inference_mode():
+            answer, new_state = step(*inputs, state)
+        return Answer(*answer), State(*new_state)
+
+    return run
+
+
+def onnx_way(path: Path, config: NetworkConfig, cold: State) -> Way:
+    """A file in ONNX Runtime on the CPU. Raises ModelFileError where that is not installed."""
+    require("onnxruntime")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # remarks on unused initializers are no news to the user
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    fields = state_names({name: tuple(value.shape) for name, value in cold._asdict().items()})
+    answers = answer_names(config.tasks)
+
+    def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
+        feed = {name: value.numpy() for name, value in zip(FRAME_INPUTS, inputs)}
+        feed |= {f"state.{name}": getattr(state, name).numpy() for name in fields}
+        found = [torch.from_numpy(value) for value in session.run(None, feed)]
+        empty = {name: torch.zeros((1, 0)) for name in ("pose", "relative", "log_scale", "mask")}
+        values = {**empty, **dict(zip(answers, found))}
+        return Answer(*values.values()), state._replace(**dict(zip(fields, found[len(answers) :])))
+
+    return run
+
+
+def stream(way: Way, clip: Sequence[Inputs], cold: State) -> list[Answer]:
+    """The answers to the frames of a clip, each with the state that the one before left."""
+    answers, state = [], cold
+    for inputs in clip:
+        answer, state = way(inputs, state)
+        answers.append(answer)
+    return answers
+
+
+def difference(a: Answer, b: Answer) -> Difference:
+    """Between two answers to one frame; a task that the preset lacks differs by nothing."""
+
+    def largest(x: Tensor, y: Tensor) -> float:
+        gap = (x.double() - y.double()).abs()
+        # max() of torch keeps NaN, and two answers of different sizes fail in the line above.
+        return float(gap.max()) if gap.numel() else 0.0
+
+    def angle(x_B7: Tensor, y_B7: Tensor) -> float:
+        return float(rotation_angle(x_B7.double()[:, 3:], y_B7.double()[:, 3:]).max()) if x_B7.numel() else 0.0
+
+    share = float((a.mask_BHW != b.mask_BHW).double().mean()) if a.mask_BHW.numel() else 0.0
+    return Difference(
+        largest(a.pose_B7[:, :3], b.pose_B7[:, :3]),
+        angle(a.pose_B7, b.pose_B7),
+        largest(a.relative_B7[:, :3], b.relative_B7[:, :3]),
+        angle(a.relative_B7, b.relative_B7),
+        largest(a.log_scale_B2, b.log_scale_B2),
+        share,
+    )
+
+
+def compare(
+    network: VLocNetPlusPlus, precision: str, clips: dict[str, Sequence[Inputs]], script: Path, onnx: Path | None
+) -> Report:
+    """Stream the clips through the network in full precision and through its files in theirs, on the CPU."""
+    cold = network.cold_state(1)
+    half = load_model(script, "cpu", precision)
+    half_cold = State(*(value.to(half.dtype) for value in cold))
+    ways = {script.name: torch_way(half.step)}
+    if onnx is not None:
+        ways[onnx.name] = onnx_way(onnx, network.config, half_cold)
+    was_training = network.training
+    network.eval()
+    try:
+        rows = []
+        for name, clip in clips.items():
+            expected = stream(torch_way(ExportedStep(network)), clip, cold)
+            for file, way in ways.items():
+                found = stream(way, clip, half_cold)
+                rows += [Row(file, name, i, difference(*pair)) for i, pair in enumerate(zip(expected, found))]
+    finally:
+        network.train(was_training)
+    return Report(precision, tolerance(network.config, precision), tuple(rows))
+
+
+def table_rows(report: Report) -> list[list[Any]]:
+    """Rows of a table: each file and clip frame by frame, and what is allowed."""
+    rows: list[list[Any]] = [
+        [r.file, r.clip, r.frame, *(scientific(value) for value in asdict(r.difference).values())] for r in report.rows
+    ]
+    return [*rows, ["allowed", "", "", *(scientific(value) for value in asdict(report.tolerance).values())]]
+
+
+def scientific(value: float) -> str:
+    """Two digits and the power of ten, 0 for exactly nothing."""
+    return "0" if value == 0 else "NaN" if math.isnan(value) else f"{value:.1e}"
+
+
+COLUMNS = ("file", "clip", "frame", "position m", "rotation rad", "motion m", "motion rad", "log scale", "mask share")

@@ -1,0 +1,67 @@
+"""The step that runs on the robot, as TorchScript; the only place that makes it."""
+
+from __future__ import annotations
+
+import copy
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network.preprocess import Preprocess
+from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, ModelFileError
+from vlocnetpp.step import Answer, State
+
+
+class ExportedStep(nn.Module):
+    """Preprocessing, network and the reduction of scores to ids: what runs on the robot."""
+
+    def __init__(self, network: VLocNetPlusPlus) -> None:
+        super().__init__()
+        c = network.config
+        self.preprocess = Preprocess(c.height, c.width_px, c.resize == "whole")
+        self.network = network
+
+    def forward(
+        self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State
+    ) -> tuple[Answer, State]:
+        """See `network.preprocess.Preprocess.forward` for the input and `step` for the rest."""
+        image, K, depth = self.preprocess(image_BHWC, channels_3, K_B33, depth_B1HW)
+        prediction, state = self.network(image.to(state.valid_B.dtype), K, depth, state)
+        logits = prediction.logits_BCHW
+        mask = torch.zeros((image.shape[0], 0, 0), dtype=torch.uint8, device=image.device)
+        if logits.shape[1] > 0:
+            mask = logits.argmax(dim=1).to(torch.uint8)
+        # Whatever the weights' precision, an answer is full precision: numpy knows no bfloat16.
+        poses = prediction.pose_B7.float(), prediction.relative_B7.float()
+        return Answer(poses[0], poses[1], prediction.log_scale_B2.float(), mask), state
+
+
+def write_torchscript(network: VLocNetPlusPlus, path: Path, precision: str, metadata: str) -> None:
+    """Script the network, which stays as it was, and write it with the JSON text of its metadata.
+
+    The caller makes the file appear whole: this writes to `path` and to a scratch file beside it. Raises ModelFileError
+    if it cannot.
+    """
+    # A copy: scripting shares the parameters, and the conversion below would reach back into the caller's network.
+    scripted = torch.jit.script(ExportedStep(copy.deepcopy(network)).eval())
+    if precision != "fp32":
+        scripted.to(PRECISIONS[precision])
+    with_debug = path.with_name(f"{path.name}.script")
+    try:
+        torch.jit.save(scripted, str(with_debug), _extra_files={METADATA_NAME: metadata})
+        strip_debug(with_debug, path)
+    except RuntimeError as error:
+        raise ModelFileError(f"{path.name}: cannot be written ({str(error).splitlines()[0]})") from error
+    finally:
+        with_debug.unlink(missing_ok=True)
+
+
+def strip_debug(source: Path, target: Path) -> None:
+    """Copy a TorchScript archive without its debug records, which name files of the machine it was made on."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+        for item in old.infolist():
+            if not item.filename.endswith(".debug_pkl"):
+                new.writestr(zipfile.ZipInfo(item.filename), old.read(item))

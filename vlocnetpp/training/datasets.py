@@ -1,0 +1,163 @@
+"""One or several datasets for one network: what is trained on, what is held out, and what the data decides."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Sequence as Several
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vlocnetpp.data import Dataset, LabelClass, Sequence, dataset_digest, open_dataset
+from vlocnetpp.data.cache import cache_folder
+from vlocnetpp.geometry import relative
+from vlocnetpp.network import ConfigError, NetworkConfig, network_config
+from vlocnetpp.network.preprocess import network_intrinsics
+from vlocnetpp.training.clips import FrameStore, open_store
+from vlocnetpp.training.config import TrainConfig
+
+FARTHEST_M = 1e4
+"""Beyond this a float32 no longer holds the millimetres of a position."""
+
+
+class TrainingError(ValueError):
+    """A run cannot start, continue or converge; the message says where and what to do in one line."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset of a run."""
+
+    dataset: Dataset
+    train: tuple[Sequence, ...]
+    held_out: tuple[Sequence, ...]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All datasets of a run. One of them is the map; the others teach what needs no place in it."""
+
+    parts: tuple[Part, ...]
+    classes: tuple[LabelClass, ...]
+    map: Part
+    """The first dataset that has poses, or the first of all."""
+
+    def stores(self, network: NetworkConfig, config: TrainConfig) -> tuple[list[FrameStore], list[FrameStore]]:
+        """The frames to train on and to validate with, one store for each dataset that has any."""
+        cache = cache_folder(config.data.cache)
+        with_depth = config.augment.views.probability > 0
+        several = len(self.parts) > 1
+        train, held_out = [], []
+        for part in self.parts:
+            of = f" of {part.dataset.root.name}" if several else ""
+            train.append(open_store(part.train, network, f"loading training frames{of}", cache, with_depth))
+            if part.held_out:
+                held_out.append(open_store(part.held_out, network, f"loading validation frames{of}", cache))
+        return train, held_out
+
+
+def open_data(config: TrainConfig) -> TrainingData:
+    """Open the datasets of a run and hold frames out.
+
+    Raises DataError for a dataset that cannot be read, TrainingError where the datasets contradict each other.
+    """
+    datasets = [open_dataset(Path(config.data.root), config.data.layout or None)]
+    datasets += [open_dataset(Path(root), None) for root in config.data.also]
+    classes: tuple[LabelClass, ...] = ()
+    for dataset in datasets:
+        if classes and dataset.classes and [c.name for c in dataset.classes] != [c.name for c in classes]:
+            raise TrainingError(
+                f"{dataset.root}: its classes ({', '.join(c.name for c in dataset.classes)}) are not those of the "
+                f"dataset before it ({', '.join(c.name for c in classes)}); one network has one list of classes"
+            )
+        classes = classes or dataset.classes
+    parts = [Part(d, *hold_out(d, config.data.split, config.data.validation_share)) for d in datasets]
+    posed = [part for part in parts if _has_poses(part.train)]
+    map_part = posed[0] if posed else parts[0]
+    for part in posed[1:]:
+        print(f"{part.dataset.root}: its poses are not used, the map is {map_part.dataset.root}", file=sys.stderr)
+        parts[parts.index(part)] = replace(
+            part, train=_without_poses(part.train), held_out=_without_poses(part.held_out)
+        )
+    return TrainingData(tuple(parts), classes, map_part)
+
+
+def _has_poses(sequences: Several[Sequence]) -> bool:
+    return any(frame.pose_7 is not None for sequence in sequences for frame in sequence.frames)
+
+
+def _without_poses(sequences: Several[Sequence]) -> tuple[Sequence, ...]:
+    return tuple(replace(s, frames=tuple(replace(f, pose_7=None) for f in s.frames)) for s in sequences)
+
+
+def hold_out(dataset: Dataset, split: str, share: float) -> tuple[tuple[Sequence, ...], tuple[Sequence, ...]]:
+    """Training and validation sequences: the split `val` where there is one, else the end of each sequence."""
+    sequences = dataset.sequences(split)
+    if "val" in dataset.splits and split != "val":
+        return sequences, dataset.splits["val"]
+    train, held = [], []
+    for sequence in sequences:
+        count = round(len(sequence.frames) * share)
+        cut = len(sequence.frames) - count
+        train.append(replace(sequence, frames=sequence.frames[:cut]))
+        if count:
+            held.append(replace(sequence, frames=sequence.frames[cut:]))
+    return tuple(train), tuple(held)
+
+
+def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
+    """The preset with what the data decides: number of classes, centre and spread of the map, size of a motion."""
+    settings = dict(config.network)
+    for name in ("preset", "width"):
+        if name in settings:
+            raise ConfigError(f"network: '{name}' does not exist here; it stands at the top of the configuration")
+    root = data.map.dataset.root
+    poses = [np.array([f.pose_7 for f in s.frames if f.pose_7 is not None]) for s in data.map.train]
+    poses = [p for p in poses if len(p) > 1]
+    if poses:
+        positions = np.concatenate(poses)[:, :3]
+        if (farthest := np.abs(positions).max()) > FARTHEST_M:
+            raise TrainingError(
+                f"{root}: positions lie up to {farthest:.0f} m from the origin, where 32 bits lose "
+                "millimetres; give the poses in a local map frame"
+            )
+        motions = np.concatenate([relative(*map(torch.from_numpy, (p[:-1], p[1:]))).numpy() for p in poses])
+        settings.setdefault("position_centre", tuple(float(value) for value in positions.mean(axis=0)))
+        settings.setdefault("position_spread", max(float(positions.std(axis=0).max()), 1e-3))
+        settings.setdefault("motion_spread", max(float(np.sqrt((motions[:, :3] ** 2).sum(axis=1).mean())), 1e-4))
+    if data.classes:
+        settings.setdefault("classes", len(data.classes))
+    network = network_config(config.preset, config.width, **settings)
+    if "segmentation" in network.tasks and not data.classes:
+        raise TrainingError(f"{config.data.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
+    if {"localization", "odometry"} & set(network.tasks) and not poses:
+        raise TrainingError(
+            f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"
+        )
+    return network
+
+
+def describe_data(data: TrainingData, network: NetworkConfig) -> dict[str, Any]:
+    """What the exported file says of the training data, as plain values for the checkpoint."""
+    mapped = [frame for sequence in data.map.train for frame in sequence.frames]
+    height, width = mapped[0].image().shape[:2]
+    positions = np.array([frame.pose_7[:3] for frame in mapped if frame.pose_7 is not None])
+    bounds = (positions.min(axis=0).tolist(), positions.max(axis=0).tolist()) if len(positions) else ([], [])
+    digests = [dataset_digest(part.dataset) for part in data.parts]
+    return {
+        "K_33": [list(row) for row in network_intrinsics(network, mapped[0].K_33, height, width)],
+        "classes": [[each.name, list(each.color)] for each in data.classes],
+        "map_frame": data.map.dataset.map_frame,
+        "position_min_3": bounds[0],
+        "position_max_3": bounds[1],
+        "dataset": {
+            "name": " + ".join(part.dataset.root.resolve().name for part in data.parts),
+            "layout": " + ".join(part.dataset.layout for part in data.parts),
+            "digest": digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
+            "training_frames": sum(len(s.frames) for part in data.parts for s in part.train),
+        },
+    }

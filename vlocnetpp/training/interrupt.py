@@ -1,0 +1,28 @@
+"""Ctrl-C and SIGTERM as requests, so that a run can save and end instead of dying."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """A list of the signals that asked to end; a second Ctrl-C ends at once. What was before is restored afterwards."""
+    seen: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and number in seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+        print("stopping after this step, then saving; Ctrl-C once more ends at once", file=sys.stderr, flush=True)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,85 @@
+"""One step of the optimizer: what is trained, the loss of a batch in parts, gradients, and what they cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlocnetpp.losses import MultitaskLoss
+from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.training.clips import Clips
+from vlocnetpp.training.config import StageConfig, TrainConfig
+from vlocnetpp.training.devices import sum_everywhere
+from vlocnetpp.training.unroll import depth_term, unroll
+
+GRADIENT_NORM = 20.0
+
+
+class ClipLoss(nn.Module):
+    """The loss of clips under a stage: one forward call, which is what several processes can share."""
+
+    def __init__(self, network: VLocNetPlusPlus, loss: MultitaskLoss, stage: StageConfig, truncate: int) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.stage, self.truncate = stage, truncate
+
+    def forward(
+        self, clips: tuple[Tensor, ...], counts: dict[str, float], share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total and its terms.
+
+        Args:
+            clips: the fields of `Clips`, on the network's device: a part of the batch.
+            counts: labels of the whole batch of all processes.
+            share: of the batch that this part and its like in the other processes are.
+
+        Returns:
+            The total, and the detached terms of the part of all processes; both add up over the parts.
+        """
+        part = Clips(*clips)
+        if self.stage.tasks == ("depth",):
+            terms = depth_term(self.network, part, sum_everywhere)
+            terms = {name: value * share for name, value in terms.items()}
+        else:
+            tasks, consistency = self.stage.tasks, self.stage.consistency
+            config = self.loss.config
+            terms, _ = unroll(self.network, part, tasks, config, consistency, counts, self.truncate)
+        together = sum_everywhere(torch.stack([value.float() for value in terms.values()]))
+        terms = dict(zip(terms, together.unbind(), strict=True))
+        return self.loss(terms, share), {name: value.detach() for name, value in terms.items()}
+
+
+def parameter_groups(network: VLocNetPlusPlus, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
+    """Weights with decay; norms, biases and the learnable loss weights without. The depth stage trains depth alone."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        trains = name.startswith("depth.") == depth
+        parameter.requires_grad_(trains)
+        if trains:
+            (decayed if parameter.ndim > 1 and not name.endswith("fusion.weight") else free).append(parameter)
+    if not depth:
+        free += [parameter for parameter in loss.parameters() if parameter.requires_grad]
+    return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
+    """Adam with the configuration's constants and decoupled weight decay."""
+    first, second = config.betas
+    return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=config.eps)
+
+
+def has_label(tasks: tuple[str, ...], counts: dict[str, float]) -> bool:
+    """Whether a batch with so many labels can train any of the tasks."""
+    kinds = {"depth": "depths", "localization": "poses", "odometry": "motions", "segmentation": "pixels"}
+    return any(counts[kinds[task]] > 0 for task in tasks)
+
+
+def split_clips(clips: Clips, parts: int) -> list[tuple[Tensor, ...]]:
+    """The fields of a batch, in nearly equal parts."""
+    fields = tuple(vars(clips).values())
+    parts = min(parts, len(fields[0]))
+    return list(zip(*(torch.tensor_split(field, parts) for field in fields), strict=True))

@@ -1,0 +1,107 @@
+"""How far a run is, and what follows from it: the stage, the learning rate, when to validate, when it is over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from vlocnetpp.network import ConfigError, NetworkConfig
+from vlocnetpp.training.config import StageConfig, TrainConfig, seconds
+
+WARM_UP_SHARE, FINAL_RATE = 0.02, 0.01
+
+
+@dataclass
+class Progress:
+    """Where a run stands, as its checkpoint says it."""
+
+    stage: int = 0
+    """Number of the stage."""
+    batch: int = 0
+    """Batches of the stage that are over; with the length of an epoch, the place in the data."""
+    elapsed_s: float = 0.0
+    """Of the stage, in steps."""
+    validated: int = 0
+    """Validations of the stage that are over."""
+    step: int = 0
+    """Steps of the optimizer in all stages."""
+    total_s: float = 0.0
+    """In steps of all stages."""
+    done: bool = False
+    recent: dict[str, list[float]] = field(default_factory=dict)
+    """Sum and number of each loss term since the last row of the log."""
+    usual: dict[str, float] = field(default_factory=dict)
+    """Largest value of each loss term in the first steps of the stage."""
+
+
+class Schedule:
+    """The stages of a run, each a share of its budget or of its epochs."""
+
+    def __init__(self, config: TrainConfig, epoch_batches: int) -> None:
+        self._stages = config.stages
+        self._validations = config.validations
+        self._whole = sum(stage.share for stage in config.stages)
+        self.budget_s = seconds(config.budget) if config.budget else 0.0
+        self.batches = [
+            max(1, round(config.epochs * epoch_batches * stage.share / self._whole)) if config.epochs else 0
+            for stage in config.stages
+        ]
+        """Of each stage; 0 where the time decides."""
+
+    def share(self, progress: Progress) -> float:
+        """How much of the current stage has passed, 0 to 1."""
+        if self.budget_s:
+            stage_s = self.budget_s * self._stages[progress.stage].share / self._whole
+            return min(progress.elapsed_s / stage_s, 1.0)
+        return min(progress.batch / self.batches[progress.stage], 1.0)
+
+    def passed(self, progress: Progress) -> float:
+        """How much of the run has passed, 0 to 1."""
+        shares = [stage.share / self._whole for stage in self._stages]
+        before = sum(shares[: progress.stage])
+        return before if progress.stage == len(shares) else before + shares[progress.stage] * self.share(progress)
+
+    def validation_due(self, progress: Progress) -> bool:
+        """Whether the stage has come to its next validation; the last one of a stage is at its end."""
+        count = max(1, round(self._validations * self._stages[progress.stage].share / self._whole))
+        return self.share(progress) >= min(1.0, (progress.validated + 1) / count)
+
+
+def learning_rate(stage: StageConfig, share: float) -> float:
+    """Where `share` of the stage has passed: one of a list, or a linear warm-up and a cosine to a hundredth."""
+    if isinstance(stage.learning_rate, tuple):
+        return stage.learning_rate[min(int(share * len(stage.learning_rate)), len(stage.learning_rate) - 1)]
+    if share < WARM_UP_SHARE:
+        return stage.learning_rate * max(share / WARM_UP_SHARE, 0.01)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    return stage.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
+
+
+def check_stages(config: TrainConfig, network: NetworkConfig, has_depth: bool) -> None:
+    """Refuse before a night is lost: a depth network that no stage trains, or that has nothing to learn from."""
+    for stage in config.stages:
+        if "depth" not in stage.tasks and not set(stage.tasks) & set(network.tasks):
+            raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no task {', '.join(stage.tasks)}")
+        if "depth" in stage.tasks and stage.tasks != ("depth",):
+            raise ConfigError(f"stage '{stage.name}': depth is trained alone, in a stage of its own")
+        if stage.tasks == ("depth",) and network.depth != "network":
+            raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no depth network")
+    trains_depth = any(stage.tasks == ("depth",) for stage in config.stages)
+    if network.depth == "network" and not trains_depth:
+        raise ConfigError(f"preset '{config.preset}' warps with a depth network: give it a stage with tasks [depth]")
+    if network.depth != "none" and not has_depth:
+        raise ConfigError(f"{config.data.root}: has no depth, preset '{config.preset}' needs it; try mtl_no_warp")
+
+
+def best_metric(config: TrainConfig, network: NetworkConfig) -> str:
+    """The metric by which the best checkpoint is chosen. Raises ConfigError where no task of the network has it."""
+    if config.best:
+        if config.best.split(".")[0] not in network.tasks:
+            raise ConfigError(f"best: preset '{config.preset}' has no task {config.best.split('.')[0]}")
+        return config.best
+    first = {
+        "localization": "localization.median_translation_m",
+        "odometry": "odometry.rpe_translation_m",
+        "segmentation": "segmentation.mean_iou",
+    }
+    return next(first[task] for task in first if task in network.tasks)

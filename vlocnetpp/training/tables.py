@@ -1,0 +1,100 @@
+"""What a run shows while it goes: the losses of a step, a table of validations, what the parts of a step cost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+COLUMNS = (
+    ("pose m", "localization", "median_translation_m", "{:.3f}"),
+    ("deg", "localization", "median_rotation_deg", "{:.2f}"),
+    ("odometry m", "odometry", "rpe_translation_m", "{:.4f}"),
+    ("deg", "odometry", "rpe_rotation_deg", "{:.3f}"),
+    ("mean IoU", "segmentation", "mean_iou", "{:.3f}"),
+)
+"""Of the table of validations: heading, task, metric, format. Localization: median; odometry: per frame."""
+WEIGHTS = {
+    "localization": {
+        "x": "euclidean.s_x",
+        "q": "euclidean.s_q",
+        "x_rel": "relative.s_x",
+        "q_rel": "relative.s_q",
+    },
+    "odometry": {"x_vo": "odometry.s_x", "q_vo": "odometry.s_q"},
+    "segmentation": {"seg": "s_seg"},
+}
+"""Learned weights of each task: by the short name of the loss term that they balance."""
+
+
+def losses_line(losses: dict[str, float]) -> str:
+    """Loss terms by name."""
+    return " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+
+
+def weights_line(weights: dict[str, float], tasks: tuple[str, ...]) -> str:
+    """The learned weights s of the tasks: localization's x q and, of eq. 1, x_rel q_rel, odometry's x_vo q_vo, seg."""
+    return " ".join(f"{short} {round(weights[name], 2) + 0.0:.2f}" for task in tasks for short, name in WEIGHTS[task].items())
+
+
+class ValidationTable:
+    """A row for each validation, under a heading."""
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        self._tasks = tasks
+        self._columns = [column for column in COLUMNS if column[1] in tasks]
+        self._begun = False
+
+    def lines(self, stage: str, step: int, metrics: dict[str, Any], weights: dict[str, float], best: bool) -> list[str]:
+        """The row, `*` where it is the best so far, with the learned weights; the first time the heading before it."""
+        head = f"{'validation':<14}{'step':>8}" + "".join(f"{heading:>12}" for heading, *_ in self._columns)
+        cells = []
+        for _, task, name, form in self._columns:
+            value = metrics.get(task, {}).get(name)
+            cells.append(f"{'-' if value is None else form.format(value):>12}")
+        row = (
+            f"{stage[:13]:<14}{step:>8}"
+            + "".join(cells)
+            + (" *" if best else "  ")
+            + f"  {weights_line(weights, self._tasks)}"
+        )
+        heading = [] if self._begun else [head + "      learned s (* best so far)"]
+        self._begun = True
+        return [*heading, row.rstrip()]
+
+
+class Profile:
+    """How the time of a run's steps divides."""
+
+    def __init__(self, device: torch.device, enabled: bool) -> None:
+        """Where it is `enabled`, a GPU is waited for after each part, or its time would show in the next one."""
+        self._wait = enabled and device.type == "cuda"
+        self._device = device
+        self._spent: dict[str, float] = {}
+        self._steps = 0
+        self._last = time.perf_counter()
+
+    def start(self) -> None:
+        """What was before does not count."""
+        self._last = time.perf_counter()
+
+    def lap(self, part: str) -> None:
+        """The time since the last lap went into a part."""
+        if self._wait:
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self._spent[part] = self._spent.get(part, 0.0) + now - self._last
+        self._steps += part == "optimizer"
+        self._last = now
+
+    def table(self) -> str:
+        """Milliseconds a step and share of each part."""
+        total = sum(self._spent.values())
+        if not self._steps:
+            return "no step was made"
+        lines = [f"{'part of a step':<16}{'ms':>10}{'share':>9}"]
+        for part, spent in self._spent.items():
+            lines.append(f"{part:<16}{1e3 * spent / self._steps:>10.2f}{spent / total:>9.1%}")
+        lines.append(f"{'whole':<16}{1e3 * total / self._steps:>10.2f}{1:>9.0%}   {self._steps} steps")
+        return "\n".join(lines)
