@@ -37,9 +37,12 @@ HEIGHT, WIDTH = 48, 72
 FOCAL = 60.0
 IMAGE_TOPIC = "/camera/image"
 INFO_TOPIC = "/camera/camera_info"
+DEPTH_TOPIC = "/camera/depth"
 FRAME = "camera_optical"
 CLASSES = (("Floor", (128, 64, 128)), ("Wall", (70, 70, 70)), ("Box", (220, 20, 60)))
 PERIOD_NS = 33_000_000
+UNGATED = {"gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_disagreement": 0.0}
+"""Random weights answer poses that no gate would let through."""
 TIMEOUT_S = 60.0
 """Long, since the machine may be busy with other things; a passing test never waits for it."""
 
@@ -55,7 +58,7 @@ def isolate(folder: Path) -> None:
 @contextmanager
 def node_process(folder: Path, **parameters: Any) -> Iterator[subprocess.Popen[bytes]]:
     """The localization node as a process of its own; its log is `folder/node.log`. Ends with it."""
-    values = {"image_topic": IMAGE_TOPIC, "publish_tf": "none", "device": "cpu", **parameters}
+    values = {"image_topic": IMAGE_TOPIC, "publish_tf": "none", "device": "cpu", **UNGATED, **parameters}
     file = folder / "parameters.yaml"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     with (folder / "node.log").open("wb") as log:
@@ -102,6 +105,7 @@ class Peer:
         self._image = self.node.create_publisher(Image, IMAGE_TOPIC, 10)
         self._compressed = self.node.create_publisher(CompressedImage, f"{IMAGE_TOPIC}/compressed", 10)
         self._info = self.node.create_publisher(CameraInfo, INFO_TOPIC, 10)
+        self._depth = self.node.create_publisher(Image, DEPTH_TOPIC, 10)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         for topic, message in {
             "pose": PoseStamped,
@@ -147,6 +151,41 @@ class Peer:
             return bool(inputs and self._info.get_subscription_count() and wanted and "0" not in wanted)
 
         self.wait(matched, "publishers and subscriptions to match")
+
+    def active_and_matched(self) -> bool:
+        """Whether the node is active and nothing would be lost to discovery."""
+        wanted = [value for key, value in self.diagnostics.items() if key.startswith("subscribers/~")]
+        inputs = max(self._image.get_subscription_count(), self._compressed.get_subscription_count())
+        active = self.diagnostics.get("state") == "active"
+        return bool(active and inputs and self._info.get_subscription_count() and wanted and "0" not in wanted)
+
+    def begin_anew(self, there: Callable[[], bool]) -> None:
+        """Wait for another node, told by `there`, and tell it of the camera."""
+        with self._changed:
+            self.diagnostics = {}
+            for messages in self.received.values():
+                messages.clear()
+        self._clients.clear()
+        self.wait(there, "the node to be there")
+        self.publish_info()
+        self.wait(lambda: "no camera_info" not in self.diagnostics["message"], "the intrinsics to arrive")
+
+    def wait_for_answer(self, stamp_ns: int, topic: str = "pose") -> None:
+        self.wait(lambda: stamp_ns in self.received[topic], f"{topic} of {stamp_ns}")
+
+    def attempt_pose(self) -> int | None:
+        """Publish one image that is answered; its stamp if the answer has a pose, None if that was withheld."""
+        self.refresh()
+        poses, withheld, stamp = self.count("poses"), self.count("withheld"), self.next_stamp()
+        self.publish_image(stamp)
+        self.wait_for_answer(stamp, "odometry")
+        self.refresh()
+        assert self.count("poses") + self.count("withheld") == poses + withheld + 1
+        return stamp if self.count("poses") > poses else None
+
+    def next_report(self) -> None:
+        reports = self.reports
+        self.wait(lambda: self.reports > reports, "the next report")
 
     def count(self, key: str) -> int:
         """A figure of the latest diagnostics, 0 where it is not mentioned."""
@@ -247,6 +286,16 @@ class Peer:
             setattr(message, name, value)
         self._image.publish(message)
 
+    def publish_depth(self, stamp_ns: int, encoding: str = "32FC1", **changes: Any) -> None:
+        """Two metres everywhere; `changes` are set on the message last, to make it wrong."""
+        pixels = np.full((HEIGHT, WIDTH), 2.0, "<f4") if encoding == "32FC1" else np.full((HEIGHT, WIDTH), 2000, "<u2")
+        message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=WIDTH * pixels.itemsize)
+        message.header.stamp, message.header.frame_id = _time(stamp_ns), FRAME
+        message.data = pixels.tobytes()
+        for name, value in changes.items():
+            setattr(message, name, value)
+        self._depth.publish(message)
+
     def publish_compressed(self, stamp_ns: int, data: bytes | None = None) -> None:
         message = CompressedImage(format="jpeg")
         message.header.stamp, message.header.frame_id = _time(stamp_ns), FRAME
@@ -298,20 +347,13 @@ def _time(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
-def random_model(path: Path, preset: str = "mtl_no_warp", broken: bool = False) -> Path:
-    """A model file with random weights for this camera, small enough for 5 ms a frame; `broken` answers NaN."""
-    import torch
-
-    from vlocnetpp.export import export_network
-    from vlocnetpp.network import VLocNetPlusPlus
-    from vlocnetpp.network.presets import network_config
-
-    torch.manual_seed(0)
-    size = {"height": 64, "width_px": 96, "resize": "whole"}
-    network = VLocNetPlusPlus(network_config(preset, 0.05, classes=len(CLASSES), **size))
-    if broken:
-        with torch.no_grad():
-            next(network.parameters()).fill_(float("nan"))
-    K_33 = ((FOCAL * 96 / WIDTH, 0.0, 47.5), (0.0, FOCAL * 64 / HEIGHT, 31.5), (0.0, 0.0, 1.0))
-    export_network(network, path, K_33=K_33, classes=CLASSES, map_frame="lab")
-    return path
+@contextmanager
+def running(peer: Peer, place: Path, **parameters: object) -> Iterator[Peer]:
+    """A node that is active, matched and has answered an image; at the end it must still be the same process."""
+    place.mkdir()
+    with node_process(place, autostart=True, gate_margin_m=-1.0, **parameters) as process:
+        peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
+        yield peer
+        assert process.poll() is None, (place / "node.log").read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(TIMEOUT_S) == 0, (place / "node.log").read_text()

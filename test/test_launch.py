@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from ros_peers import FRAME, IMAGE_TOPIC, INFO_TOPIC, TIMEOUT_S, Peer, isolate, node_process, random_model
+from random_camera_models import random_model
+from ros_peers import (
+    FRAME,
+    IMAGE_TOPIC,
+    INFO_TOPIC,
+    TIMEOUT_S,
+    Peer,
+    isolate,
+    node_process,
+)
 
 from vlocnetpp_ros import environment, frames
 from vlocnetpp_ros.parameters import DECLARATIONS

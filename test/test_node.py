@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_camera_models import random_model
 from ros_peers import (
     FOCAL,
     HEIGHT,
@@ -23,7 +24,6 @@ from ros_peers import (
     jpeg,
     node_process,
     picture,
-    random_model,
 )
 
 from vlocnetpp_ros import environment, frames, messages

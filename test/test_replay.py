@@ -14,7 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from ros_peers import CLASSES, FOCAL, HEIGHT, WIDTH, isolate, picture, random_model
+from random_camera_models import random_model
+from ros_peers import (
+    CLASSES,
+    FOCAL,
+    HEIGHT,
+    WIDTH,
+    isolate,
+    picture,
+)
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import FolderWriter, LabelClass, iter_bag, open_dataset, write_bag
@@ -61,7 +69,17 @@ def model(folder: Path) -> Path:
 def result(folder: Path, bag: Path, model: Path) -> tuple[Path, str]:
     """The folder that the command made, and what it printed."""
     out = folder / "results" / "fast"
-    command = [sys.executable, "-m", "vlocnetpp_ros.replay", str(model), str(bag), "--out", str(out), "--fast"]
+    command = [
+        sys.executable,
+        "-m",
+        "vlocnetpp_ros.replay",
+        str(model),
+        str(bag),
+        "--out",
+        str(out),
+        "--fast",
+        "--no-gate",
+    ]
     done = subprocess.run([*command, "--device", "cpu"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
@@ -126,12 +144,27 @@ def test_trajectories_picture_and_report_are_there(result: tuple[Path, str], bag
 def test_in_real_time_images_may_drop_and_all_are_accounted_for(folder: Path, bag: Path, model: Path) -> None:
     out = folder / "paced"
     # The profile that the first test's process set is not inherited, so it is set here once more.
-    assert main([str(model), str(bag), "--out", str(out), "--rate", "50", "--device", "cpu", "--overlay"]) == 0
+    assert (
+        main([str(model), str(bag), "--out", str(out), "--rate", "50", "--device", "cpu", "--overlay", "--no-gate"])
+        == 0
+    )
     node = json.loads((out / "metrics.json").read_text())["node"]
     assert node["published"] == FRAMES
     assert node["received"] == node["processed"] + sum(node["dropped"].values()) == FRAMES - node["lost"]
     overlays = [each.header_stamp_ns() for each in iter_bag(out / "bag", {"/localizer/semantic/overlay"})]
     assert len(overlays) == node["processed"]
+
+
+def test_a_model_that_never_localizes_is_scored_as_such(folder: Path, bag: Path, model: Path) -> None:
+    """Random weights are too uncertain for the gate: every pose is withheld, and the rest is there."""
+    out = folder / "gated"
+    assert main([str(model), str(bag), "--out", str(out), "--fast", "--device", "cpu"]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["node"]["withheld"] == {"uncertain": FRAMES}
+    assert metrics["node"]["processed"] == FRAMES
+    assert metrics["localization"]["failed"] == FRAMES - 1
+    assert metrics["segmentation"]["frames"] == FRAMES
+    assert not list(iter_bag(out / "bag", {"/localizer/pose"}))
 
 
 @pytest.fixture

@@ -6,12 +6,14 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from vlocnetpp_ros.frames import Floats
+from vlocnetpp_ros.gate import Verdict
 from vlocnetpp_ros.latest import Counts
 
 WINDOW = 1000
@@ -21,32 +23,70 @@ SHORTEST_S = 0.9
 """Rates over a shorter time than this say nothing."""
 
 
+@dataclass(frozen=True)
+class Times:
+    """Where the time of one answer went, seconds. What `latency` has beyond `model` is the node's own cost."""
+
+    latency: float
+    """From the callback to the last publication."""
+    pixels: float
+    """Viewing or decoding the message, and the checks."""
+    model: float
+    """The network, with the upload and the reading of its answer."""
+    publish: float
+    """Building and publishing messages and TF."""
+
+
 class Statistics:
-    """Times and cold starts of the answered images; written by the worker, read by the diagnostics timer."""
+    """Times, cold starts and withheld poses of the answered images; written by the worker, read by the timer."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._latency_s: deque[float] = deque(maxlen=WINDOW)
-        self._model_s: deque[float] = deque(maxlen=WINDOW)
+        self._times: deque[Times] = deque(maxlen=WINDOW)
         self._cold_starts: Counter[str] = Counter()
+        self._withheld: Counter[str] = Counter()
+        self._published = 0
+        self._sigma_2: Floats | None = None
 
-    def answered(self, latency_s: float, model_s: float, cold_start: str | None) -> None:
-        """Note one answer: seconds from the callback to the last publication, and of that in the network."""
+    def answered(self, times: Times, cold_start: str | None) -> None:
+        """Note one answer."""
         with self._lock:
-            self._latency_s.append(latency_s)
-            self._model_s.append(model_s)
+            self._times.append(times)
             if cold_start is not None:
                 # "gap of 0.7 s" counts as "gap": few names, whatever the recording.
                 self._cold_starts[re.sub(r" of \d.*", "", cold_start)] += 1
 
-    def percentiles_ms(self) -> dict[str, dict[str, float]]:
-        """`latency_ms` and `model_ms`, each with p50, p95 and p99; empty before the first answer."""
+    def judged(self, verdict: Verdict, sigma_2: Floats | None) -> None:
+        """Note what the gate said of a pose, and how uncertain the pose is: metres and radians."""
         with self._lock:
-            samples = {"latency_ms": list(self._latency_s), "model_ms": list(self._model_s)}
+            self._sigma_2 = sigma_2
+            if verdict.publish:
+                self._published += 1
+            else:
+                self._withheld[verdict.kind] += 1
+
+    def gate(self) -> dict[str, str]:
+        """Poses published and withheld by reason, and the latest uncertainty; empty before the first pose."""
+        with self._lock:
+            if self._sigma_2 is None:
+                return {}
+            texts = {"poses": str(self._published), "withheld": str(sum(self._withheld.values()))}
+            texts.update({f"withheld/{kind}": str(count) for kind, count in sorted(self._withheld.items())})
+            texts["uncertainty_m"] = f"{self._sigma_2[0]:.3f}"
+            texts["uncertainty_deg"] = f"{np.degrees(self._sigma_2[1]):.2f}"
+            return texts
+
+    def percentiles_ms(self) -> dict[str, dict[str, float]]:
+        """Each field of `Times`, and `own`, with p50, p95 and p99; empty before the first answer."""
+        with self._lock:
+            times = list(self._times)
+        if not times:
+            return {}
+        samples = {f"{field.name}_ms": [getattr(each, field.name) for each in times] for field in fields(Times)}
+        samples["own_ms"] = [each.latency - each.model for each in times]
         return {
             name: {f"p{p}": float(value) for p, value in zip(PERCENTILES, 1e3 * np.percentile(seconds, PERCENTILES))}
             for name, seconds in samples.items()
-            if seconds
         }
 
     def cold_starts(self) -> dict[str, int]:
@@ -94,6 +134,7 @@ def values(counts: Counts, statistics: Statistics, subscribers: dict[str, int]) 
     texts.update({f"dropped/{reason}": str(count) for reason, count in sorted(counts.dropped.items())})
     for name, percentiles in statistics.percentiles_ms().items():
         texts.update({f"{name}/{percentile}": f"{value:.2f}" for percentile, value in percentiles.items()})
+    texts.update(statistics.gate())
     cold_starts = statistics.cold_starts()
     texts["cold_starts"] = str(sum(cold_starts.values()))
     texts.update({f"cold_starts/{reason}": str(count) for reason, count in sorted(cold_starts.items())})

@@ -118,6 +118,12 @@ def need(name: str, feature: str, module: str = "") -> Any:
     return importlib.import_module(f"{name}.{module}" if module else name)
 
 
+def subscription_events() -> Any:
+    """rclpy's class SubscriptionEventCallbacks, which moved after Humble."""
+    module = "rclpy.event_handler" if importlib.util.find_spec("rclpy.event_handler") else "rclpy.qos_event"
+    return importlib.import_module(module).SubscriptionEventCallbacks
+
+
 def package_file(relative: str) -> Path:
     """A file the package ships, such as `config/localize.yaml`, from a checkout or where pip or colcon installed it.
 

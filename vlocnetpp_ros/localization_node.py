@@ -17,6 +17,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -26,7 +28,7 @@ from rclpy.exceptions import ROSInterruptException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -34,9 +36,11 @@ from std_srvs.srv import SetBool, Trigger
 
 from vlocnetpp.runtime import ModelFileError
 from vlocnetpp_ros import diagnostics, messages
+from vlocnetpp_ros.arrivals import Arrivals
 from vlocnetpp_ros.diagnostics import Health, Rates, Statistics
-from vlocnetpp_ros.environment import MissingPackageError
+from vlocnetpp_ros.environment import MissingPackageError, subscription_events
 from vlocnetpp_ros.latest import NEWER, Dropped, Latest, Tally
+from vlocnetpp_ros.pairing import Pairing
 from vlocnetpp_ros.parameters import ParameterError, Parameters, Settings
 from vlocnetpp_ros.pipeline import Incoming, Pipeline
 
@@ -48,11 +52,16 @@ SUCCESS, FAILURE, ERROR = (
 RCLError = rclpy_implementation.RCLError
 NO_CAMERA_INFO = "no camera_info"
 NO_INTRINSICS = "camera_info without intrinsics"
+NO_DEPTH = "no depth of its stamp"
 SILENCE_S = 2.0
 """Without an image for so long, the status is no longer OK."""
+SILENCE_LOG_S = 5.0
+"""And so long it takes until the log says so, once."""
+LEAST_SHARE = 0.7
+"""Of the images that the camera publishes; where fewer arrive, the transport loses them."""
 WARN_PERIOD_S = 5.0
 DROP_REPORT_S = 0.1
-"""A dropped image is reported on /diagnostics at once, but not more often than this."""
+"""A dropped image or withheld pose is reported on /diagnostics at once, but not more often than this."""
 
 
 def input_qos() -> QoSProfile:
@@ -68,7 +77,7 @@ class LocalizationNode(LifecycleNode):
 
     def __init__(self) -> None:
         super().__init__("localizer")
-        self._declared = Parameters(self)
+        self._declared = Parameters(self, self._on_live_change)
         self._label = "unconfigured"
         self._failure = ""
         self._enabled = True
@@ -79,6 +88,9 @@ class LocalizationNode(LifecycleNode):
         self._tally = Tally()
         self._statistics = Statistics()
         self._rates = Rates()
+        self._pairing: Pairing[Incoming, Image] | None = None
+        self._arrivals = Arrivals()
+        self._incompatible: dict[str, str] = {}
         self._last_image = time.monotonic()
         self._last_report = 0.0
         self._reporting = threading.Lock()
@@ -168,28 +180,48 @@ class LocalizationNode(LifecycleNode):
         pipeline.forget("first frame")
         pipeline.camera = None
         self._last_image = time.monotonic()
-        self._worker = Latest(pipeline.process, self._tally, self._on_drop, self._on_work_error, held=NO_CAMERA_INFO)
+        self._arrivals.forget()
+        self._incompatible.clear()
+        self._worker = Latest(self._work, self._tally, self._on_drop, self._on_work_error, held=NO_CAMERA_INFO)
         image_type = CompressedImage if settings.image_transport == "compressed" else Image
-        self._subscriptions_held = [
-            self.create_subscription(
-                message_type,
-                topic,
-                callback,
-                input_qos(),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
-            for message_type, topic, callback in (
-                (CameraInfo, settings.camera_info_input, self._on_camera_info),
-                (image_type, settings.image_input, self._on_image),
-            )
+        inputs: list[tuple[type, str, Callable[[Any], None]]] = [
+            (CameraInfo, settings.camera_info_input, self._on_camera_info),
+            (image_type, settings.image_input, self._on_image),
         ]
-        self.get_logger().info(f"listening to {settings.image_input} and {settings.camera_info_input}")
+        if pipeline.reads_depth:
+            tolerance_ns = round(settings.depth_tolerance_s * 1e9)
+            self._pairing = Pairing(tolerance_ns, self._on_pair, lambda _: self._refuse(NO_DEPTH))
+            inputs.append((Image, settings.depth_topic, self._on_depth))
+        self._subscriptions_held = [self._subscribe(*each) for each in inputs]
+        self.get_logger().info(f"listening to {', '.join(topic for _, topic, _ in inputs)}")
         return "active"
+
+    def _subscribe(self, message_type: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
+        def incompatible(event: Any) -> None:
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
+            self._incompatible[topic] = policy
+            self._warn(
+                f"incompatible QoS on {topic}",
+                f"a publisher on {topic} offers another QoS than is asked for ({policy}), nothing of it arrives: "
+                f"set qos_overrides.{topic}.subscription",
+            )
+
+        return self.create_subscription(
+            message_type,
+            topic,
+            callback,
+            input_qos(),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            event_callbacks=subscription_events()(incompatible_qos=incompatible),
+        )
 
     def _deactivate(self) -> str:
         for subscription in self._subscriptions_held:
             self.destroy_subscription(subscription)
         self._subscriptions_held = []
+        if self._pairing is not None:
+            self._pairing.clear()
+            self._pairing = None
         if self._worker is not None:
             self._worker.close("deactivated")
             self._worker = None
@@ -198,6 +230,7 @@ class LocalizationNode(LifecycleNode):
     def _cleanup(self) -> str:
         if self._pipeline is not None:
             self._pipeline.close()
+        self._declared.forget()
         self._pipeline = self._settings = None
         gc.collect()
         return "unconfigured"
@@ -235,10 +268,32 @@ class LocalizationNode(LifecycleNode):
         if self._worker is None:
             return
         self._last_image = time.monotonic()
-        if self._enabled:
-            self._worker.put(Incoming(message, time.perf_counter()))
-        else:
+        stamp_ns = messages.stamp_ns(message.header.stamp)
+        self._arrivals.note(stamp_ns, SILENCE_S)
+        incoming = Incoming(message, time.perf_counter())
+        if not self._enabled:
             self._worker.refuse("disabled")
+        elif self._pairing is not None:
+            self._pairing.image(stamp_ns, incoming)
+        else:
+            self._worker.put(incoming)
+
+    def _on_depth(self, message: Image) -> None:
+        if self._pairing is not None and self._enabled:
+            self._pairing.depth(messages.stamp_ns(message.header.stamp), message)
+
+    def _on_pair(self, incoming: Incoming, depth: Image) -> None:
+        if self._worker is not None:
+            self._worker.put(replace(incoming, depth=depth))
+
+    def _refuse(self, reason: str) -> None:
+        if self._worker is not None:
+            self._worker.refuse(reason)
+
+    def _on_live_change(self, settings: Settings) -> None:
+        self._settings = settings
+        if self._pipeline is not None:
+            self._pipeline.apply(settings)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         if self._worker is None or self._pipeline is None or self._settings is None:
@@ -266,7 +321,14 @@ class LocalizationNode(LifecycleNode):
         self._report()
         return response
 
-    # What became of the images.
+    # What becomes of the images, in the worker's thread.
+
+    def _work(self, incoming: Incoming) -> None:
+        _, pipeline = self._configured()
+        pipeline.process(incoming)
+        withheld = pipeline.verdict is not None and not pipeline.verdict.publish
+        if withheld and time.monotonic() - self._last_report > DROP_REPORT_S:
+            self._report()
 
     def _on_drop(self, dropped: Dropped) -> None:
         self._last_drop = str(dropped)
@@ -312,7 +374,15 @@ class LocalizationNode(LifecycleNode):
             values["image_topic"] = self._settings.image_input
         received, processed = self._rates.update(counts)
         values["received_hz"], values["processed_hz"] = f"{received:.1f}", f"{processed:.1f}"
+        share = self._arrivals.share()
+        if share is not None:
+            values["published_hz"] = f"{share.published_hz:.1f}"
+            values["arriving_share"] = f"{share.share:.2f}"
         values.update(diagnostics.values(counts, self._statistics, subscribers))
+        verdict = self._pipeline.verdict if self._pipeline is not None else None
+        if verdict is not None:
+            values["localized"] = str(verdict.localized).lower()
+            values["why_not"] = verdict.reason
         if self._last_drop:
             values["last_drop"] = self._last_drop
         level, summary = self._judgement(received)
@@ -323,20 +393,41 @@ class LocalizationNode(LifecycleNode):
             return DiagnosticStatus.ERROR, self._failure
         if self._settings is None or self._pipeline is None or self._worker is None:
             return DiagnosticStatus.OK, self._label
+        for topic, policy in self._incompatible.items():
+            if not self._arrivals.share():
+                return DiagnosticStatus.WARN, f"a publisher on {topic} offers another QoS ({policy}); see qos_overrides"
         silent_s = time.monotonic() - self._last_image
         if silent_s > SILENCE_S:
             topic = self._settings.image_input
-            return DiagnosticStatus.WARN, (
-                f"no image on {topic} for {silent_s:.0f} s; publishers there: {self.count_publishers(topic)}"
-            )
+            silence = f"no image on {topic} for {silent_s:.0f} s; publishers there: {self._who_publishes(topic)}"
+            if silent_s > SILENCE_LOG_S:
+                self._warn("silence", silence)
+            return DiagnosticStatus.WARN, silence
         if not self._enabled:
             return DiagnosticStatus.OK, "disabled by ~/set_enabled"
         if self._worker.held is not None:
             topic = self._settings.camera_info_input
             return DiagnosticStatus.WARN, (
-                f"{self._worker.held} on {topic}; publishers there: {self.count_publishers(topic)}"
+                f"{self._worker.held} on {topic}; publishers there: {self._who_publishes(topic)}"
             )
+        verdict = self._pipeline.verdict
+        if verdict is not None and not verdict.localized:
+            return DiagnosticStatus.WARN, f"not localized: {verdict.reason}"
+        share = self._arrivals.share()
+        if share is not None and share.share < LEAST_SHARE:
+            lost = (
+                f"only {share.received_hz:.1f} of {share.published_hz:.1f} images/s arrive, the transport loses the "
+                "others: start the camera with the shipped config/fastdds.xml, or lower its resolution"
+            )
+            self._warn("images lost", lost)
+            return DiagnosticStatus.WARN, lost
         return DiagnosticStatus.OK, f"answering, {received_hz:.1f} images/s come in"
+
+    def _who_publishes(self, topic: str) -> str:
+        """Who publishes on a topic, with the type where it is another; "0" where nobody does."""
+        found = self.get_publishers_info_by_topic(topic)
+        names = sorted(f"{each.node_namespace.rstrip('/')}/{each.node_name} ({each.topic_type})" for each in found)
+        return f"{len(found)}" + (f", {', '.join(names)}" if names else "")
 
     def close(self) -> None:
         """Free everything at the end of the process."""

@@ -39,10 +39,14 @@ class DeadReckoning:
     """
 
     def __init__(self, linear_sigma: float, angular_sigma: float) -> None:
-        self._linear_variance = linear_sigma**2
-        self._angular_variance = angular_sigma**2
+        self.set_sigmas(linear_sigma, angular_sigma)
         self._pose_7: Floats | None = None
         self._variance_2 = (FIRST_VARIANCE, FIRST_VARIANCE)
+
+    def set_sigmas(self, linear_sigma: float, angular_sigma: float) -> None:
+        """Standard deviations of the velocities, m/s and rad/s."""
+        self._linear_variance = linear_sigma**2
+        self._angular_variance = angular_sigma**2
 
     def reset(self) -> None:
         """Begin a new odom frame with the next frame."""

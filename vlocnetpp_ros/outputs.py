@@ -46,6 +46,8 @@ class Result:
     image: NDArray[np.uint8]
     encoding: str
     estimate: Estimate
+    trusted: bool
+    """Whether the gate lets the pose through."""
     motion: Motion | None
     base_camera_7: Floats | None
     """T_base_camera where a base frame is published."""
@@ -56,7 +58,8 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode, settings: Settings, model: Metadata) -> None:
         self._node = node
-        self._settings = settings
+        self.settings = settings
+        """May be replaced by others that differ in what acts at once."""
         self._classes = model.classes
         self._palette = messages.palette(model.classes)
         self._map_frame = settings.map_frame or model.map_frame
@@ -94,7 +97,7 @@ class Outputs:
 
     def publish(self, result: Result, localizer: Localizer) -> None:
         """Send what somebody subscribes to, with the image's stamp."""
-        if result.estimate.pose_7 is not None and result.estimate.sigma_2 is not None:
+        if result.trusted and result.estimate.pose_7 is not None and result.estimate.sigma_2 is not None:
             self._publish_pose(result, result.estimate.pose_7, result.estimate.sigma_2)
         if result.motion is not None:
             self._publish_odometry(result, result.motion)
@@ -137,7 +140,7 @@ class Outputs:
         if not self._path:
             return True
         a, b = self._path[-1].pose.position, message.pose.position
-        return (a.x - b.x) ** 2 + (a.y - b.y) ** 2 + (a.z - b.z) ** 2 >= self._settings.path_spacing**2
+        return (a.x - b.x) ** 2 + (a.y - b.y) ** 2 + (a.z - b.z) ** 2 >= self.settings.path_spacing**2
 
     def _publish_odometry(self, result: Result, motion: Motion) -> None:
         publisher = self._wanted("~/odometry")
@@ -147,14 +150,14 @@ class Outputs:
         twist_lever = None
         child = result.header.frame_id
         if result.base_camera_7 is not None:
-            child = self._settings.base_frame
+            child = self.settings.base_frame
             pose_7 = compose(motion.pose_7, inverse(result.base_camera_7))
             lever = pose_7[:3] - motion.pose_7[:3]
             linear, angular = twist_at(result.base_camera_7, linear, angular)
             twist_lever = -result.base_camera_7[:3]
         publisher.publish(
             messages.odometry_message(
-                Header(stamp=result.header.stamp, frame_id=self._settings.odom_frame),
+                Header(stamp=result.header.stamp, frame_id=self.settings.odom_frame),
                 child,
                 pose_7,
                 isotropic_covariance(motion.position_variance, motion.rotation_variance, lever),
@@ -178,5 +181,5 @@ class Outputs:
             color.publish(messages.image_message(result.header, colors, "rgb8"))
         if overlay is not None:
             image = messages.to_rgb(result.image, result.encoding)
-            mixed = messages.overlay(image, colors, ids, self._settings.overlay_opacity)
+            mixed = messages.overlay(image, colors, ids, self.settings.overlay_opacity)
             overlay.publish(messages.image_message(result.header, mixed, "rgb8"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from vlocnetpp_ros.gate import Limits
 
 Value = str | bool | int | float
 
@@ -26,6 +30,8 @@ class Declaration:
     choices: tuple[str, ...] = ()
     range: tuple[float, float] | None = None
     read_only: bool = False
+    live: bool = False
+    """Whether a change acts at once; any other waits for the next configure."""
 
 
 DECLARATIONS = (
@@ -51,6 +57,18 @@ DECLARATIONS = (
     Declaration(
         "camera_info_topic", "", "Intrinsics of the image; empty: camera_info beside image_topic, the usual place."
     ),
+    Declaration(
+        "depth_topic",
+        "",
+        "Depth aligned with the image (32FC1 metres or 16UC1 millimetres), paired with it by stamp; for models that "
+        "warp with a sensor's depth, e.g. /zed/zed_node/depth/depth_registered.",
+    ),
+    Declaration(
+        "depth_tolerance_s",
+        0.01,
+        "Largest difference between the stamps of an image and its depth, seconds.",
+        range=(0.0, 1.0),
+    ),
     Declaration("map_frame", "", "Frame of the poses; empty: the one the model was trained in."),
     Declaration("odom_frame", "odom", "Frame of ~/odometry and, by REP-105, child of the map frame in TF."),
     Declaration(
@@ -72,27 +90,89 @@ DECLARATIONS = (
         0.1,
         "Seconds that the TF is stamped ahead of the image, so that looking up the newest time works until the next.",
         range=(0.0, 5.0),
+        live=True,
+    ),
+    Declaration(
+        "tf_rate_hz",
+        20.0,
+        "How often map->odom is sent again between two poses, its stamp going on with time; 0: only with each pose.",
+        range=(0.0, 200.0),
+    ),
+    Declaration(
+        "tf_keep_alive_s",
+        5.0,
+        "Seconds after the last trusted pose in which map->odom is still sent; then TF is silent.",
+        range=(0.0, 3600.0),
+        live=True,
+    ),
+    Declaration(
+        "gate_uncertainty_m",
+        1.0,
+        "Withhold a pose whose position is less certain than this: the calibrated 68 % bound in metres. 0: never.",
+        range=(0.0, 1e4),
+        live=True,
+    ),
+    Declaration(
+        "gate_uncertainty_deg",
+        15.0,
+        "Withhold a pose whose rotation is less certain than this: the calibrated 68 % bound in degrees. 0: never.",
+        range=(0.0, 180.0),
+        live=True,
+    ),
+    Declaration(
+        "gate_disagreement",
+        3.0,
+        "Withhold a pose that lies farther than so many of its 68 % bounds from where the network's odometry puts the "
+        "camera. 0: never.",
+        range=(0.0, 1e3),
+        live=True,
+    ),
+    Declaration(
+        "gate_margin_m",
+        1.0,
+        "Withhold a pose that lies farther than this outside of the box of the training positions, metres. -1: never.",
+        range=(-1.0, 1e4),
+        live=True,
+    ),
+    Declaration(
+        "gate_lose_after",
+        3,
+        "Withheld poses in a row after which the node is not localized: TF stops and /diagnostics warns.",
+        range=(1, 1000),
+        live=True,
+    ),
+    Declaration(
+        "gate_regain_after",
+        5,
+        "Good poses in a row, by limits a fifth tighter, after which it is localized again.",
+        range=(1, 1000),
+        live=True,
     ),
     Declaration(
         "max_gap_s",
         0.5,
         "Seconds without an image after which the past is forgotten and the next image is a cold start.",
         range=(0.001, 3600.0),
+        live=True,
     ),
     Declaration("path_length", 1000, "Poses that ~/path holds; the oldest go first.", range=(1, 100_000)),
-    Declaration("path_spacing", 0.05, "Metres between two poses of ~/path.", range=(0.0, 100.0)),
-    Declaration("overlay_opacity", 0.5, "Weight of the class colours in ~/semantic/overlay.", range=(0.0, 1.0)),
+    Declaration("path_spacing", 0.05, "Metres between two poses of ~/path.", range=(0.0, 100.0), live=True),
+    Declaration(
+        "overlay_opacity", 0.5, "Weight of the class colours in ~/semantic/overlay.", range=(0.0, 1.0), live=True
+    ),
     Declaration(
         "odometry_linear_sigma",
         0.1,
         "Standard deviation of the linear velocity in ~/odometry, m/s; the network does not predict one.",
         range=(1e-6, 1e3),
+        live=True,
     ),
     Declaration(
         "odometry_angular_sigma",
         0.05,
         "Standard deviation of the angular velocity in ~/odometry, rad/s; the network does not predict one.",
         range=(1e-6, 1e3),
+        live=True,
     ),
     Declaration(
         "autostart",
@@ -113,11 +193,21 @@ class Settings:
     image_topic: str
     image_transport: str
     camera_info_topic: str
+    depth_topic: str
+    depth_tolerance_s: float
     map_frame: str
     odom_frame: str
     base_frame: str
     publish_tf: str
     tf_future_s: float
+    tf_rate_hz: float
+    tf_keep_alive_s: float
+    gate_uncertainty_m: float
+    gate_uncertainty_deg: float
+    gate_disagreement: float
+    gate_margin_m: float
+    gate_lose_after: int
+    gate_regain_after: int
     max_gap_s: float
     path_length: int
     path_spacing: float
@@ -136,12 +226,29 @@ class Settings:
         """The topic of the intrinsics: image_transport's convention is a sibling of the image."""
         return self.camera_info_topic or f"{self.image_topic.rpartition('/')[0]}/camera_info"
 
+    @property
+    def gate(self) -> Limits:
+        """What a pose may be like to be published."""
+        return Limits(
+            uncertainty_m=self.gate_uncertainty_m,
+            uncertainty_rad=math.radians(self.gate_uncertainty_deg),
+            disagreement=self.gate_disagreement,
+            margin_m=self.gate_margin_m,
+            lose_after=self.gate_lose_after,
+            regain_after=self.gate_regain_after,
+        )
+
 
 class Parameters:
-    """The node's declared parameters. A wrong value at start does not kill the node: configure refuses it instead."""
+    """The node's declared parameters. A wrong value at start does not kill the node: configure refuses it instead.
 
-    def __init__(self, node: Node) -> None:
+    `on_live` gets the settings anew when a parameter that acts at once has been changed after `read`.
+    """
+
+    def __init__(self, node: Node, on_live: Callable[[Settings], None] | None = None) -> None:
         self._node = node
+        self._on_live = on_live
+        self._settings: Settings | None = None
         self._refused: dict[str, str] = {}
         for declaration in DECLARATIONS:
             self._declare(declaration)
@@ -156,7 +263,12 @@ class Parameters:
             raise ParameterError("parameter 'model' is empty: give the path of a file written by 'vlocnetpp export'")
         if not settings.image_topic:
             raise ParameterError("parameter 'image_topic' is empty: give the topic of the rectified colour image")
+        self._settings = settings
         return settings
+
+    def forget(self) -> None:
+        """The node is no longer configured: nothing is left for a live change to act on."""
+        self._settings = None
 
     def _declare(self, declaration: Declaration) -> None:
         descriptor = _descriptor(declaration)
@@ -180,7 +292,16 @@ class Parameters:
                 return SetParametersResult(successful=False, reason=problem)
         for parameter in parameters:
             self._refused.pop(parameter.name, None)
-        return SetParametersResult(successful=True)
+        if self._settings is None:
+            return SetParametersResult(successful=True)
+        live = {p.name: p.value for p in parameters if p.name in declarations and declarations[p.name].live}
+        waiting = [p.name for p in parameters if p.name in declarations and p.name not in live]
+        if live:
+            self._settings = replace(self._settings, **live)
+            if self._on_live is not None:
+                self._on_live(self._settings)
+        reason = f"{', '.join(waiting)}: acts when the node is configured next" if waiting else ""
+        return SetParametersResult(successful=True, reason=reason)
 
 
 def _problem(declaration: Declaration, value: Value) -> str | None:

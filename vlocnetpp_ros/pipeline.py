@@ -16,14 +16,15 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
 from vlocnetpp.runtime import CameraMismatchError, Estimate, ImageError, Localizer, load_model
-from vlocnetpp_ros import messages
-from vlocnetpp_ros.diagnostics import Statistics
+from vlocnetpp_ros import depth, messages
+from vlocnetpp_ros.diagnostics import Statistics, Times
 from vlocnetpp_ros.frames import Floats
+from vlocnetpp_ros.gate import Gate, Verdict
 from vlocnetpp_ros.latest import Dropped
 from vlocnetpp_ros.messages import BadImage, Camera
 from vlocnetpp_ros.odometry import DeadReckoning
 from vlocnetpp_ros.outputs import Outputs, Result
-from vlocnetpp_ros.parameters import Settings
+from vlocnetpp_ros.parameters import ParameterError, Settings
 from vlocnetpp_ros.transforms import NoTransformError, Transforms, require_packages
 
 
@@ -34,13 +35,15 @@ class Incoming:
     message: Image | CompressedImage
     arrived: float
     """time.perf_counter()"""
+    depth: Image | None = None
+    """Of the same moment, where the model reads a sensor's depth."""
 
 
 class Pipeline:
     """The loaded model with all that turns its answers into messages.
 
     Raises ModelFileError for a model file that cannot be used, MissingPackageError for a feature that this
-    installation lacks.
+    installation lacks, ParameterError where model and parameters do not fit together.
     """
 
     def __init__(self, node: LifecycleNode, settings: Settings, statistics: Statistics) -> None:
@@ -49,11 +52,19 @@ class Pipeline:
         precision = None if settings.precision == "auto" else settings.precision
         self.model = load_model(settings.model, settings.device, precision)
         metadata = self.model.metadata
+        self.reads_depth = metadata.network.get("depth") == "sensor"
+        if self.reads_depth and not settings.depth_topic:
+            raise ParameterError("parameter 'depth_topic' is empty, and this model warps with the depth of a sensor")
         self._localizer = Localizer(self.model, max_gap_s=settings.max_gap_s)
         self._localizer.warm_up(metadata.input_height, metadata.input_width)
         self._log = node.get_logger()
         self._statistics = statistics
         self._base_frame = settings.base_frame
+        self._gate = None
+        if "localization" in metadata.tasks:
+            self._gate = Gate(settings.gate, (metadata.position_min_3, metadata.position_max_3))
+        self.verdict: Verdict | None = None
+        """What the gate said of the latest image with a pose."""
         self._odometry = None
         if "odometry" in metadata.tasks:
             self._odometry = DeadReckoning(settings.odometry_linear_sigma, settings.odometry_angular_sigma)
@@ -69,6 +80,7 @@ class Pipeline:
     def process(self, incoming: Incoming) -> None:
         """Answer one image. Raises Dropped with the reason where it cannot be answered."""
         message = incoming.message
+        taken_up = time.perf_counter()
         stamp_ns = messages.stamp_ns(message.header.stamp)
         if self._reset.is_set():
             self._reset.clear()
@@ -78,26 +90,42 @@ class Pipeline:
         image, encoding = self._pixels(message)
         camera = self._camera(image)
         base_camera_7 = self._base_camera(message.header.frame_id)
+        depth_HW = self._metres(incoming.depth, image)
         began = time.perf_counter()
-        estimate = self._localize(image, camera, stamp_ns, encoding)
-        model_s = time.perf_counter() - began
+        estimate = self._localize(image, camera, stamp_ns, encoding, depth_HW)
+        answered = time.perf_counter()
         self._last_stamp_ns = stamp_ns
+        trusted = self._judge(estimate)
         motion = None
         if self._odometry is not None:
             motion = self._odometry.advance(estimate.relative_7, estimate.interval_s, estimate.pose_7)
-        self.outputs.publish(Result(message.header, image, encoding, estimate, motion, base_camera_7), self._localizer)
-        if self._transforms is not None and estimate.pose_7 is not None:
+        result = Result(message.header, image, encoding, estimate, trusted, motion, base_camera_7)
+        self.outputs.publish(result, self._localizer)
+        if self._transforms is not None and estimate.pose_7 is not None and trusted:
             try:
                 self._transforms.broadcast(message.header, estimate.pose_7)
             except NoTransformError as error:
                 self._log.warning(str(error), throttle_duration_sec=5.0)
-        self._statistics.answered(time.perf_counter() - incoming.arrived, model_s, estimate.cold_start)
+        done = time.perf_counter()
+        times = Times(done - incoming.arrived, began - taken_up, answered - began, done - answered)
+        self._statistics.answered(times, estimate.cold_start)
 
     @property
     def hardware(self) -> str:
         """The device that is really used, with its name."""
         device = self.model.device
         return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+
+    def apply(self, settings: Settings) -> None:
+        """Take over the parameters that act at once; from any thread."""
+        self._localizer.max_gap_s = settings.max_gap_s
+        self.outputs.settings = settings
+        if self._gate is not None:
+            self._gate.limits = settings.gate
+        if self._odometry is not None:
+            self._odometry.set_sigmas(settings.odometry_linear_sigma, settings.odometry_angular_sigma)
+        if self._transforms is not None:
+            self._transforms.settings = settings
 
     def request_reset(self) -> None:
         """Let the next image be a cold start with a new odom frame and an empty path; from any thread."""
@@ -120,6 +148,8 @@ class Pipeline:
 
     def _start_over(self, reason: str) -> None:
         self.forget(reason)
+        if self._gate is not None:
+            self._gate.forget()
         self.outputs.forget_path()
         if self._odometry is not None:
             self._odometry.reset()
@@ -149,9 +179,38 @@ class Pipeline:
         except NoTransformError as error:
             raise Dropped("no transform to base_frame", str(error)) from error
 
-    def _localize(self, image: NDArray[np.uint8], camera: Camera, stamp_ns: int, encoding: str) -> Estimate:
+    def _metres(self, message: Image | None, image: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        if message is None:
+            return None
         try:
-            estimate = self._localizer.localize(image, camera.K_33, stamp_ns, encoding)
+            depth_HW = depth.metres(message)
+        except BadImage as error:
+            raise Dropped(error.reason, str(error)) from error
+        if depth_HW.shape != image.shape[:2]:
+            sizes = f"{depth_HW.shape[1]} x {depth_HW.shape[0]}, the image {image.shape[1]} x {image.shape[0]}"
+            raise Dropped("depth of another size", f"it is {sizes}; it must be registered to the image")
+        return depth_HW
+
+    def _judge(self, estimate: Estimate) -> bool:
+        """Whether the pose may be published; what the gate says goes into `verdict` and the statistics."""
+        if self._gate is None or estimate.pose_7 is None:
+            return False
+        self.verdict = self._gate.judge(estimate)
+        self._statistics.judged(self.verdict, estimate.sigma_2)
+        if self._transforms is not None and not self.verdict.localized:
+            self._transforms.silence()
+        return self.verdict.publish
+
+    def _localize(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        stamp_ns: int,
+        encoding: str,
+        depth_HW: NDArray[np.float32] | None,
+    ) -> Estimate:
+        try:
+            estimate = self._localizer.localize(image, camera.K_33, stamp_ns, encoding, depth_HW)
         except CameraMismatchError as error:
             raise Dropped("another camera", str(error)) from error
         except ImageError as error:

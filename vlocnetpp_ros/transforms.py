@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 from geometry_msgs.msg import TransformStamped
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.time import Time
@@ -34,23 +37,51 @@ def require_packages(settings: Settings) -> Any:
     return tf2_ros
 
 
+@dataclass(frozen=True)
+class _Held:
+    """The correction of the last trusted pose, to be sent again."""
+
+    child: str
+    pose_7: Floats
+    image_ns: int
+    """Stamp of its image."""
+    at_ns: int
+    """ROS time when it was found."""
+    sent_ns: int
+    """Stamp of the latest message, ahead included."""
+
+
 class Transforms:
-    """Reads and broadcasts TF through `tf2_ros`, which `require_packages` has handed over."""
+    """Reads and broadcasts TF through `tf2_ros`, which `require_packages` has handed over.
+
+    map->odom is held: between two poses it is sent again at a rate of its own, so that whoever looks up the newest time
+    finds it (REP-105: odometry goes on, the correction stays). Its stamp goes on from the image's by the ROS time that
+    has passed, which is right for a camera, a simulation and a bag without /clock. It ends when the gate says that the
+    camera is lost, or when no pose came for `tf_keep_alive_s`.
+    """
 
     def __init__(self, node: Node, settings: Settings, map_frame: str, tf2_ros: Any) -> None:
         self._tf2 = tf2_ros
-        self._settings = settings
+        self.settings = settings
+        """May be replaced by others that differ in what acts at once."""
         self._map_frame = map_frame
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
         self._node = node
         self._base_camera: dict[str, Floats] = {}
+        self._held: _Held | None = None
+        self._sending = threading.Lock()
+        self._timer = None
+        if settings.publish_tf == "map_to_odom" and settings.tf_rate_hz > 0:
+            # A steady clock: simulated time may stand still, and then a timer on it would too.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = node.create_timer(1.0 / settings.tf_rate_hz, self._send_again, clock=steady)
 
     def base_camera(self, camera_frame: str) -> Floats:
         """T_base_camera, fixed on the robot. Raises NoTransformError until TF has it."""
         if camera_frame not in self._base_camera:
-            self._base_camera[camera_frame] = self._look_up(self._settings.base_frame, camera_frame, Time(), 0.0)
+            self._base_camera[camera_frame] = self._look_up(self.settings.base_frame, camera_frame, Time(), 0.0)
         return self._base_camera[camera_frame]
 
     def broadcast(self, image: Header, map_camera_7: Floats) -> None:
@@ -58,20 +89,51 @@ class Transforms:
 
         Raises NoTransformError where map->odom needs the odometry of that stamp and TF does not have it.
         """
-        if self._settings.publish_tf == "none":
+        if self.settings.publish_tf == "none":
             return
         child, pose_7 = image.frame_id, map_camera_7
-        if self._settings.publish_tf == "map_to_odom":
-            child = self._settings.odom_frame
+        if self.settings.publish_tf == "map_to_odom":
+            child = self.settings.odom_frame
             odom_camera = self._look_up(child, image.frame_id, Time.from_msg(image.stamp), WAIT_S)
             pose_7 = compose(map_camera_7, inverse(odom_camera))
-        message = TransformStamped(child_frame_id=child, transform=to_transform(pose_7))
+        with self._sending:
+            image_ns = stamp_ns(image.stamp)
+            self._held = _Held(child, pose_7, image_ns, self._now_ns(), 0)
+            self._send(self._held, 0)
+
+    def silence(self) -> None:
+        """Send nothing until the next trusted pose."""
+        with self._sending:
+            self._held = None
+
+    def _send_again(self) -> None:
+        with self._sending:
+            if self._held is None:
+                return
+            passed_ns = self._now_ns() - self._held.at_ns
+            if not 0 <= passed_ns <= self.settings.tf_keep_alive_s * 1e9:
+                self._held = None  # too long ago, or the clock has gone back
+                return
+            self._send(self._held, passed_ns)
+
+    def _send(self, held: _Held, passed_ns: int) -> None:
+        at_ns = held.image_ns + passed_ns + round(self.settings.tf_future_s * 1e9)
+        if at_ns == held.sent_ns:
+            return  # time stands still; TF takes a repeated stamp for a mistake
+        message = TransformStamped(child_frame_id=held.child, transform=to_transform(held.pose_7))
         message.header.frame_id = self._map_frame
-        message.header.stamp = stamp_message(stamp_ns(image.stamp) + round(self._settings.tf_future_s * 1e9))
+        message.header.stamp = stamp_message(at_ns)
         self._broadcaster.sendTransform(message)
+        self._held = replace(held, sent_ns=at_ns)
+
+    def _now_ns(self) -> int:
+        return int(self._node.get_clock().now().nanoseconds)
 
     def close(self) -> None:
         """Stop listening and broadcasting."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self.silence()
         self._listener.unregister()
         self._node.destroy_publisher(self._broadcaster.pub_tf)
 

@@ -40,6 +40,10 @@ examples
 """
 
 
+UNGATED = {"gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_disagreement": 0.0, "gate_margin_m": -1.0}
+"""Parameters that switch every limit of the gate off."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for something unusable in one line on stderr, 130 after Ctrl-C."""
     if arguments is None:
@@ -133,6 +137,7 @@ def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
         "camera_info_topic": topics.camera_info,
         "publish_tf": "map_to_camera" if has_tf else "none",
         "qos_overrides": {subscribed: {"subscription": {"reliability": "reliable", "depth": images_kept(topics)}}},
+        **(UNGATED if args.no_gate else {}),
         **dict(args.parameter),
     }
 
@@ -194,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME:=VALUE",
         help="any other parameter of the node, may be repeated",
+    )
+    node.add_argument(
+        "--no-gate", action="store_true", help="publish and judge every pose, also those that the node would withhold"
     )
     node.add_argument("--overlay", action="store_true", help="record ~/semantic/overlay too; large")
     node.add_argument(

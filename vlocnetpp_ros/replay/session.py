@@ -144,20 +144,21 @@ class Session:
             if rate is not None:
                 first = first or (log_time_ns, time.perf_counter())
                 self._wait_until(first[1] + (log_time_ns - first[0]) / SECOND_NS / rate)
-            dropped = self._count("dropped")
+            unanswered = self._unanswered()
             with self._changed:
                 self._played.published_at[stamp_ns] = time.perf_counter()
             self._image.publish(cdr)
             if rate is None:
-                self._wait(partial(self._fate_known, stamp_ns, dropped), "an answer")
+                self._wait(partial(self._fate_known, stamp_ns, unanswered), "an answer")
             self._stop_if_hopeless()
         self._wait(self._all_accounted_for, "the last answers")
         self._transition(Transition.TRANSITION_DEACTIVATE, "deactivate")
         self._wait(lambda: self._played.node.get("state") == "inactive", "the node's last diagnostics")
         played = self._played
-        if not played.answered_at:
+        if not played.answered_at and not self._count("withheld"):
             raise ReplayError(f"the node answered none of {len(played.published_at)} images: {self._why_dropped()}")
-        played.seconds = max(played.answered_at.values()) - min(played.published_at.values())
+        ended = max(played.answered_at.values(), default=time.perf_counter())
+        played.seconds = ended - min(played.published_at.values())
         return played
 
     # The pace.
@@ -176,20 +177,24 @@ class Session:
             self._check_process()
             pause.wait(min(left, 0.5))
 
-    def _fate_known(self, stamp_ns: int, dropped_before: int) -> bool:
-        return stamp_ns in self._played.answered_at or self._count("dropped") > dropped_before
+    def _fate_known(self, stamp_ns: int, unanswered_before: int) -> bool:
+        return stamp_ns in self._played.answered_at or self._unanswered() > unanswered_before
+
+    def _unanswered(self) -> int:
+        """Images of which the node says that their answer does not come whole: dropped, or their pose withheld."""
+        return self._count("dropped") + self._count("withheld")
 
     def _all_accounted_for(self) -> bool:
         if self._count("pending"):
             return False
-        accounted = len(self._played.answered_at) + self._count("dropped")
+        accounted = len(self._played.answered_at) + self._unanswered()
         # An image that the transport lost is never heard of again.
         quiet = time.monotonic() - self._last_news > QUIET_S and accounted >= self._count("received")
         return quiet or accounted >= len(self._played.published_at)
 
     def _stop_if_hopeless(self) -> None:
         dropped = self._count("dropped")
-        if dropped >= HOPELESS and not self._played.answered_at:
+        if dropped >= HOPELESS and not self._played.answered_at and not self._count("withheld"):
             raise ReplayError(f"the node dropped the first {dropped} images: {self._why_dropped()}")
 
     def _why_dropped(self) -> str:

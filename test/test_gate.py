@@ -1,0 +1,96 @@
+"""The gate: what is withheld, when the node is lost, and how it comes back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlocnetpp.runtime import Estimate
+from vlocnetpp_ros.gate import Gate, Limits
+
+LIMITS = Limits(uncertainty_m=1.0, uncertainty_rad=0.3, disagreement=3.0, margin_m=1.0, lose_after=3, regain_after=4)
+BOUNDS = ((-5.0, -5.0, 0.0), (5.0, 5.0, 2.0))
+
+
+def estimate(x: float, moved: float | None = 0.1, sigma: tuple[float, float] = (0.2, 0.05)) -> Estimate:
+    """A camera at `x` that came `moved` metres along x by the odometry; None is a cold start."""
+    relative = None if moved is None else np.array([moved, 0, 0, 1.0, 0, 0, 0])
+    pose = np.array([x, 0, 1.0, 1.0, 0, 0, 0])
+    return Estimate(1, pose, relative, None if moved is None else 0.1, np.array(sigma), None, (48, 64), None)
+
+
+def test_a_steady_drive_is_published() -> None:
+    gate = Gate(LIMITS, BOUNDS)
+    verdicts = [gate.judge(estimate(0.1 * i, None if i == 0 else 0.1)) for i in range(30)]
+    assert all(verdict.publish and verdict.localized and not verdict.reason for verdict in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "says"),
+    [
+        (estimate(0.1, sigma=(1.2, 0.05)), "uncertain", "1.20 m is over 1.00 m"),
+        (estimate(0.1, sigma=(0.2, 0.4)), "uncertain", "deg"),
+        (estimate(6.5, 6.5), "outside the map", "1.50 m outside"),
+        (estimate(2.0), "disagrees with odometry", "1.90 m from"),
+    ],
+)
+def test_a_bad_pose_is_withheld_with_figures_and_the_next_good_one_published(
+    bad: Estimate, kind: str, says: str
+) -> None:
+    gate = Gate(LIMITS, BOUNDS)
+    assert gate.judge(estimate(0.0, None)).publish
+    verdict = gate.judge(bad)
+    assert not verdict.publish
+    assert verdict.localized, "one bad pose is not the end"
+    assert verdict.kind == kind
+    assert says in verdict.reason
+    moved = 0.1 if bad.relative_7[0] < 1 else -6.3
+    assert gate.judge(estimate(0.2, moved)).publish, "held against the last good pose, carried by the odometry"
+
+
+def test_a_kidnapped_camera_is_lost_and_found_at_its_new_place() -> None:
+    gate = Gate(LIMITS, BOUNDS)
+    for i in range(5):
+        assert gate.judge(estimate(0.1 * i, None if i == 0 else 0.1)).publish
+    after = [gate.judge(estimate(4.0 + 0.01 * i, 0.01)) for i in range(10)]
+    assert [verdict.publish for verdict in after] == [False] * 6 + [True] * 4
+    assert [verdict.localized for verdict in after] == [True] * 2 + [False] * 4 + [True] * 4
+    assert after[0].kind == "disagrees with odometry"
+    assert after[4].reason == "localizing again, 2 of 4"
+
+
+def test_limits_are_tighter_while_lost() -> None:
+    gate = Gate(LIMITS, BOUNDS)
+    for _ in range(LIMITS.lose_after):
+        gate.judge(estimate(0.0, 0.0, sigma=(1.1, 0.05)))
+    borderline = [gate.judge(estimate(0.0, 0.0, sigma=(0.9, 0.05))) for _ in range(10)]
+    assert not any(verdict.publish or verdict.localized for verdict in borderline)
+    good = [gate.judge(estimate(0.0, 0.0, sigma=(0.7, 0.05))) for _ in range(LIMITS.regain_after)]
+    assert [verdict.publish for verdict in good] == [False, False, False, True]
+
+
+def test_every_limit_can_be_switched_off_and_unknown_bounds_hold_nothing_back() -> None:
+    gate = Gate(Limits(0, 0, 0, -1, 3, 4), BOUNDS)
+    assert gate.judge(estimate(0.0, None)).publish
+    assert gate.judge(estimate(900.0, sigma=(50.0, 3.0))).publish
+    assert Gate(LIMITS, ((), ())).judge(estimate(900.0, None)).publish
+
+
+def test_after_a_cold_start_the_odometry_is_silent_and_the_rest_is_judged() -> None:
+    gate = Gate(LIMITS, BOUNDS)
+    assert gate.judge(estimate(0.0, None)).publish
+    assert gate.judge(estimate(4.0, None)).publish, "after a gap the camera may be anywhere"
+    assert not gate.judge(estimate(4.0, None, sigma=(2.0, 0.1))).publish
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(-8, 8), st.floats(-1, 1), st.floats(0.01, 2.0)), min_size=1, max_size=40))
+def test_a_published_pose_keeps_every_limit_and_a_lost_node_publishes_nothing(steps: list) -> None:
+    gate = Gate(LIMITS, BOUNDS)
+    for x, moved, sigma in steps:
+        verdict = gate.judge(estimate(x, moved, sigma=(sigma, 0.05)))
+        assert verdict.publish == (not verdict.reason)
+        if verdict.publish:
+            assert verdict.localized
+            assert sigma <= LIMITS.uncertainty_m
+            assert abs(x) <= 6.0

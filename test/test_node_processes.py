@@ -1,0 +1,89 @@
+"""What ends, replaces or deafens a node: each test starts a process of its own and talks to it over DDS."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from random_camera_models import random_model
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_peers import Peer, isolate, node_process, running
+from sensor_msgs.msg import CameraInfo
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def peer(folder: Path) -> Iterator[Peer]:
+    isolate(folder)
+    peer = Peer()
+    yield peer
+    peer.close()
+
+
+def test_images_of_a_quality_of_service_that_does_not_match_are_reported(peer: Peer, folder: Path) -> None:
+    """A reliable subscription never hears a best-effort camera; silence alone would be a riddle."""
+    place = folder / "qos"
+    place.mkdir()
+    topic = "/offers/less"
+    quality = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    publisher = peer.node.create_publisher(CameraInfo, "/offers/camera_info", quality)
+    overrides = {f"qos_overrides./offers/camera_info.subscription.{key}": value for key, value in (
+        ("reliability", "reliable"), ("depth", 5), ("history", "keep_last"), ("durability", "volatile"))}  # fmt: skip
+    model = str(random_model(place / "model.ts"))
+    with node_process(place, model=model, image_topic=topic, autostart=True, **overrides) as process:
+        peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid))
+        peer.wait(lambda: "/offers/camera_info offers another QoS" in peer.diagnostics["message"], "the report")
+        assert "RELIABILITY" in peer.diagnostics["message"]
+    peer.node.destroy_publisher(publisher)
+
+
+def test_simulated_time_without_a_clock_stops_neither_answers_nor_reports(peer: Peer, folder: Path) -> None:
+    with running(peer, folder / "sim", model=str(random_model(folder / "time.ts")), use_sim_time=True) as it:
+        it.publish_image(it.next_stamp())
+        it.wait_for_answer(it.stamp_ns)
+        reports = it.reports
+        it.wait(lambda: it.reports > reports + 1, "reports without a clock")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_while_images_are_worked_on_ends_the_process_cleanly(
+    peer: Peer, folder: Path, number: signal.Signals
+) -> None:
+    place = folder / number.name
+    place.mkdir()
+    with node_process(place, model=str(random_model(place / "model.ts")), autostart=True) as process:
+        peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
+        for _ in range(20):
+            peer.publish_image(peer.next_stamp())
+        process.send_signal(number)
+        assert process.wait(60) == 0, (place / "node.log").read_text()
+        assert "Traceback" not in (place / "node.log").read_text()
+
+
+def test_a_model_replaced_while_running_is_taken_by_the_lifecycle_and_a_broken_one_refused(
+    peer: Peer, folder: Path
+) -> None:
+    model = random_model(folder / "replaced.ts")
+    with running(peer, folder / "replaced", model=str(model)) as it:
+        good = model.read_bytes()
+        model.write_bytes(good[: len(good) // 2])
+        it.publish_image(it.next_stamp())
+        it.wait_for_answer(it.stamp_ns)
+        assert it.deactivate()
+        assert it.cleanup()
+        assert not it.configure(), "half a file"
+        it.next_report()
+        assert "truncated" in it.diagnostics["message"]
+        model.write_bytes(good)
+        assert it.configure()
+        assert it.activate()
+        it.wait(it.active_and_matched, "the node to be back")
+        it.publish_info()
+        while it.attempt() is None:
+            pass
