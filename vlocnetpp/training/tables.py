@@ -35,7 +35,8 @@ def losses_line(losses: dict[str, float]) -> str:
 
 def weights_line(weights: dict[str, float], tasks: tuple[str, ...]) -> str:
     """The learned weights s of the tasks: localization's x q and, of eq. 1, x_rel q_rel, odometry's x_vo q_vo, seg."""
-    return " ".join(f"{short} {round(weights[name], 2) + 0.0:.2f}" for task in tasks for short, name in WEIGHTS[task].items())
+    names = [pair for task in tasks for pair in WEIGHTS[task].items()]
+    return " ".join(f"{short} {round(weights[name], 2) + 0.0:.2f}" for short, name in names)
 
 
 class ValidationTable:

@@ -1,0 +1,142 @@
+"""Two processes, a batch in parts, or one: the same global batch gives the same losses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+from training_runs import NETWORK, quick
+from wall_dataset import write_wall
+
+from vlocnetpp.training import load_checkpoint, train
+from vlocnetpp.training.config import DataConfig, StageConfig, save_config
+from vlocnetpp.training.devices import SharedNorm, share_norms
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory):
+    """Two datasets with different labels, so that the processes have different numbers of each."""
+    folder = tmp_path_factory.mktemp("data")
+    wall = write_wall(folder / "wall", {"train": 8, "val": 3}, depth=False, masks=False)
+    also = write_wall(folder / "also", {"train": 6}, sequences=1, depth=False)
+    return quick(
+        wall,
+        preset="mtl_no_warp",
+        network={**NETWORK, "dropout": 0.0},
+        data=DataConfig(root=str(wall), also=(str(also),), cache="none"),
+        stages=(StageConfig("joint", learning_rate=(3e-5,)),),
+        epochs=1.2,
+        eps=1e-3,  # with the paper's 1e-10 Adam turns a gradient that is only rounding into a whole step
+        validations=6,  # one after each step
+    )
+
+
+@pytest.fixture(scope="session")
+def one(config, tmp_path_factory) -> list[dict]:
+    out = tmp_path_factory.mktemp("runs") / "one"
+    assert train(config, out) == 0
+    return load_checkpoint(out / "last.pt")["rows"]
+
+
+def largest_difference(a: list[dict], b: list[dict]) -> float:
+    """Relative to one, over the losses and learned weights of all rows."""
+    assert [row["step"] for row in a] == [row["step"] for row in b]
+    names = [name for name in a[0] if name.startswith("loss_") or name.rpartition(".")[2].startswith("s_")]
+    pairs = [(x[name], y[name]) for x, y in zip(a, b) for name in names]
+    assert all((x is None) == (y is None) for x, y in pairs)
+    return max(abs(x - y) / max(1.0, abs(x)) for x, y in pairs if x is not None)
+
+
+def test_two_processes_have_the_loss_curve_of_one(config, one, tmp_path):
+    save_config(config, tmp_path / "c.yaml")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words += ["-m", "vlocnetpp.cli", "train", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    two = load_checkpoint(tmp_path / "two" / "last.pt")["rows"]
+    assert len(one) == 6 and {"loss_x", "loss_seg", "loss_x_vo"} <= {k for k, v in one[-1].items() if v is not None}
+    assert largest_difference(one, two) < 1e-4
+    assert two[-1]["val_median_translation_m"] == pytest.approx(one[-1]["val_median_translation_m"], rel=1e-3)
+
+
+def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
+    """Norms see the parts, so only a network whose norms stand still can be compared: the first step of a run."""
+    from vlocnetpp.losses import LossConfig, MultitaskLoss
+    from vlocnetpp.network import VLocNetPlusPlus
+    from vlocnetpp.training.clips import Clips
+    from vlocnetpp.training.datasets import configure_network, open_data
+    from vlocnetpp.training.loader import ClipLoader
+    from vlocnetpp.training.optimization import ClipLoss, split_clips
+    from vlocnetpp.training.unroll import count_labels
+
+    data = open_data(config)
+    settings = configure_network(config, data)
+    stores, _ = data.stores(settings, config)
+    torch.manual_seed(0)
+    network = VLocNetPlusPlus(settings).eval()
+    loss = MultitaskLoss(LossConfig())
+    clip_loss = ClipLoss(network, loss, config.stages[0], 0)
+    _, clips = next(ClipLoader(stores, settings, config.data, None, 5, 0).epoch((0, 0)))
+
+    def gradients(parts: int) -> tuple[torch.Tensor, float]:
+        for parameter in clip_loss.parameters():
+            parameter.grad = None
+        total = 0.0
+        for fields in split_clips(clips.to(torch.device("cpu")), parts):
+            value, _ = clip_loss(fields, count_labels(clips), len(fields[0]) / 5)
+            value.backward()
+            total += value.item()
+        assert isinstance(clips, Clips) and len(split_clips(clips, parts)) == parts
+        return torch.cat([p.grad.flatten() for p in clip_loss.parameters() if p.grad is not None]), total
+
+    whole, total = gradients(1)
+    parts, sum_of_parts = gradients(3)
+    assert sum_of_parts == pytest.approx(total, rel=1e-5)
+    torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-4 * float(whole.abs().max()))
+
+
+def norm_in_process(rank: int, folder: str) -> None:
+    """Half of a batch through a shared norm; what came out is saved."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    network = nn.Sequential(nn.BatchNorm2d(3))
+    share_norms(network)
+    x = torch.load(f"{folder}/x.pt", weights_only=True)[slice(0, 2) if rank == 0 else slice(2, 5)].requires_grad_()
+    y = network(x)
+    y.square().mul(torch.arange(3.0)[:, None, None]).exp().sum().backward()
+    found = {"y": y.detach(), "grad": x.grad, "weight": network[0].weight.grad, "state": network.state_dict()}
+    torch.save(found, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_a_shared_norm_is_the_norm_of_the_whole_batch(tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(5, 3, 4, 6) * 0.3 + torch.tensor([1.0, -2.0, 0.5])[:, None, None]
+    torch.save(x, tmp_path / "x.pt")
+    multiprocessing.spawn(norm_in_process, (str(tmp_path),), nprocs=2)
+    halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    norm = nn.BatchNorm2d(3)
+    x.requires_grad_()
+    y = norm(x)
+    y.square().mul(torch.arange(3.0)[:, None, None]).exp().sum().backward()
+    torch.testing.assert_close(torch.cat([half["y"] for half in halves]), y.detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.cat([half["grad"] for half in halves]), x.grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(sum(half["weight"] for half in halves), norm.weight.grad, rtol=1e-4, atol=1e-3)
+    for name, value in norm.state_dict().items():
+        torch.testing.assert_close(halves[0]["state"][f"0.{name}"], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_shared_norm_judges_and_exports_like_any_other():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4)))
+    network(torch.randn(2, 3, 5, 5))
+    state, image = network.state_dict(), torch.randn(1, 3, 5, 5)
+    before = network.eval()(image)
+    share_norms(network)
+    assert isinstance(network[1][0], SharedNorm) and network.state_dict().keys() == state.keys()
+    assert torch.equal(network.eval()(image), before) and not network[1][0].training
