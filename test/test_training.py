@@ -31,11 +31,11 @@ from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.checkpoint import save_checkpoint
 from vlocnetpp.training.clips import gather_clips, open_store
-from vlocnetpp.training.config import StageConfig, TrainConfig, save_config, seconds
+from vlocnetpp.training.config import DataConfig, StageConfig, TrainConfig, save_config, seconds
 from vlocnetpp.training.datasets import hold_out
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.optimization import parameter_groups
-from vlocnetpp.training.schedule import learning_rate
+from vlocnetpp.training.schedule import Progress, Schedule, learning_rate
 from vlocnetpp.training.unroll import unroll
 from vlocnetpp.training.validate import validate
 
@@ -92,6 +92,14 @@ def test_configuration_round_trip_and_overrides(tmp_path):
         ("data: {max_skip: 0}", "not at least 1"),
         ("data: {validation_share: 1.5}", "not within 0 and 1"),
         ("loss: {relative_frame: wrold}", "not one of body, world"),
+        ("{budget: 5m, epochs: 3}", "either a budget"),
+        ("batch: 4", "either a budget"),
+        ("{epochs: 1, best: localization.median_translation}", "did you mean 'localization.median_translation_m'"),
+        ("{epochs: 1, precision: fp8}", "not one of fp32, bf16, fp16"),
+        ("stages: [{learning_rate: [1.0e-3, 0]}]", "learning_rate 0.0 is not positive"),
+        ("stages: [{learning_rate: []}]", "empty list"),
+        ("data: {truncate: -1}", "negative"),
+        ("augment: {geometric: {flipp: 1}}", "did you mean 'flip'"),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_key(text, message, tmp_path):
@@ -107,6 +115,17 @@ def test_budgets_are_times():
     for text in ("20", "m", "", "-3m", "0s", "two h"):
         with pytest.raises(ConfigError, match="budget"):
             seconds(text)
+
+
+def test_a_budget_and_epochs_replace_each_other_on_the_command_line(tmp_path):
+    (tmp_path / "c.yaml").write_text("budget: 5m")
+    config = load_config(tmp_path / "c.yaml", {"epochs": "3"})
+    assert (config.budget, config.epochs) == ("", 3.0)
+    with pytest.raises(ConfigError, match="give one of them"):
+        load_config(tmp_path / "c.yaml", {"epochs": "3", "budget": "1m"})
+    (tmp_path / "c.yaml").write_text("{epochs: 1, data: {also: lab}, stages: [{learning_rate: [1.0e-3, 1.0e-4]}]}")
+    config = load_config(tmp_path / "c.yaml")
+    assert config.data.also == ("lab",) and config.stages[0].learning_rate == (1e-3, 1e-4)
 
 
 # --- data ----------------------------------------------------------------------------------------------------------
@@ -213,6 +232,38 @@ def test_depth_is_trained_alone_and_then_frozen():
     assert not any(id(p) in decayed for p in loss.parameters()), "no weight decay on the learnable loss weights"
 
 
+def test_a_list_of_learning_rates_divides_the_stage_and_the_schedule_counts_validations():
+    stage = StageConfig(learning_rate=(1e-3, 1e-3, 1e-4))
+    assert [learning_rate(stage, share) for share in (0, 0.5, 0.6, 0.7, 1.0)] == [1e-3, 1e-3, 1e-3, 1e-4, 1e-4]
+    config = TrainConfig(stages=(StageConfig(share=1), StageConfig(share=3)), epochs=8, validations=4)
+    schedule, progress, at = Schedule(config, 10), Progress(), []
+    assert schedule.batches == [20, 60]
+    for progress.stage, batches in enumerate(schedule.batches):
+        progress.validated = 0
+        for progress.batch in range(1, batches + 1):
+            if schedule.validation_due(progress):
+                progress.validated += 1
+                at.append((progress.stage, progress.batch))
+    assert at == [(0, 20), (1, 20), (1, 40), (1, 60)] and schedule.passed(progress) == 1
+
+
+def test_gradients_flow_back_through_so_many_frames(wall):
+    """Of a network that sees its past, the loss of the last frame reaches the first one only through the state."""
+    network = random_network("stl_pose")
+    clips = clips_of(wall, network)
+    clips = replace(clips, posed_BL=torch.tensor([[0.0, 0, 1], [0, 0, 1]]))
+
+    def reaches(truncate: int) -> list[bool]:
+        image = clips.image_BL3HW.float().requires_grad_()
+        terms, _ = unroll(
+            network, replace(clips, image_BL3HW=image), ("localization",), LossConfig(), truncate=truncate
+        )
+        terms["x"].backward()
+        return [bool(image.grad[:, t].abs().max() > 0) for t in range(3)]
+
+    assert reaches(0)[1:] == [True, True] and reaches(2)[1:] == [False, True] and reaches(1)[1:] == [False, True]
+
+
 def test_learning_rate_follows_the_share_of_the_budget():
     stage = StageConfig(learning_rate=1.0)
     rates = [learning_rate(stage, share) for share in np.linspace(0, 1, 101)]
@@ -302,10 +353,34 @@ def test_metrics_and_calibration_of_earlier_stages_are_kept(wall, tmp_path):
     assert set(saved["metrics"]) == {"localization", "segmentation"} and saved["calibration"] != [1.0, 1.0]
 
 
+def test_two_datasets_with_different_labels_train_one_network(wall, tmp_path, capsys):
+    poses = write_wall(tmp_path / "poses", {"train": 6, "val": 3}, sequences=1, masks=False)
+    data = DataConfig(root=str(poses), also=(str(wall),), cache="none")
+    config = quick(poses, preset="mtl_no_warp", stages=(StageConfig(),), data=data, epochs=0.8, validations=1)
+    assert train(config, tmp_path / "run") == 0
+    saved = load_checkpoint(tmp_path / "run" / "last.pt")
+    row = saved["rows"][-1]
+    assert all(row[f"loss_{name}"] is not None for name in ("x", "x_vo", "seg"))
+    assert saved["about"]["dataset"]["name"] == "poses + wall" and len(saved["about"]["classes"]) == 3
+    assert saved["about"]["position_max_3"][0] < 2.0, "the map is that of the first dataset alone"
+    assert f"{wall}: its poses are not used" in capsys.readouterr().err
+
+
+def test_the_best_checkpoint_is_the_best_validation_of_a_whole_stage(run):
+    last, best = load_checkpoint(run / "last.pt"), load_checkpoint(run / "best.pt")
+    values = [row["val_median_translation_m"] for row in last["rows"] if row["val_median_translation_m"] is not None]
+    assert last["best"] == pytest.approx(min(values)) and best["metrics"]["localization"][
+        "median_translation_m"
+    ] == min(values)
+
+
 def test_divergence_names_the_frames(wall, tmp_path):
     config = quick(wall, preset="stl_pose", stages=(StageConfig("pose", learning_rate=1e30),))
     with pytest.raises(TrainingError, match=r"not finite at step \d+.*frames train-0"):
         train(config, tmp_path / "run")
+    with np.load(tmp_path / "run" / "bad_batch" / "process_0.npz") as bad:
+        assert bad["image_BLHW3"].shape == (4, 2, 64, 96, 3) and bad["names"].shape == (4, 2)
+    assert cv2.imread(str(tmp_path / "run" / "bad_batch" / "process_0.png")).shape == (2 * 80, 4 * 96, 3)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ class TrainConfig:
         )
         _check(
             not self.best or self.best in METRICS,
-            f"best: '{self.best}' is not a metric{nearest(self.best, METRICS)}; there are {', '.join(METRICS)}",
+            f"best: '{self.best}' is not a metric; there are {', '.join(METRICS)}{nearest(self.best, METRICS)}",
         )
         if self.budget:
             seconds(self.budget)
