@@ -61,6 +61,8 @@ def parameters(given: dict[str, str]) -> list[str | dict[str, str | bool]]:
     if given["use_sim_time"].lower() not in ("", "true", "false"):
         raise ValueError(f"use_sim_time '{given['use_sim_time']}' must be true or false")
     values: dict[str, str | bool] = {name: given[name] for name in OVERRIDES if given[name]}
+    if "use_sim_time" in values:
+        values["use_sim_time"] = given["use_sim_time"].lower() == "true"
     if "model" in values:
         # Relative to where the user is, not to where the node will run.
         values["model"] = str(Path(given["model"]).expanduser().resolve())
