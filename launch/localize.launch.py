@@ -1,9 +1,10 @@
 """Localize a camera: the node, configured and active, and RViz where it is asked for.
 
     ros2 launch vlocnetpp_ros localize.launch.py model:=lab.ts
-    ros2 launch vlocnetpp_ros localize.launch.py model:=lab.ts image_topic:=/camera/color/image_raw rviz:=true
+    ros2 launch vlocnetpp_ros localize.launch.py model:=lab.ts camera:=realsense base_frame:=base_link rviz:=true
 
-An argument that is left empty is taken from params_file. `--show-args` lists them all.
+The later wins: the node's defaults, the camera's file, params_file, the arguments that are given. `--show-args` lists
+them all; docs/node.md shows how a robot's bring-up includes this file.
 """
 
 import os
@@ -18,49 +19,77 @@ from launch_ros.actions import Node
 from vlocnetpp_ros.environment import FAST_DDS_VARIABLES, with_fast_dds_profile
 
 SHARE = Path(__file__).resolve().parent.parent
+CAMERAS = SHARE / "config" / "cameras"
+NO_CAMERA = "none"
 OVERRIDES = {
     "model": "Path of the model file, written by 'vlocnetpp export'.",
     "device": "auto, cpu, cuda or cuda:N.",
     "precision": "auto, fp32, fp16 or bf16.",
-    "image_topic": "Rectified colour image; ZED wrapper up to 5.0: /zed/zed_node/rgb/image_rect_color.",
+    "image_topic": "Rectified colour image.",
     "image_transport": "raw or compressed.",
     "camera_info_topic": "Intrinsics; by default 'camera_info' beside the image.",
+    "depth_topic": "Depth aligned with the image; only for models that warp with a sensor's depth.",
     "map_frame": "Frame of the poses; by default the model's.",
     "odom_frame": "Frame of ~/odometry, child of the map frame in TF.",
     "base_frame": "Frame whose pose is published, e.g. base_link; by default the camera's optical frame.",
     "publish_tf": "map_to_odom, map_to_camera or none. Start the ZED wrapper with publish_map_tf:=false.",
+    "use_sim_time": "true: take the time from /clock.",
 }
-"""Arguments that replace a parameter of the same name."""
+"""Arguments that replace a parameter of the same name where they are given."""
+SHOWN = (
+    "pose",
+    "pose_with_covariance",
+    "path",
+    "odometry",
+    "semantic/mask",
+    "semantic/color",
+    "semantic/overlay",
+)
+"""Topics of the node in the RViz configuration, which names them as they are without a namespace."""
+
+
+def parameters(given: dict[str, str]) -> list[str | dict[str, str | bool]]:
+    """Files and values for the node, the later wins. Raises ValueError for what cannot be meant."""
+    chosen: list[str | dict[str, str | bool]] = []
+    if given["camera"] != NO_CAMERA:
+        chosen.append(str(CAMERAS / f"{given['camera']}.yaml"))
+    if given["params_file"]:
+        file = Path(given["params_file"]).expanduser().resolve()
+        if not file.is_file():
+            raise ValueError(f"params_file '{given['params_file']}' is not a file")
+        chosen.append(str(file))
+    if given["use_sim_time"].lower() not in ("", "true", "false"):
+        raise ValueError(f"use_sim_time '{given['use_sim_time']}' must be true or false")
+    values: dict[str, str | bool] = {name: given[name] for name in OVERRIDES if given[name]}
+    if "use_sim_time" in values:
+        values["use_sim_time"] = given["use_sim_time"].lower() == "true"
+    if "model" in values:
+        # Relative to where the user is, not to where the node will run.
+        values["model"] = str(Path(given["model"]).expanduser().resolve())
+    return [*chosen, {**values, "autostart": given["autostart"] == "true"}]
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """The node with the parameters of params_file, then the arguments that were given."""
-    given = {name: context.launch_configurations[name] for name in OVERRIDES}
-    parameters = {name: value for name, value in given.items() if value}
-    if parameters.get("model"):
-        # Relative to where the user is, not to where the node will run.
-        parameters["model"] = str(Path(parameters["model"]).expanduser().resolve())
+    """The node, and RViz if asked for."""
+    given = context.launch_configurations
     localizer = Node(
         package="vlocnetpp_ros",
         executable="localization_node",
         name="localizer",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration("params_file"),
-            parameters,
-            {
-                "autostart": context.launch_configurations["autostart"].lower() == "true",
-                "use_sim_time": context.launch_configurations["use_sim_time"].lower() == "true",
-            },
-        ],
+        parameters=parameters(given),
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
         output="screen",
     )
+    # The model's own map frame is in its file, which is not read here: a frame that is named is RViz' fixed frame.
+    fixed = ["-f", given["map_frame"]] if given["map_frame"] else []
     rviz = Node(
         package="rviz2",
         executable="rviz2",
-        arguments=["-d", LaunchConfiguration("rviz_config")],
-        parameters=[{"use_sim_time": context.launch_configurations["use_sim_time"].lower() == "true"}],
+        namespace=LaunchConfiguration("namespace"),
+        arguments=["-d", LaunchConfiguration("rviz_config"), *fixed],
+        parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
+        remappings=[(f"/localizer/{topic}", f"localizer/{topic}") for topic in SHOWN],
         condition=IfCondition(LaunchConfiguration("rviz")),
         output="log",
     )
@@ -72,24 +101,24 @@ def generate_launch_description() -> LaunchDescription:
     profile = with_fast_dds_profile(dict(os.environ))
     return LaunchDescription(
         [
-            *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
+            DeclareLaunchArgument(
+                "camera",
+                default_value=NO_CAMERA,
+                choices=[NO_CAMERA, *sorted(path.stem for path in CAMERAS.glob("*.yaml"))],
+                description="Topics and frames of a camera driver, from config/cameras.",
+            ),
             DeclareLaunchArgument(
                 "params_file",
-                default_value=str(SHARE / "config" / "localize.yaml"),
-                description="Parameters of the node, with comments.",
+                default_value="",
+                description="Parameters of the node that differ; config/localize.yaml lists them with comments.",
             ),
+            *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
                 choices=["true", "false"],
                 description="Configure and activate at start; false for a lifecycle manager (bond_timeout: 0.0).",
-            ),
-            DeclareLaunchArgument(
-                "use_sim_time",
-                default_value="false",
-                choices=["true", "false"],
-                description="Take the time from /clock.",
             ),
             DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error."),
             DeclareLaunchArgument(

@@ -1,8 +1,10 @@
-"""Launch files, TF and label names: what needs ROS packages that PyPI does not have. Skipped where they are missing."""
+"""Launch files: what needs ROS packages that PyPI does not have. Skipped where they are missing."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -12,34 +14,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import pytest
+import rclpy
 import yaml
 from conftest import ROOT
 from random_camera_models import random_model
 from ros_peers import (
-    FRAME,
     IMAGE_TOPIC,
     INFO_TOPIC,
     TIMEOUT_S,
+    UNGATED,
     Peer,
     isolate,
-    node_process,
+    needs,
 )
 
-from vlocnetpp_ros import environment, frames
-from vlocnetpp_ros.parameters import DECLARATIONS
+from vlocnetpp_ros import environment
+from vlocnetpp_ros.outputs import TOPICS
+from vlocnetpp_ros.parameters import DECLARATIONS, Parameters, Settings
 
 LAUNCH_FILES = ("localize", "replay", "demo")
-BASE_CAMERA = np.array([0.2, 0.05, 0.4, 0.5, -0.5, 0.5, -0.5])
-"""T_base_camera: an optical frame that looks forward, ahead of and above the base."""
-ODOM_BASE = np.array([1.0, -2.0, 0.0, np.cos(0.3), 0.0, 0.0, np.sin(0.3)])
-
-
-def needs(*packages: str) -> None:
-    missing = [name for name in packages if not environment.has(name)]
-    if missing:
-        pytest.skip(f"not installed here, as in ROS 2 from PyPI: {', '.join(missing)}")
+CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
 
 
 def loaded(name: str) -> ModuleType:
@@ -49,6 +44,25 @@ def loaded(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def node_from(*ros_arguments: str) -> Iterator[rclpy.node.Node]:
+    """A node of the localizer's name, started with these arguments; nothing of it is sent anywhere."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("localizer", context=context, cli_args=["--ros-args", *ros_arguments])
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+
+
+def settings_from(*ros_arguments: str) -> Settings:
+    """The localizer's settings for a command line."""
+    with node_from(*ros_arguments) as node:
+        return Parameters(node).read()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +93,73 @@ def test_a_launch_file_loads_and_every_argument_is_described(name: str) -> None:
 
 
 def test_arguments_that_override_parameters_are_parameters() -> None:
-    assert set(loaded("localize").OVERRIDES) <= {declaration.name for declaration in DECLARATIONS}
+    assert set(loaded("localize").OVERRIDES) <= {declaration.name for declaration in DECLARATIONS} | {"use_sim_time"}
+
+
+@pytest.mark.parametrize("camera", CAMERAS, ids=lambda path: path.stem)
+def test_a_camera_s_file_sets_declared_parameters_to_allowed_values(camera: Path) -> None:
+    preset = yaml.safe_load(camera.read_text())["/**"]["ros__parameters"]
+    declarations = {declaration.name: declaration for declaration in DECLARATIONS}
+    assert preset.keys() >= {"image_topic", "camera_info_topic", "depth_topic", "publish_tf"}
+    for name, value in preset.items():
+        assert isinstance(value, type(declarations[name].default)), name
+        assert not declarations[name].choices or value in declarations[name].choices, name
+    settings = settings_from("--params-file", str(camera), "-p", "model:=x.ts")
+    assert settings.image_input == preset["image_topic"]
+    assert settings.camera_info_input.rpartition("/")[0] == preset["image_topic"].rpartition("/")[0]
+    assert f"localize.launch.py model:=lab.ts camera:={camera.stem}\n" in camera.read_text()
+
+
+def test_the_camera_of_the_defaults_is_a_zed() -> None:
+    preset = settings_from("--params-file", str(ROOT / "config/cameras/zed.yaml"), "-p", "model:=x.ts")
+    assert preset.image_topic == {each.name: each.default for each in DECLARATIONS}["image_topic"]
+
+
+@pytest.mark.parametrize("key", ["/**", "/localizer", "localizer"])
+def test_the_user_s_file_wins_over_the_camera_s_and_an_argument_over_both(tmp_path: Path, key: str) -> None:
+    """As rcl sees it, in the order in which the launch file hands it over."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump({key: {"ros__parameters": {"image_topic": "/mine/image", "odom_frame": "wheels"}}}))
+    given = tmp_path / "given.yaml"
+    given.write_text(yaml.safe_dump({"/localizer": {"ros__parameters": {"model": "x.ts", "odom_frame": "given"}}}))
+    files = (ROOT / "config/cameras/realsense.yaml", mine, given)
+    settings = settings_from(*(word for file in files for word in ("--params-file", str(file))))
+    assert settings.image_topic == "/mine/image"
+    assert settings.depth_topic == "/camera/camera/aligned_depth_to_color/image_raw"
+    assert settings.odom_frame == "given"
+    assert settings.map_frame == ""
+
+
+def test_the_launch_file_hands_over_what_was_given_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded("localize")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("/**: {ros__parameters: {odom_frame: wheels}}\n")
+    nothing = {**dict.fromkeys(module.OVERRIDES, ""), "camera": "none", "params_file": "", "autostart": "false"}
+    assert module.parameters(nothing) == [{"autostart": False}]
+    given = {**nothing, "camera": "zed", "params_file": "mine.yaml", "model": "lab.ts", "use_sim_time": "True"}
+    preset, mine, values = module.parameters(given)
+    assert preset == str(ROOT / "config/cameras/zed.yaml")
+    assert mine == str(tmp_path / "mine.yaml")
+    assert values == {"autostart": False, "model": str(tmp_path / "lab.ts"), "use_sim_time": True}
+    with pytest.raises(ValueError, match=r"params_file 'none.yaml' is not a file"):
+        module.parameters({**nothing, "params_file": "none.yaml"})
+    with pytest.raises(ValueError, match="use_sim_time 'maybe' must be true or false"):
+        module.parameters({**nothing, "use_sim_time": "maybe"})
+
+
+def test_the_cameras_to_choose_from_are_the_files() -> None:
+    arguments = {each.name: each for each in loaded("localize").generate_launch_description().get_launch_arguments()}
+    assert arguments["camera"].choices == ["none", *(path.stem for path in CAMERAS)]
+
+
+def test_in_a_namespace_rviz_is_remapped_to_the_topics_of_its_node() -> None:
+    """By the rules that the launch file gives to RViz, as rcl resolves them."""
+    rules = [f"/localizer/{topic}:=localizer/{topic}" for topic in loaded("localize").SHOWN]
+    words = ["-r", "__ns:=/robot1", *(word for rule in rules for word in ("-r", rule))]
+    with node_from(*words) as node:
+        assert {node.resolve_topic_name(topic) for topic in rviz_topics()} == {
+            f"/robot1{topic}" for topic in rviz_topics()
+        }
 
 
 def test_the_user_s_fast_dds_profile_wins_over_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,15 +177,54 @@ def test_the_user_s_fast_dds_profile_wins_over_the_shipped_one(monkeypatch: pyte
     assert {action.value[0].text for action in sets()} == {"/mine.xml"}
 
 
-def test_rviz_shows_what_the_node_publishes() -> None:
+PUBLISHED = {topic.replace("~", "/localizer"): message for task in TOPICS.values() for topic, message in task}
+DISPLAYS = {"PoseStamped": "Pose", "PoseWithCovarianceStamped": "PoseWithCovariance"}
+"""How RViz calls the display of a message, where it is another name."""
+
+
+def displays() -> list[dict]:
     shown = yaml.safe_load((ROOT / "rviz/localize.rviz").read_text())["Visualization Manager"]
-    topics = {display["Topic"]["Value"] for display in shown["Displays"] if "Topic" in display}
-    assert topics == {
-        f"/localizer/{name}"
-        for name in ("pose", "pose_with_covariance", "path", "odometry", "semantic/mask", "semantic/color")
-    } | {"/localizer/semantic/overlay"}
     assert shown["Global Options"]["Fixed Frame"] == "map"
-    assert "rviz_default_plugins/TF" in {display["Class"] for display in shown["Displays"]}
+    return shown["Displays"]
+
+
+def rviz_topics() -> set[str]:
+    return {display["Topic"]["Value"] for display in displays() if "Topic" in display}
+
+
+def test_rviz_shows_what_the_node_publishes() -> None:
+    assert rviz_topics() == set(PUBLISHED)
+    for display in displays():
+        if "Topic" not in display:
+            continue
+        message = PUBLISHED[display["Topic"]["Value"]].__name__
+        assert display["Class"] == f"rviz_default_plugins/{DISPLAYS.get(message, message)}"
+        # Reliable publishers that keep nothing: what asks for more would show nothing, without a word.
+        assert display["Topic"]["Durability Policy"] == "Volatile"
+        assert display["Topic"]["Reliability Policy"] == ("Best Effort" if message == "Image" else "Reliable")
+    assert "rviz_default_plugins/TF" in {display["Class"] for display in displays()}
+
+
+def test_the_foxglove_layout_shows_the_same() -> None:
+    layout = json.loads((ROOT / "rviz/localize.foxglove.json").read_text())
+    panels = layout["configById"]
+
+    def leaves(node: str | dict) -> list[str]:
+        return [node] if isinstance(node, str) else [*leaves(node["first"]), *leaves(node["second"])]
+
+    assert sorted(leaves(layout["layout"])) == sorted(panels)
+    scene = panels["3D!map"]
+    images = {panel["imageMode"]["imageTopic"] for name, panel in panels.items() if name.startswith("Image!")}
+    assert images == {topic for topic, message in PUBLISHED.items() if message.__name__ == "Image"}
+    assert set(scene["topics"]) | images == set(PUBLISHED)
+    assert scene["followTf"] == "map"
+    for path in panels["Plot!speed"]["paths"]:
+        topic, *fields = path["value"].split(".")
+        value = PUBLISHED[topic]()
+        for name in fields:
+            value = getattr(value, name)
+        assert value == 0.0
+    assert panels["DiagnosticStatusPanel!node"]["selectedName"] == "/localizer: localization"
 
 
 def test_ros2_launch_starts_the_node_active_and_ends_it(peer: Peer, model: Path, folder: Path) -> None:
@@ -117,7 +236,11 @@ def test_ros2_launch_starts_the_node_active_and_ends_it(peer: Peer, model: Path,
 
     if environment.PACKAGE not in get_packages_with_prefixes():
         pytest.skip(f"{environment.PACKAGE} is not in the package index; build it with colcon and source it")
-    arguments = [f"model:={model}", f"image_topic:={IMAGE_TOPIC}", "publish_tf:=none", "device:=cpu"]
+    # Random weights answer poses that the gate would withhold.
+    params_file = folder / "ungated.yaml"
+    params_file.write_text(yaml.safe_dump({"/**": {"ros__parameters": UNGATED}}))
+    arguments = ["camera:=usb", f"image_topic:={IMAGE_TOPIC}", f"params_file:={params_file}"]
+    arguments += [f"model:={model}", "publish_tf:=none", "device:=cpu"]
     with (folder / "launch.log").open("wb") as log:
         process = subprocess.Popen(
             [ros2, "launch", environment.PACKAGE, "localize.launch.py", *arguments],
@@ -140,119 +263,6 @@ def test_ros2_launch_starts_the_node_active_and_ends_it(peer: Peer, model: Path,
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-
-
-class Robot:
-    """Publishes the robot's own TF and listens to what the node adds to it."""
-
-    def __init__(self, peer: Peer) -> None:
-        import tf2_ros
-
-        self._tf2 = tf2_ros
-        self._peer = peer
-        self.buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self.buffer, peer.node)
-        self._moving = tf2_ros.TransformBroadcaster(peer.node)
-        self._fixed = tf2_ros.StaticTransformBroadcaster(peer.node)
-
-    def close(self) -> None:
-        """Static transforms are latched: the next test's camera must not hear of this robot."""
-        self._listener.unregister()
-        for broadcaster in (self._moving, self._fixed):
-            self._peer.node.destroy_publisher(broadcaster.pub_tf)
-
-    def send(self, stamp_ns: int) -> None:
-        """odom -> base_link at a stamp, base_link -> camera once and for all."""
-        from geometry_msgs.msg import TransformStamped
-
-        from vlocnetpp_ros.messages import stamp_message
-
-        for broadcaster, parent, child, pose_7 in (
-            (self._fixed, "base_link", FRAME, BASE_CAMERA),
-            (self._moving, "odom", "base_link", ODOM_BASE),
-        ):
-            message = TransformStamped(child_frame_id=child, transform=frames.to_transform(pose_7))
-            message.header.frame_id = parent
-            message.header.stamp = stamp_message(stamp_ns)
-            broadcaster.sendTransform(message)
-
-    def find(self, parent: str, child: str) -> np.ndarray | None:
-        from rclpy.time import Time
-
-        try:
-            return frames.from_transform(self.buffer.lookup_transform(parent, child, Time()).transform)
-        except self._tf2.TransformException:
-            return None
-
-
-@pytest.fixture
-def robot(peer: Peer) -> Iterator[Robot]:
-    needs("tf2_ros", "tf2_msgs")
-    robot = Robot(peer)
-    yield robot
-    robot.close()
-
-
-def test_map_to_odom_corrects_the_robot_s_odometry_and_poses_are_of_the_base(
-    peer: Peer, robot: Robot, model: Path, tmp_path: Path
-) -> None:
-    # Not ahead of the image, or TF would blend this correction with the one before.
-    settings = {"publish_tf": "map_to_odom", "base_frame": "base_link", "tf_future_s": 0.0, "autostart": True}
-    begin = peer.stamp_ns
-    with node_process(tmp_path, model=str(model), **settings):
-
-        def seen() -> bool:
-            stamp = peer.next_stamp()
-            robot.send(stamp)
-            peer.publish_info()
-            peer.publish_image(stamp)
-            return robot.find("lab", "odom") is not None and any(at > begin for at in peer.received["odometry"])
-
-        peer.wait(seen, "map -> odom in TF")
-        stamp = peer.next_stamp(10_000_000_000)
-        robot.send(stamp)
-        peer.publish_image(stamp)
-        pose, covariance, odometry = peer.answer(stamp, "pose", "pose_with_covariance", "odometry")
-        expected = frames.from_pose(pose.pose)
-
-        def corrected() -> bool:
-            found = robot.find("lab", "base_link")
-            return found is not None and bool(np.allclose(found, expected, atol=1e-6))
-
-        # The chain map -> odom -> base_link says the same as the published pose of the base.
-        peer.wait(corrected, f"lab -> base_link to become {expected}, it is {robot.find('lab', 'base_link')}")
-    assert odometry.child_frame_id == "base_link"
-    matrix = np.reshape(covariance.pose.covariance, (6, 6))
-    # 0.45 m from the camera: a wrong rotation moves the base.
-    assert matrix[0, 0] > 0 and np.abs(matrix[:3, 3:]).max() > 0
-    assert np.linalg.eigvalsh(matrix).min() > 0
-
-
-def test_map_to_camera_and_the_names_of_the_classes(peer: Peer, robot: Robot, model: Path, tmp_path: Path) -> None:
-    needs("vision_msgs")
-    from rclpy.qos import DurabilityPolicy, QoSProfile
-    from vision_msgs.msg import LabelInfo
-
-    names: list[str] = []
-    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    begin = peer.next_stamp(60_000_000_000)
-    with node_process(tmp_path, model=str(model), publish_tf="map_to_camera", map_frame="site", autostart=True):
-
-        def seen() -> bool:
-            peer.publish_info()
-            peer.publish_image(peer.next_stamp())
-            return any(stamp > begin for stamp in peer.received["pose"]) and robot.find("site", FRAME) is not None
-
-        peer.wait(seen, "site -> camera in TF")
-        # Subscribed late: the names are latched.
-        subscription = peer.node.create_subscription(
-            LabelInfo,
-            "/localizer/semantic/label_info",
-            lambda message: names.extend(each.class_name for each in message.class_map),
-            latched,
-        )
-        peer.wait(lambda: names == ["Floor", "Wall", "Box"], "the names of the classes")
-        peer.node.destroy_subscription(subscription)
 
 
 def test_launch_files_are_python_that_compiles_here_too() -> None:

@@ -225,6 +225,8 @@ class LocalizationNode(LifecycleNode):
         if self._worker is not None:
             self._worker.close("deactivated")
             self._worker = None
+        if self._pipeline is not None:
+            self._pipeline.silence()
         return "inactive"
 
     def _cleanup(self) -> str:

@@ -136,6 +136,11 @@ class Pipeline:
         self._localizer.reset(reason)
         self._last_stamp_ns = None
 
+    def silence(self) -> None:
+        """Send no TF until the next trusted pose."""
+        if self._transforms is not None:
+            self._transforms.silence()
+
     def close(self) -> None:
         """Take topics and TF down and give the memory of a GPU back."""
         self.outputs.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from geometry_msgs.msg import TransformStamped
@@ -47,8 +47,6 @@ class _Held:
     """Stamp of its image."""
     at_ns: int
     """ROS time when it was found."""
-    sent_ns: int
-    """Stamp of the latest message, ahead included."""
 
 
 class Transforms:
@@ -58,6 +56,9 @@ class Transforms:
     finds it (REP-105: odometry goes on, the correction stays). Its stamp goes on from the image's by the ROS time that
     has passed, which is right for a camera, a simulation and a bag without /clock. It ends when the gate says that the
     camera is lost, or when no pose came for `tf_keep_alive_s`.
+
+    Stamps only rise, so that the newest correction is the one that is looked up. They go back where the images do, as
+    when a bag begins again; what TF knows is then forgotten, or it would take the odometry that comes for too old.
     """
 
     def __init__(self, node: Node, settings: Settings, map_frame: str, tf2_ros: Any) -> None:
@@ -71,6 +72,10 @@ class Transforms:
         self._node = node
         self._base_camera: dict[str, Floats] = {}
         self._held: _Held | None = None
+        self._image_ns = 0
+        """Stamp of the latest image whose transform was asked for."""
+        self._sent_ns = 0
+        """Stamp of the latest message, ahead included."""
         self._sending = threading.Lock()
         self._timer = None
         if settings.publish_tf == "map_to_odom" and settings.tf_rate_hz > 0:
@@ -91,15 +96,21 @@ class Transforms:
         """
         if self.settings.publish_tf == "none":
             return
+        image_ns = stamp_ns(image.stamp)
+        if image_ns < self._image_ns:
+            self._buffer.clear()  # keeps the static ones
+            self.silence()
+            self._sent_ns = 0
+        self._image_ns = image_ns
         child, pose_7 = image.frame_id, map_camera_7
         if self.settings.publish_tf == "map_to_odom":
             child = self.settings.odom_frame
             odom_camera = self._look_up(child, image.frame_id, Time.from_msg(image.stamp), WAIT_S)
             pose_7 = compose(map_camera_7, inverse(odom_camera))
         with self._sending:
-            image_ns = stamp_ns(image.stamp)
-            self._held = _Held(child, pose_7, image_ns, self._now_ns(), 0)
-            self._send(self._held, 0)
+            self._held = _Held(child, pose_7, image_ns, self._now_ns())
+            # An image that took long, or one of a bag that is played slowly, comes after TF was sent for a later time.
+            self._send(self._held, max(image_ns + self._ahead_ns(), self._sent_ns + 1))
 
     def silence(self) -> None:
         """Send nothing until the next trusted pose."""
@@ -114,17 +125,19 @@ class Transforms:
             if not 0 <= passed_ns <= self.settings.tf_keep_alive_s * 1e9:
                 self._held = None  # too long ago, or the clock has gone back
                 return
-            self._send(self._held, passed_ns)
+            at_ns = self._held.image_ns + passed_ns + self._ahead_ns()
+            if at_ns > self._sent_ns:  # else time stands still, and TF takes a repeated stamp for a mistake
+                self._send(self._held, at_ns)
 
-    def _send(self, held: _Held, passed_ns: int) -> None:
-        at_ns = held.image_ns + passed_ns + round(self.settings.tf_future_s * 1e9)
-        if at_ns == held.sent_ns:
-            return  # time stands still; TF takes a repeated stamp for a mistake
+    def _ahead_ns(self) -> int:
+        return round(self.settings.tf_future_s * 1e9)
+
+    def _send(self, held: _Held, at_ns: int) -> None:
         message = TransformStamped(child_frame_id=held.child, transform=to_transform(held.pose_7))
         message.header.frame_id = self._map_frame
         message.header.stamp = stamp_message(at_ns)
         self._broadcaster.sendTransform(message)
-        self._held = replace(held, sent_ns=at_ns)
+        self._sent_ns = at_ns
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
