@@ -161,6 +161,17 @@ def test_a_bad_model_fails_configure_with_the_reason_and_can_be_corrected(
         assert peer.configure() and peer.activate()
 
 
+def test_a_change_that_waits_for_the_next_configure_is_said_to(peer: Peer, folder: Path) -> None:
+    assert peer.configure()
+    assert peer.set_parameter("odom_frame", "elsewhere").successful
+    try:
+        said = "odom_frame: acts when the node is configured next"
+        peer.wait(lambda: said in (folder / "node.log").read_text(), said)
+    finally:
+        assert peer.set_parameter("odom_frame", "odom").successful
+        del peer.parameters["odom_frame"]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [("device", "cuda:97", "cuda:97"), ("device", "toaster", "toaster"), ("publish_tf", "map_to_odom", "tf2_ros")],

@@ -107,6 +107,7 @@ class Robot:
             return [stamp for stamp in driven if any(each[0] == stamp + FUTURE_NS for each in self.sent)]
 
         while not corrected():
+            assert len(driven) < 20, "no correction of twenty images"
             driven.append(self.drive(step_ns))
             self._peer.wait_for_answer(driven[-1])
             # Its odometry may have come too late for it, then the next image is answered.
@@ -258,11 +259,10 @@ def test_a_bag_that_begins_again_is_followed(peer: Peer, correcting: Robot) -> N
     """TF ignores odometry from long before what it knows; without forgetting that, the node would be silent."""
     late = correcting.fix()
     peer.stamp_ns -= 100 * TEN_S
-    assert correcting.fix() < late
-    late_again = [stamp for stamp in correcting.stamps() if stamp >= late]
+    correcting.fix()
     early = correcting.fix()
-    assert not [stamp for stamp in correcting.stamps() if stamp >= late], late_again
     assert early < late
+    assert max(correcting.stamps()) < late, "of the time before"
 
 
 def test_no_correction_while_the_camera_is_lost(peer: Peer, correcting: Robot) -> None:

@@ -58,6 +58,14 @@ DECLARATIONS = (
         "camera_info_topic", "", "Intrinsics of the image; empty: camera_info beside image_topic, the usual place."
     ),
     Declaration(
+        "other_camera",
+        "refuse",
+        "What becomes of images whose intrinsics differ from the training camera's beyond a change of resolution. "
+        "refuse: they are dropped and said. remap: they are turned into what the training camera would have seen from "
+        "there, black where they do not reach; masks come back on the image's own pixels.",
+        choices=("refuse", "remap"),
+    ),
+    Declaration(
         "depth_topic",
         "",
         "Depth aligned with the image (32FC1 metres or 16UC1 millimetres), paired with it by stamp; for models that "
@@ -193,6 +201,7 @@ class Settings:
     image_topic: str
     image_transport: str
     camera_info_topic: str
+    other_camera: str
     depth_topic: str
     depth_tolerance_s: float
     map_frame: str
@@ -300,8 +309,10 @@ class Parameters:
             self._settings = replace(self._settings, **live)
             if self._on_live is not None:
                 self._on_live(self._settings)
-        reason = f"{', '.join(waiting)}: acts when the node is configured next" if waiting else ""
-        return SetParametersResult(successful=True, reason=reason)
+        if waiting:
+            # rclpy answers with the result of its own callback, which comes last: a reason would not be heard.
+            self._node.get_logger().info(f"{', '.join(waiting)}: acts when the node is configured next")
+        return SetParametersResult(successful=True)
 
 
 def _problem(declaration: Declaration, value: Value) -> str | None:
