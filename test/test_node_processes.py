@@ -6,10 +6,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from random_camera_models import random_model
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_peers import Peer, isolate, node_process, running
+from ros_peers import FOCAL, HEIGHT, WIDTH, Peer, isolate, node_process, running
 from sensor_msgs.msg import CameraInfo
 
 
@@ -87,3 +88,23 @@ def test_a_model_replaced_while_running_is_taken_by_the_lifecycle_and_a_broken_o
         it.publish_info()
         while it.attempt() is None:
             pass
+
+
+def test_another_camera_is_remapped_where_that_is_asked_for(peer: Peer, folder: Path) -> None:
+    model = random_model(folder / "remapped.ts")
+    with running(peer, folder / "remapped", model=str(model), other_camera="remap") as it:
+        it.publish_info(focal=0.8 * FOCAL)  # a wider camera; refused without the parameter, as the fault matrix shows
+        stamp = it.next_stamp()
+        it.publish_image(stamp)
+        it.wait_for_answer(stamp)
+        (mask,) = it.answer(stamp, "semantic/mask")
+        ids = np.frombuffer(mask.data, np.uint8).reshape(HEIGHT, WIDTH)
+        assert (ids[0] == 255).all(), "beyond what the training camera sees"
+        assert (ids[HEIGHT // 4 : -HEIGHT // 4, WIDTH // 4 : -WIDTH // 4] != 255).all()
+        before = it.count("dropped/another camera")
+        it.publish_info(focal=3.0 * FOCAL)
+        while it.attempt() is not None:
+            pass
+        assert it.count("dropped/another camera") > before
+        it.refresh()
+        assert "too little" in it.diagnostics["last_drop"]

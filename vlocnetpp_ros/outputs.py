@@ -21,6 +21,7 @@ from vlocnetpp_ros import environment, messages
 from vlocnetpp_ros.frames import Floats, compose, inverse, isotropic_covariance, twist_at
 from vlocnetpp_ros.odometry import Motion
 from vlocnetpp_ros.parameters import Settings
+from vlocnetpp_ros.virtual_camera import View
 
 BOUND_TO_AXIS = 1.8779
 """68.27 % of an isotropic normal error in three axes is within this many standard deviations of one axis."""
@@ -49,6 +50,8 @@ class Result:
     trusted: bool
     """Whether the gate lets the pose through."""
     motion: Motion | None
+    view: View | None
+    """From the image to the training camera, where the image was remapped."""
     base_camera_7: Floats | None
     """T_base_camera where a base frame is published."""
 
@@ -172,6 +175,8 @@ class Outputs:
         if mask is None and color is None and overlay is None:
             return
         ids = localizer.full_mask(result.estimate)
+        if result.view is not None:
+            ids = result.view.mask(ids)
         if mask is not None:
             mask.publish(messages.image_message(result.header, ids, "mono8"))
         if color is None and overlay is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
 from vlocnetpp.runtime import CameraMismatchError, Estimate, ImageError, Localizer, load_model
-from vlocnetpp_ros import depth, messages
+from vlocnetpp_ros import depth, messages, virtual_camera
 from vlocnetpp_ros.diagnostics import Statistics, Times
 from vlocnetpp_ros.frames import Floats
 from vlocnetpp_ros.gate import Gate, Verdict
@@ -26,6 +26,10 @@ from vlocnetpp_ros.odometry import DeadReckoning
 from vlocnetpp_ros.outputs import Outputs, Result
 from vlocnetpp_ros.parameters import ParameterError, Settings
 from vlocnetpp_ros.transforms import NoTransformError, Transforms, require_packages
+from vlocnetpp_ros.virtual_camera import View
+
+LEAST_COVERED = 0.5
+"""Of the training camera's view; with less the network would look at a frame of black."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class Pipeline:
         if "odometry" in metadata.tasks:
             self._odometry = DeadReckoning(settings.odometry_linear_sigma, settings.odometry_angular_sigma)
         self._last_stamp_ns: int | None = None
+        self._remaps = settings.other_camera == "remap"
+        self._viewed: tuple[bytes, tuple[int, ...]] | None = None
+        self._last_view: View | None = None
         self._reset = threading.Event()
         self.camera: Camera | None = None
         """From the latest CameraInfo; the images of one stream share it."""
@@ -91,15 +98,23 @@ class Pipeline:
         camera = self._camera(image)
         base_camera_7 = self._base_camera(message.header.frame_id)
         depth_HW = self._metres(incoming.depth, image)
+        view = self._view(camera, image)
+        seen = image
+        if view is not None:
+            seen, camera = (
+                view.image(image),
+                replace(camera, K_33=self._localizer.training_intrinsics(*image.shape[:2])),
+            )
+            depth_HW = None if depth_HW is None else view.depth(depth_HW)
         began = time.perf_counter()
-        estimate = self._localize(image, camera, stamp_ns, encoding, depth_HW)
+        estimate = self._localize(seen, camera, stamp_ns, encoding, depth_HW)
         answered = time.perf_counter()
         self._last_stamp_ns = stamp_ns
         trusted = self._judge(estimate)
         motion = None
         if self._odometry is not None:
             motion = self._odometry.advance(estimate.relative_7, estimate.interval_s, estimate.pose_7)
-        result = Result(message.header, image, encoding, estimate, trusted, motion, base_camera_7)
+        result = Result(message.header, image, encoding, estimate, trusted, motion, view, base_camera_7)
         self.outputs.publish(result, self._localizer)
         if self._transforms is not None and estimate.pose_7 is not None and trusted:
             try:
@@ -195,6 +210,26 @@ class Pipeline:
             sizes = f"{depth_HW.shape[1]} x {depth_HW.shape[0]}, the image {image.shape[1]} x {image.shape[0]}"
             raise Dropped("depth of another size", f"it is {sizes}; it must be registered to the image")
         return depth_HW
+
+    def _view(self, camera: Camera, image: NDArray[np.uint8]) -> View | None:
+        """The way to the training camera, where images of other cameras are remapped and this one is another."""
+        if not self._remaps:
+            return None
+        key = (camera.K_33.tobytes(), image.shape[:2])
+        if key != self._viewed:
+            height, width = image.shape[:2]
+            training_K_33 = self._localizer.training_intrinsics(height, width)
+            self._viewed, self._last_view = key, virtual_camera.view(camera.K_33, training_K_33, height, width)
+            if self._last_view is not None:
+                self._log.info(
+                    f"images are remapped to the training camera; {self._last_view.covered:.0%} of its view is seen"
+                )
+        view = self._last_view
+        if view is not None and view.covered < LEAST_COVERED:
+            raise Dropped(
+                "another camera", f"it sees {view.covered:.0%} of the training camera's view, too little to remap"
+            )
+        return view
 
     def _judge(self, estimate: Estimate) -> bool:
         """Whether the pose may be published; what the gate says goes into `verdict` and the statistics."""

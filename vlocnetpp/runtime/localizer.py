@@ -82,8 +82,7 @@ class Localizer:
 
     def warm_up(self, height: int, width: int, passes: int = 3) -> None:
         """Run on a black image, so that compilation and allocation are paid before the first real one."""
-        meta = self.model.metadata
-        K_33 = self._network_to_image(height, width, np.array(meta.K_33))
+        K_33 = self.training_intrinsics(height, width)
         for i in range(passes):
             self.localize(np.zeros((height, width, 3), np.uint8), K_33, stamp_ns=i + 1)
         self.reset("first frame")
@@ -142,6 +141,10 @@ class Localizer:
             cold_start=cold,
         )
 
+    def training_intrinsics(self, height: int, width: int) -> NDArray[np.float64]:
+        """K (3, 3) that an image of this size has if it comes from the training camera."""
+        return self._network_to_image(height, width, np.array(self.model.metadata.K_33))
+
     def full_mask(self, estimate: Estimate) -> NDArray[np.uint8]:
         """(H, W) class ids at the image's own resolution, 255 outside what the network saw.
 
@@ -189,7 +192,7 @@ class Localizer:
         K = np.asarray(K_33, np.float64)
         if K.shape != (3, 3) or not np.isfinite(K).all() or K[0, 0] <= 0 or K[1, 1] <= 0:
             raise CameraMismatchError("the camera's intrinsics are empty or not finite; is the camera calibrated?")
-        expected = self._network_to_image(height, width, np.array(self.model.metadata.K_33))
+        expected = self.training_intrinsics(height, width)
         differences = {
             "fx": abs(K[0, 0] / expected[0, 0] - 1),
             "fy": abs(K[1, 1] / expected[1, 1] - 1),
