@@ -49,8 +49,10 @@ def test_a_looped_bag_and_a_few_lives_leave_nothing_behind() -> None:
 
 
 def test_the_node_tells_its_own_cost_from_the_network_s(model: Path) -> None:
-    figures = node_cost.measure(model, "jpeg", images=20, reliable=False)
+    figures = node_cost.measure(model, "jpeg", images=20, reliable=False, seconds=1.0)
     assert figures["model_ms"]["p50"] > 0
     assert figures["own_ms"]["p50"] > 0
     assert figures["pixels_ms"]["p50"] + figures["publish_ms"]["p50"] <= 1.5 * figures["own_ms"]["p95"]
     assert figures["latency_ms"]["p50"] < figures["stamp_to_pose_ms"]["max"]
+    arrived, sent = figures["arrived_of_30_hz"]
+    assert 0 < arrived <= sent == 30

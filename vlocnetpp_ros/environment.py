@@ -51,7 +51,7 @@ OPTIONAL_PACKAGES = {
         OptionalPackage(
             "message_filters",
             "pairing a sensor's depth image with the colour image by stamp",
-            "depth comes from the network",
+            "pairing.py does it everywhere: there the newest image wins and a bag that starts over is no trouble",
             "message-filters",
         ),
         OptionalPackage(

@@ -157,6 +157,8 @@ class LocalizationNode(LifecycleNode):
             self.get_logger().error(self._failure)
             return FAILURE
         except Exception as error:  # noqa: BLE001 - whatever it is, rclpy would swallow it
+            if not self.context.ok():
+                return ERROR  # a signal came meanwhile, and everything is going
             self._failure = f"{name} failed: {type(error).__name__}: {error}"
             self.get_logger().error(f"{self._failure}\n{traceback.format_exc()}")
             return ERROR
@@ -439,24 +441,33 @@ class LocalizationNode(LifecycleNode):
 def main(args: list[str] | None = None) -> None:
     """Entry point `localization_node`: spin until SIGINT or SIGTERM, exit with 0."""
     rclpy.init(args=args)
-    node = LocalizationNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
     try:
-        if node.autostart and node.trigger_configure() == SUCCESS:
-            node.trigger_activate()
-        _spin(executor, node)
+        _serve()
     except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
         pass
+    except RCLError:
+        # A signal while the node comes up takes the context away from whatever is at work.
+        if rclpy.ok():
+            raise
     finally:
-        # Ctrl-C reaches the node from the terminal and once more from `ros2 launch`; the first one is enough.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        executor.remove_node(node)
-        node.close()
-        node.destroy_node()
         rclpy.try_shutdown()
         # Shutting down has put the handler back that was there before rclpy.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _serve() -> None:
+    node = LocalizationNode()
+    try:
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        if node.autostart and node.trigger_configure() == SUCCESS:
+            node.trigger_activate()
+        _spin(executor, node)
+    finally:
+        # Ctrl-C reaches the node from the terminal and once more from `ros2 launch`; the first one is enough.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        node.close()
+        node.destroy_node()
 
 
 def _spin(executor: SingleThreadedExecutor, node: LocalizationNode) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -61,6 +62,8 @@ class Pipeline:
             raise ParameterError("parameter 'depth_topic' is empty, and this model warps with the depth of a sensor")
         self._localizer = Localizer(self.model, max_gap_s=settings.max_gap_s)
         self._localizer.warm_up(metadata.input_height, metadata.input_width)
+        if not node.context.ok():
+            raise ExternalShutdownException  # a signal came meanwhile: nothing can be advertised any more
         self._log = node.get_logger()
         self._statistics = statistics
         self._base_frame = settings.base_frame
