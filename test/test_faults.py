@@ -216,7 +216,15 @@ def depth(**changes: object) -> Callable[[Peer], None]:
 
 def without_depth(peer: Peer) -> None:
     peer.publish_image(peer.next_stamp())
+    good_depth_alone(peer)
+
+
+def good_depth_alone(peer: Peer) -> None:
+    """A good pair after an image that has none, which is never answered."""
+    lonely = peer.stamp_ns
     good_depth(peer)
+    peer.wait_for_answer(peer.stamp_ns)
+    assert lonely not in peer.received["pose"]
 
 
 def good_depth(peer: Peer) -> None:
@@ -235,7 +243,7 @@ def far_depth(peer: Peer) -> None:
     stamp = peer.next_stamp()
     peer.publish_depth(stamp + 15_000_000)
     peer.publish_image(stamp)
-    good_depth(peer)
+    good_depth_alone(peer)
 
 
 DEPTH = (
@@ -293,6 +301,8 @@ def hold_against(fault: Fault, peer: Peer, good: Callable[[Peer], None]) -> None
         peer.refresh()
         text = peer.diagnostics["message"] + peer.diagnostics.get("last_drop", "")
         assert fault.says in text
+        if fault.dropped != "no depth of its stamp":  # there the good image after it is in already
+            assert suspect not in set(peer.received["pose"]) - poses, "a dropped image is not answered"
     if fault.withheld:
         peer.wait(lambda: more(f"withheld/{fault.withheld}"), f"withheld/{fault.withheld}")
         assert peer.diagnostics["why_not"]
@@ -351,3 +361,36 @@ def test_a_kidnapped_camera_is_lost_and_found(node: Peer) -> None:
     node.refresh()
     assert node.diagnostics["localized"] == "true"
     assert node.diagnostics["level"] == "0"
+
+
+@pytest.mark.parametrize("node", ["raw"], indirect=True, scope="module")
+def test_a_camera_of_which_no_image_can_be_answered_is_not_called_answering(node: Peer) -> None:
+    node.publish_image(node.next_stamp())
+    node.wait_for_answer(node.stamp_ns)
+    while "no image is answered for" not in node.diagnostics["message"]:
+        before = node.count("dropped")
+        node.publish_image(node.next_stamp(), encoding="bayer_rggb8")
+        node.wait_for_count("dropped", before + 1)
+    assert "bayer_rggb8" in node.diagnostics["message"]
+    assert node.diagnostics["level"] == "1"
+    while node.attempt_pose() is None:
+        pass
+    node.refresh()
+    assert node.diagnostics["level"] == "0", node.diagnostics["message"]
+
+
+@pytest.mark.parametrize("node", ["raw"], indirect=True, scope="module")
+def test_after_deactivate_nothing_is_known_of_the_place(node: Peer) -> None:
+    while node.attempt_pose() is None:
+        pass
+    assert node.diagnostics["localized"] == "true"
+    assert node.deactivate()
+    node.refresh()
+    assert (node.diagnostics["localized"], node.diagnostics["why_not"]) == ("false", "no pose yet")
+    assert node.activate()
+    node.wait_for_matches()
+    node.publish_info()
+    while node.attempt() is None:
+        pass
+    node.refresh()
+    assert node.diagnostics["localized"] == "true"

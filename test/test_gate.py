@@ -59,6 +59,15 @@ def test_a_kidnapped_camera_is_lost_and_found_at_its_new_place() -> None:
     assert after[4].reason == "localizing again, 2 of 4"
 
 
+def test_before_the_first_trusted_pose_it_is_not_localized() -> None:
+    gate = Gate(LIMITS, BOUNDS)
+    assert not gate.judge(estimate(0.0, None, sigma=(2.0, 0.05))).localized
+    assert gate.judge(estimate(0.0, 0.0)).localized
+    assert gate.judge(estimate(0.0, 0.0, sigma=(2.0, 0.05))).localized, "one bad pose is not the end"
+    gate.forget()
+    assert not gate.judge(estimate(0.0, None, sigma=(2.0, 0.05))).localized
+
+
 def test_limits_are_tighter_while_lost() -> None:
     gate = Gate(LIMITS, BOUNDS)
     for _ in range(LIMITS.lose_after):

@@ -48,6 +48,12 @@ class Statistics:
         self._published = 0
         self._sigma_2: Floats | None = None
 
+    def forget_latest(self) -> None:
+        """Times and uncertainty are those of one model: begin them anew. What is counted goes on."""
+        with self._lock:
+            self._times.clear()
+            self._sigma_2 = None
+
     def answered(self, times: Times, cold_start: str | None) -> None:
         """Note one answer."""
         with self._lock:
@@ -68,12 +74,13 @@ class Statistics:
     def gate(self) -> dict[str, str]:
         """Poses published and withheld by reason, and the latest uncertainty; empty before the first pose."""
         with self._lock:
-            if self._sigma_2 is None:
+            if not self._published and not self._withheld:
                 return {}
             texts = {"poses": str(self._published), "withheld": str(sum(self._withheld.values()))}
             texts.update({f"withheld/{kind}": str(count) for kind, count in sorted(self._withheld.items())})
-            texts["uncertainty_m"] = f"{self._sigma_2[0]:.3f}"
-            texts["uncertainty_deg"] = f"{np.degrees(self._sigma_2[1]):.2f}"
+            if self._sigma_2 is not None:
+                texts["uncertainty_m"] = f"{self._sigma_2[0]:.3f}"
+                texts["uncertainty_deg"] = f"{np.degrees(self._sigma_2[1]):.2f}"
             return texts
 
     def percentiles_ms(self) -> dict[str, dict[str, float]]:

@@ -71,6 +71,7 @@ class Gate:
         self._anchor: _Anchor | None = None
         self._bad, self._good = 0, 0
         self._lost = False
+        self._trusted_once = False
 
     def judge(self, estimate: Estimate) -> Verdict:
         """Take one estimate with a pose. At a cold start there is no odometry to hold it against."""
@@ -87,13 +88,13 @@ class Gate:
             if self._lost and self._good < self.limits.regain_after:
                 self._anchor = here
                 return Verdict(False, False, f"localizing again, {self._good} of {self.limits.regain_after}", "lost")
-            self._lost, self._anchor = False, here
+            self._lost, self._trusted_once, self._anchor = False, True, here
             return Verdict(True, True, "")
         self._bad, self._good = self._bad + 1, 0
         self._lost = self._lost or self._bad >= self.limits.lose_after
         # While lost the old place says nothing any more: the poses have to agree with each other.
         self._anchor = here if self._lost else predicted
-        return Verdict(False, not self._lost, reason, kind)
+        return Verdict(False, self._trusted_once and not self._lost, reason, kind)
 
     def _fault(self, pose_7: Floats, sigma_2: Floats, predicted: _Anchor | None) -> tuple[str, str]:
         limits, factor = self.limits, STRICTER if self._lost else 1.0

@@ -53,6 +53,8 @@ RCLError = rclpy_implementation.RCLError
 NO_CAMERA_INFO = "no camera_info"
 NO_INTRINSICS = "camera_info without intrinsics"
 NO_DEPTH = "no depth of its stamp"
+EXPECTED = (NEWER, NO_CAMERA_INFO, NO_INTRINSICS, "disabled", "deactivated")
+"""Reasons that are no fault of the images, or are told in another way."""
 SILENCE_S = 2.0
 """Without an image for so long, the status is no longer OK."""
 SILENCE_LOG_S = 5.0
@@ -91,11 +93,13 @@ class LocalizationNode(LifecycleNode):
         self._pairing: Pairing[Incoming, Image] | None = None
         self._arrivals = Arrivals()
         self._incompatible: dict[str, str] = {}
-        self._last_image = time.monotonic()
+        self._last_image = self._last_answer = time.monotonic()
         self._last_report = 0.0
         self._reporting = threading.Lock()
         self._warned: dict[str, float] = {}
         self._last_drop = ""
+        self._fault = ""
+        """Why the latest image was dropped, empty once one is answered."""
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         # A steady clock: with use_sim_time and no /clock, a timer on ROS time would never fire.
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -134,7 +138,12 @@ class LocalizationNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, from whatever state."""
-        return self._attempt("shutdown", self._free, lambda: super(LocalizationNode, self).on_shutdown(state))
+
+        def free() -> str:
+            self._free()
+            return "finalized"
+
+        return self._attempt("shutdown", free, lambda: super(LocalizationNode, self).on_shutdown(state))
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After an unexpected exception in a transition: free everything; SUCCESS means unconfigured, to try again."""
@@ -168,6 +177,7 @@ class LocalizationNode(LifecycleNode):
     def _configure(self) -> str:
         settings = self._declared.read()
         began = time.monotonic()
+        self._statistics.forget_latest()
         self._pipeline = Pipeline(self, settings, self._statistics)
         self._settings = settings
         metadata = self._pipeline.model.metadata
@@ -181,7 +191,8 @@ class LocalizationNode(LifecycleNode):
         settings, pipeline = self._configured()
         pipeline.forget("first frame")
         pipeline.camera = None
-        self._last_image = time.monotonic()
+        self._last_image = self._last_answer = time.monotonic()
+        self._fault = ""
         self._arrivals.forget()
         self._incompatible.clear()
         self._worker = Latest(self._work, self._tally, self._on_drop, self._on_work_error, held=NO_CAMERA_INFO)
@@ -194,7 +205,9 @@ class LocalizationNode(LifecycleNode):
             tolerance_ns = round(settings.depth_tolerance_s * 1e9)
             self._pairing = Pairing(tolerance_ns, self._on_pair, lambda _: self._refuse(NO_DEPTH))
             inputs.append((Image, settings.depth_topic, self._on_depth))
-        self._subscriptions_held = [self._subscribe(*each) for each in inputs]
+        for each in inputs:
+            # One by one: if one cannot be made, those before it are still known and taken down.
+            self._subscriptions_held.append(self._subscribe(*each))
         self.get_logger().info(f"listening to {', '.join(topic for _, topic, _ in inputs)}")
         return "active"
 
@@ -228,14 +241,16 @@ class LocalizationNode(LifecycleNode):
             self._worker.close("deactivated")
             self._worker = None
         if self._pipeline is not None:
-            self._pipeline.silence()
+            self._pipeline.rest()
         return "inactive"
 
     def _cleanup(self) -> str:
-        if self._pipeline is not None:
-            self._pipeline.close()
+        # Forgotten first: where a lost device makes closing fail, it is not tried for ever.
+        pipeline, self._pipeline, self._settings = self._pipeline, None, None
         self._declared.forget()
-        self._pipeline = self._settings = None
+        if pipeline is not None:
+            pipeline.close()
+        del pipeline
         gc.collect()
         return "unconfigured"
 
@@ -330,12 +345,15 @@ class LocalizationNode(LifecycleNode):
     def _work(self, incoming: Incoming) -> None:
         _, pipeline = self._configured()
         pipeline.process(incoming)
+        self._fault, self._last_answer = "", time.monotonic()
         withheld = pipeline.verdict is not None and not pipeline.verdict.publish
         if withheld and time.monotonic() - self._last_report > DROP_REPORT_S:
             self._report()
 
     def _on_drop(self, dropped: Dropped) -> None:
         self._last_drop = str(dropped)
+        if dropped.reason not in EXPECTED:
+            self._fault = str(dropped)
         # That a slow network skips images is its way to keep up; /diagnostics says how many.
         if dropped.reason != NEWER:
             self._warn(dropped.reason, f"image dropped: {dropped}")
@@ -383,10 +401,10 @@ class LocalizationNode(LifecycleNode):
             values["published_hz"] = f"{share.published_hz:.1f}"
             values["arriving_share"] = f"{share.share:.2f}"
         values.update(diagnostics.values(counts, self._statistics, subscribers))
-        verdict = self._pipeline.verdict if self._pipeline is not None else None
-        if verdict is not None:
-            values["localized"] = str(verdict.localized).lower()
-            values["why_not"] = verdict.reason
+        if self._pipeline is not None and self._pipeline.localizes:
+            verdict = self._pipeline.verdict
+            values["localized"] = str(verdict is not None and verdict.localized).lower()
+            values["why_not"] = verdict.reason if verdict is not None else "no pose yet"
         if self._last_drop:
             values["last_drop"] = self._last_drop
         level, summary = self._judgement(received)
@@ -397,10 +415,15 @@ class LocalizationNode(LifecycleNode):
             return DiagnosticStatus.ERROR, self._failure
         if self._settings is None or self._pipeline is None or self._worker is None:
             return DiagnosticStatus.OK, self._label
-        for topic, policy in self._incompatible.items():
-            if not self._arrivals.share():
-                return DiagnosticStatus.WARN, f"a publisher on {topic} offers another QoS ({policy}); see qos_overrides"
         silent_s = time.monotonic() - self._last_image
+        missing = {
+            self._settings.image_input: silent_s > SILENCE_S,
+            self._settings.camera_info_input: self._worker.held is not None,
+            self._settings.depth_topic: self._fault == NO_DEPTH,
+        }
+        for topic, policy in list(self._incompatible.items()):
+            if missing.get(topic):
+                return DiagnosticStatus.WARN, f"a publisher on {topic} offers another QoS ({policy}); see qos_overrides"
         if silent_s > SILENCE_S:
             topic = self._settings.image_input
             silence = f"no image on {topic} for {silent_s:.0f} s; publishers there: {self._who_publishes(topic)}"
@@ -414,6 +437,13 @@ class LocalizationNode(LifecycleNode):
             return DiagnosticStatus.WARN, (
                 f"{self._worker.held} on {topic}; publishers there: {self._who_publishes(topic)}"
             )
+        unanswered_s = time.monotonic() - self._last_answer
+        if self._fault and unanswered_s > SILENCE_S:
+            where = ""
+            if self._fault == NO_DEPTH:
+                topic = self._settings.depth_topic
+                where = f" on {topic}; publishers there: {self._who_publishes(topic)}"
+            return DiagnosticStatus.WARN, f"no image is answered for {unanswered_s:.0f} s: {self._fault}{where}"
         verdict = self._pipeline.verdict
         if verdict is not None and not verdict.localized:
             return DiagnosticStatus.WARN, f"not localized: {verdict.reason}"

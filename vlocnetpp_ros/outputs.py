@@ -67,23 +67,28 @@ class Outputs:
         self._palette = messages.palette(model.classes)
         self._map_frame = settings.map_frame or model.map_frame
         self._path: deque[PoseStamped] = deque(maxlen=settings.path_length)
-        self._publishers: dict[str, LifecyclePublisher] = {
-            topic: node.create_lifecycle_publisher(
+        self._publishers: dict[str, LifecyclePublisher] = {}
+        try:
+            self._advertise(model)
+        except Exception:
+            self.close()  # those that were made before the one that could not be
+            raise
+
+    def _advertise(self, model: Metadata) -> None:
+        for topic, message in (each for task in model.tasks for each in TOPICS[task]):
+            self._publishers[topic] = self._node.create_lifecycle_publisher(
                 message,
                 topic,
                 QoSProfile(depth=10),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-            for task in model.tasks
-            for topic, message in TOPICS[task]
-        }
         if "segmentation" in model.tasks:
             if environment.has("vision_msgs"):
                 message = environment.need("vision_msgs", LABEL_INFO, "msg").LabelInfo
                 latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-                self._publishers[LABEL_INFO] = node.create_lifecycle_publisher(message, LABEL_INFO, latched)
+                self._publishers[LABEL_INFO] = self._node.create_lifecycle_publisher(message, LABEL_INFO, latched)
             else:
-                node.get_logger().info(
+                self._node.get_logger().info(
                     f"{LABEL_INFO} is not advertised: the ROS package vision_msgs is not installed; "
                     f"the mask's ids are {', '.join(f'{i} {name}' for i, (name, _) in enumerate(model.classes))}"
                 )

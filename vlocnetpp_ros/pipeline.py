@@ -60,6 +60,9 @@ class Pipeline:
         self.reads_depth = metadata.network.get("depth") == "sensor"
         if self.reads_depth and not settings.depth_topic:
             raise ParameterError("parameter 'depth_topic' is empty, and this model warps with the depth of a sensor")
+        device = self.model.device
+        self.hardware = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
+        """The device that is really used, with its name; asked for once, since a lost one cannot tell."""
         self._localizer = Localizer(self.model, max_gap_s=settings.max_gap_s)
         self._localizer.warm_up(metadata.input_height, metadata.input_width)
         if not node.context.ok():
@@ -67,11 +70,12 @@ class Pipeline:
         self._log = node.get_logger()
         self._statistics = statistics
         self._base_frame = settings.base_frame
+        self.localizes = "localization" in metadata.tasks
         self._gate = None
-        if "localization" in metadata.tasks:
+        if self.localizes:
             self._gate = Gate(settings.gate, (metadata.position_min_3, metadata.position_max_3))
         self.verdict: Verdict | None = None
-        """What the gate said of the latest image with a pose."""
+        """What the gate said of the latest image with a pose; None before the first since activation or reset."""
         self._odometry = None
         if "odometry" in metadata.tasks:
             self._odometry = DeadReckoning(settings.odometry_linear_sigma, settings.odometry_angular_sigma)
@@ -85,7 +89,12 @@ class Pipeline:
         self._transforms = None
         if tf2_ros is not None:
             self._transforms = Transforms(node, settings, settings.map_frame or metadata.map_frame, tf2_ros)
-        self.outputs = Outputs(node, settings, metadata)
+        try:
+            self.outputs = Outputs(node, settings, metadata)
+        except Exception:
+            if self._transforms is not None:
+                self._transforms.close()  # its timer and subscriptions would go on without a pipeline
+            raise
 
     def process(self, incoming: Incoming) -> None:
         """Answer one image. Raises Dropped with the reason where it cannot be answered."""
@@ -112,6 +121,8 @@ class Pipeline:
         began = time.perf_counter()
         estimate = self._localize(seen, camera, stamp_ns, encoding, depth_HW)
         answered = time.perf_counter()
+        if estimate.cold_start == "stamp went back" and self._transforms is not None:
+            self._transforms.silence()  # the correction is of a time that is over, whatever becomes of this pose
         self._last_stamp_ns = stamp_ns
         trusted = self._judge(estimate)
         motion = None
@@ -127,12 +138,6 @@ class Pipeline:
         done = time.perf_counter()
         times = Times(done - incoming.arrived, began - taken_up, answered - began, done - answered)
         self._statistics.answered(times, estimate.cold_start)
-
-    @property
-    def hardware(self) -> str:
-        """The device that is really used, with its name."""
-        device = self.model.device
-        return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
     def apply(self, settings: Settings) -> None:
         """Take over the parameters that act at once; from any thread."""
@@ -154,10 +159,16 @@ class Pipeline:
         self._localizer.reset(reason)
         self._last_stamp_ns = None
 
-    def silence(self) -> None:
-        """Send no TF until the next trusted pose."""
+    def rest(self) -> None:
+        """Nothing is known of the place until the next trusted pose: no TF, no verdict, the gate begins anew.
+
+        Only while no image is being processed.
+        """
         if self._transforms is not None:
             self._transforms.silence()
+        if self._gate is not None:
+            self._gate.forget()
+        self.verdict = None
 
     def close(self) -> None:
         """Take topics and TF down and give the memory of a GPU back."""
@@ -171,8 +182,7 @@ class Pipeline:
 
     def _start_over(self, reason: str) -> None:
         self.forget(reason)
-        if self._gate is not None:
-            self._gate.forget()
+        self.rest()
         self.outputs.forget_path()
         if self._odometry is not None:
             self._odometry.reset()
