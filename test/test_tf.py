@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -287,6 +287,35 @@ def test_no_correction_while_the_camera_is_lost(peer: Peer, correcting: Robot) -
     peer.wait(sent_again, "map -> odom after the camera is localized again")
     assert correcting.sent[silent][0] - FUTURE_NS in regained
     assert len(regained) >= 5, "five good poses in a row"
+
+
+def reset(peer: Peer) -> None:
+    assert peer.trigger_reset().success
+
+
+def back(peer: Peer) -> None:
+    peer.stamp_ns -= 100 * TEN_S
+
+
+@pytest.mark.parametrize("begin_anew", [reset, back])
+def test_no_correction_of_what_is_over_while_the_new_poses_are_not_trusted(
+    peer: Peer, correcting: Robot, begin_anew: Callable[[Peer], None]
+) -> None:
+    """One withheld pose is not the end elsewhere; here nothing is left to go on from."""
+    correcting.fix()
+    assert peer.set_parameter("gate_uncertainty_m", 1e-6).successful
+    withheld = peer.count("withheld")
+    begin_anew(peer)
+    correcting.drive(TEN_S)
+    peer.wait_for_count("withheld", withheld + 1)
+    peer.next_report()
+    silent = len(correcting.sent)
+    peer.next_report()
+    peer.next_report()
+    assert len(correcting.sent) == silent
+    assert peer.count("withheld") == withheld + 1
+    assert peer.set_parameter("gate_uncertainty_m", 0.0).successful
+    correcting.fix()
 
 
 def test_no_correction_long_after_the_last_pose(peer: Peer, correcting: Robot) -> None:
