@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from random_camera_models import random_model
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_peers import FOCAL, HEIGHT, WIDTH, Peer, isolate, node_process, running
@@ -50,6 +51,22 @@ def test_simulated_time_without_a_clock_stops_neither_answers_nor_reports(peer: 
         it.wait_for_answer(it.stamp_ns)
         reports = it.reports
         it.wait(lambda: it.reports > reports + 1, "reports without a clock")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_node_comes_up_ends_the_process_cleanly(
+    peer: Peer, folder: Path, number: signal.Signals
+) -> None:
+    """The context goes while the node configures itself, and with it all that a transition would publish."""
+    place = folder / f"{number.name} early"
+    place.mkdir()
+    peer.wait(lambda: "localizer" not in peer.node.get_node_names(), "the last node to be gone")
+    # The bundled model, which takes about a second to load.
+    with node_process(place, model=str(ROOT / "models/demo.ts"), autostart=True) as process:
+        peer.wait(lambda: "localizer" in peer.node.get_node_names(), "the node to come up")
+        process.send_signal(number)
+        assert process.wait(60) == 0, (place / "node.log").read_text()
+    assert "Traceback" not in (place / "node.log").read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])

@@ -486,9 +486,9 @@ def main(args: list[str] | None = None) -> None:
 
 
 def _serve() -> None:
+    executor = SingleThreadedExecutor()
     node = LocalizationNode()
     try:
-        executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.autostart and node.trigger_configure() == SUCCESS:
             node.trigger_activate()
@@ -496,6 +496,7 @@ def _serve() -> None:
     finally:
         # Ctrl-C reaches the node from the terminal and once more from `ros2 launch`; the first one is enough.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        executor.remove_node(node)
         node.close()
         node.destroy_node()
 
