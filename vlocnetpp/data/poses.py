@@ -98,9 +98,9 @@ def interpolate_poses(
         seconds = (stamps_N - stamps_N[0]) / 1e9  # relative, so that a double resolves nanoseconds
         at = (at_M - stamps_N[0]) / 1e9
         turn = Slerp(seconds, Rotation.from_quat(poses_N7[:, [4, 5, 6, 3]]))(at[between]).as_quat()
-        for row, xyzw in zip(np.flatnonzero(between), turn, strict=True):
-            place = [np.interp(at[row], seconds, poses_N7[:, axis]) for axis in range(3)]
-            result[row] = checked_pose((*place, xyzw[3], *xyzw[:3]), "interpolated pose")
+        place = np.column_stack([np.interp(at[between], seconds, poses_N7[:, axis]) for axis in range(3)])
+        for row, xyz, xyzw in zip(np.flatnonzero(between), place, turn, strict=True):
+            result[row] = checked_pose((*xyz, xyzw[3], *xyzw[:3]), "interpolated pose")
     for row in np.flatnonzero(stamps_N[next_] == at_M):
         result[row] = poses_N7[next_[row]]
     return result
