@@ -318,6 +318,9 @@ def test_the_command(tmp_path, drawn, capsys):
     assert main(words) == 1
     assert "column name is missing" in capsys.readouterr().out
     assert main(["data", "doctor", str(tmp_path / "nowhere")]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--seed", "-1"])
+    assert "argument --seed: -1 is negative" in capsys.readouterr().err
     assert main(["data", "doctor", str(root), "--layout", "what"]) == 2
     assert "Traceback" not in capsys.readouterr().err
     with pytest.raises(DataError, match="no known layout"):

@@ -97,11 +97,21 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("YAML that is none", put(YAML, "a: [1\nb"), YAML, "is not YAML"),
         ("format of the future", put(YAML, "format: 9\n"), YAML, "format 9 is not known"),
         ("sequence twice, folder", text(YAML, "loop-b.2", "loop_a"), YAML, "in split 'train' and in 'test'"),
+        ("stamp beyond 64 bits", text(CSV, "17000000021", "9700000002100000000"), CSV, "does not fit 64 bits"),
+        ("number as classes", put(YAML, "format: 1\nclasses: 5\nsplits: {train: [loop_a]}"), YAML, "must be a list of"),
+        ("number as a split", put(YAML, "format: 1\nsplits: {2: [loop_a]}"), YAML, "must map each split to a list"),
+        (
+            "color beyond 8 bits",
+            put(YAML, "format: 1\nclasses: [{name: a, color: [0, 0, 256]}]\nsplits: {train: [loop_a]}"),
+            YAML,
+            "of 0-255",
+        ),
         ("folder as a table", folder_instead(CSV), CSV, "Is a directory"),
     ],
     (write_folder, TO_BAG): [
-        ("stamp beyond ROS", text(CSV, "17000000021", "97000000021"), "", "do not fit a ROS header"),
+        ("stamp beyond ROS", text(CSV, "17000000021", "27000000021"), "", "do not fit a ROS header"),
     ],
+    (write_folder, f"{TO_BAG} --camera /a-b"): [("camera no namespace", nothing, "camera '/a-b'", "is no namespace")],
     (write_folder, "data to-bag {set} {set}"): [("output exists, to-bag", nothing, "", "exists already")],
     (write_folder, "data to-bag {set} {config}/bag"): [("output below a file", nothing, "{config}/bag", "Not a direc")],
     (write_seven_scenes, LOOK): [
@@ -141,6 +151,7 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("missing calib.txt", gone(CALIB), CALIB, "No such file"),
         ("focal length 0", put(CALIB, "P2: 0 0 5 0 0 0 5 0 0 0 1 0"), f"{CALIB}:1", "must be positive pixels"),
         ("times not sorted", swap_lines(TIMES), f"{TIMES}:3", "times do not increase"),
+        ("time beyond 64 bits", put(TIMES, "0\n1\n1e300\n"), f"{TIMES}:3", "is not one time in seconds"),
         ("NaN in a matrix", put(MATRICES, f"{STILL}\n{STILL[:-1]}nan\n{STILL}"), f"{MATRICES}:2", "NaN or infinite"),
         ("mirrored pose", put(MATRICES, "1 0 0 0 0 1 0 0 0 0 -1 0\n" * 3), f"{MATRICES}:1", "one axis is mirrored"),
         ("too few poses", put(MATRICES, f"{STILL}\n"), MATRICES, "has 1 lines, so there is no pose for"),
@@ -152,6 +163,7 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
     (write_tum_alone, LOOK): [
         ("image list not sorted", swap_lines(RGB), f"{RGB}:5", "stamps do not increase"),
         ("stamp that is none", text(RGB, "1305031102.175304 ", "now "), f"{RGB}:3", "'now' is not a stamp"),
+        ("stamp beyond 64 bits, TUM", text(RGB, "1305031102.175304 ", "1e30 "), f"{RGB}:3", "'1e30' is not a stamp"),
         ("file outside the folder", text(RGB, " rgb/", " ../rgb/"), f"{RGB}:3", "leaves the folder"),
         ("listed image absent", gone(SECOND), SECOND, "is missing"),
         ("folder as an image", folder_instead(SECOND), SECOND, "is not a file"),
@@ -168,6 +180,9 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
     (write_camvid, LOOK): [
         ("missing mask", gone(MASK), MASK, "is missing"),
         ("two layouts at once", put("rgb.txt", ""), "", "could be tum_rgbd or camvid"),
+    ],
+    (nothing, "data render --list --frames-scale nan"): [
+        ("frames-scale that is no number", nothing, "frames_scale", "must be in (0, 100], not nan"),
     ],
     (write_camvid, f"{LOOK} --layout kity"): [("no such layout", nothing, "", "no layout 'kity', there is folder")],
     (write_camvid, f"{LOOK} --layout tum_rgbd"): [
@@ -264,7 +279,11 @@ def test_bad_data_gets_one_line_and_changes_nothing(
     before = tree(tmp_path)
     status = main(filled(command, tmp_path).split())
     said = capsys.readouterr().err
-    named = filled(name, tmp_path) if name.startswith(("/", "{")) else str(tmp_path / "set" / name)
+    named = (
+        filled(name, tmp_path)
+        if name.startswith(("/", "{", "camera", "frames_scale"))
+        else str(tmp_path / "set" / name)
+    )
     check_said(said, named, reason)
     assert status == 2
     assert tree(tmp_path) == before

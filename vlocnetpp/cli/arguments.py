@@ -14,6 +14,14 @@ def dataset_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--layout", help="name of its layout, e.g. seven_scenes; by default recognized")
 
 
+def seed(text: str) -> int:
+    """What random generators take, a whole number from 0 on, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
 def positive(text: str) -> int:
     """A whole number from 1 on, for argparse."""
     number = int(text)

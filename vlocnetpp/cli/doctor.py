@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
+from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive, seed
 
 
 def data_doctor(args: argparse.Namespace) -> int:
@@ -56,5 +56,5 @@ def add_action(actions: Subcommands[argparse.ArgumentParser]) -> None:
     doctor.add_argument(
         "--pairs", type=positive, default=60, metavar="N", help="pairs of frames that test the poses (default: 60)"
     )
-    doctor.add_argument("--seed", type=int, default=0, metavar="S", help="which pairs are drawn (default: 0)")
+    doctor.add_argument("--seed", type=seed, default=0, metavar="S", help="which pairs are drawn (default: 0)")
     doctor.set_defaults(command=data_doctor)

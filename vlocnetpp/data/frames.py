@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 VOID = 255
+LATEST_NS = 2**63
+"""Stamps must be earlier, to fit 64 bits: the year 2262."""
 
 
 class DataError(ValueError):

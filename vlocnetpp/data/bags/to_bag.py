@@ -15,6 +15,7 @@ coarser counts (TUM's 1/5000 m, KITTI's 1/256 m) become 32FC1.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -74,6 +75,7 @@ def write_bag(
     partial = bag.with_name(bag.name + ".partial")
     if partial.exists():
         raise DataError(f"{partial}: another run is writing here or was killed; remove it if none is running")
+    camera = _namespace(camera)
     depth = depth and any(frame.depth_path for frame in frames)
     try:
         # version 8 is the newest that Humble reads too
@@ -85,7 +87,7 @@ def write_bag(
             if dataset.classes:
                 recorder.write(CLASSES_TOPIC, frames[0].stamp_ns, _classes(dataset.classes))
             for frame in track(frames, f"writing {bag.name}"):
-                _write_frame(recorder, frame, camera.rstrip("/"), dataset.map_frame, jpeg_quality, depth)
+                _write_frame(recorder, frame, camera, dataset.map_frame, jpeg_quality, depth)
         (partial / bag.name).rename(bag)
     except (OSError, sqlite3.Error) as error:
         raise DataError(f"{bag}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
@@ -115,6 +117,14 @@ def _in_time_order(dataset: Dataset, split: str, name: str | None) -> list[Seque
                 f"write each as a bag of its own (--sequence {before.name})"
             )
     return sequences
+
+
+def _namespace(camera: str) -> str:
+    """The camera's namespace as topics begin with it. Raises DataError where ROS would refuse such topics."""
+    names = [name for name in camera.split("/") if name]
+    if not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in names):
+        raise DataError(f"camera '{camera}' is no namespace; names of letters, digits and '_' between '/' are")
+    return "".join(f"/{name}" for name in names)
 
 
 def _write_frame(

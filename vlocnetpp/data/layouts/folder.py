@@ -28,7 +28,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
-from vlocnetpp.data.frames import DataError, Dataset, Frame, LabelClass, Sequence, decode_image
+from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, LabelClass, Sequence, decode_image
 from vlocnetpp.data.poses import checked_intrinsics, checked_pose
 
 FORMAT = 1
@@ -304,20 +304,28 @@ def _read_index(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: format {index['format']} is not known, this version reads format {FORMAT}")
     splits = index.get("splits")
     named = isinstance(splits, dict) and all(
-        isinstance(names, list) and all(isinstance(name, str) and _PLAIN_NAME.fullmatch(name) for name in names)
-        for names in splits.values()
+        isinstance(split, str)
+        and isinstance(names, list)
+        and all(isinstance(name, str) and _PLAIN_NAME.fullmatch(name) for name in names)
+        for split, names in splits.items()
     )
     if not named:
         raise DataError(f"{path}: 'splits' must map each split to a list of sequence folders")
+    if not isinstance(index.get("classes") or [], list):
+        raise DataError(f"{path}: 'classes' must be a list of names and colors")
     return index
 
 
 def _label_class(entry: Any, path: Path) -> LabelClass:
     try:
         red, green, blue = (int(value) for value in entry["color"])
+        if not all(0 <= value <= 255 for value in (red, green, blue)):
+            raise ValueError("out of 8 bits")
         return LabelClass(str(entry["name"]), (red, green, blue))
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: a class needs a name and a color [red, green, blue], not {entry!r}") from error
+        raise DataError(
+            f"{path}: a class needs a name and a color [red, green, blue] of 0-255, not {entry!r}"
+        ) from error
 
 
 def _read_sequence(root: Path, name: str) -> Sequence:
@@ -359,6 +367,8 @@ def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: 
         pose = np.array(cells, np.float64) if any(cells) else None
     except ValueError as error:
         raise DataError(f"{where}: a cell is empty or not a number ({error})") from error
+    if not -LATEST_NS <= stamp_ns < LATEST_NS:
+        raise DataError(f"{where}: stamp {stamp_ns} does not fit 64 bits of nanoseconds")
     paths: dict[str, Path | None] = {}
     for kind in FILE_COLUMNS:
         if row[kind] and row[kind] not in present:

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.frames import DataError, Dataset, Frame, Sequence
+from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence
 from vlocnetpp.data.layouts.text_files import numbers, rows
 from vlocnetpp.data.poses import checked_intrinsics, pose_from_matrix
 
@@ -125,7 +125,7 @@ def _times(path: Path) -> list[int] | None:
     times = []
     for where, cells in rows(path):
         values = numbers(cells, where)
-        if len(values) != 1 or not np.isfinite(values[0]):
+        if len(values) != 1 or not 0 <= values[0] * 1e9 < LATEST_NS:  # no NaN either
             raise DataError(f"{where}: is not one time in seconds")
         times.append(round(values[0] * 1e9))
     for (before, after), (where, _) in zip(pairwise(times), rows(path)[1:], strict=True):

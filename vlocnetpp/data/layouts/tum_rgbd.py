@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.frames import DataError, Dataset, Frame, Sequence
+from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence
 from vlocnetpp.data.layouts.text_files import INTRINSICS, intrinsics_of, matrix, names, numbers, rows
 from vlocnetpp.data.poses import checked_intrinsics, checked_pose, interpolate_poses
 
@@ -140,7 +140,7 @@ def stamp_of(text: str, where: str) -> int:
         seconds = Decimal(text)
     except InvalidOperation as error:
         raise DataError(f"{where}: '{text[:40]}' is not a stamp in seconds") from error
-    if not seconds.is_finite() or seconds < 0:
+    if not seconds.is_finite() or not 0 <= seconds * 1_000_000_000 < LATEST_NS:
         raise DataError(f"{where}: '{text[:40]}' is not a stamp in seconds")
     return int(seconds * 1_000_000_000)
 

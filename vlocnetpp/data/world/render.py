@@ -18,7 +18,7 @@ from vlocnetpp.data.frames import DataError
 from vlocnetpp.data.layouts.folder import FolderWriter
 from vlocnetpp.data.world.camera import Camera, View, choose_gl, intrinsics
 from vlocnetpp.data.world.labels import CLASSES
-from vlocnetpp.data.world.scene import Recording, Scene, scaled
+from vlocnetpp.data.world.scene import Recording, Scene, check_frames_scale, scaled
 from vlocnetpp.data.world.suite import scene_named
 from vlocnetpp.progress import track
 
@@ -44,8 +44,7 @@ class Settings:
         for name, value in (("width", self.width), ("height", self.height)):
             if value < 1:
                 raise DataError(f"{name} must be at least 1, not {value}")
-        if not 0 < self.frames_scale <= 100:
-            raise DataError(f"frames_scale must be in (0, 100], not {self.frames_scale}")
+        check_frames_scale(self.frames_scale)
         if self.seed < 0:
             raise DataError(f"seed must not be negative, it is {self.seed}")
         scene_named(self.scene)

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.data.frames import DataError
 from vlocnetpp.data.world.stage import Stage
 
 Point = tuple[float, float]
@@ -39,6 +40,12 @@ class Recording:
     """Which recording it is; with the seed it decides the drive, the light and where people are."""
     frames: int
     motion: Motion
+
+
+def check_frames_scale(frames_scale: float) -> None:
+    """Raise DataError for a factor by which no drive can be filmed."""
+    if not 0 < frames_scale <= 100:
+        raise DataError(f"frames_scale must be in (0, 100], not {frames_scale}")
 
 
 def scaled(recording: Recording, frames_scale: float) -> Recording:

@@ -9,7 +9,7 @@ from vlocnetpp.data.world.campus import CAMPUS
 from vlocnetpp.data.world.courtyard import COURTYARD
 from vlocnetpp.data.world.office import OFFICE
 from vlocnetpp.data.world.room import ROOM
-from vlocnetpp.data.world.scene import Scene, scaled
+from vlocnetpp.data.world.scene import Scene, check_frames_scale, scaled
 
 SCENES: dict[str, Scene] = {scene.name: scene for scene in (COURTYARD, CAMPUS, OFFICE, ROOM)}
 
@@ -38,7 +38,8 @@ def scene_named(name: str) -> Scene:
 
 
 def size_of(scene: Scene, frames_scale: float = 1.0) -> dict[str, tuple[int, int]]:
-    """Sequences and frames of each split."""
+    """Sequences and frames of each split. Raises DataError for a scale that makes no sense."""
+    check_frames_scale(frames_scale)
     sizes: dict[str, tuple[int, int]] = {}
     for recording in scene.recordings:
         sequences, frames = sizes.get(recording.split, (0, 0))
