@@ -174,8 +174,8 @@ def warp_together(
     """Image, depth, mask, K and pose of a clip after one affine change of its pixels.
 
     Zoom, crop and translation are another K, and the rotation is a roll of the camera that its pose follows exactly,
-    T_new = T R_z. A shear or flip is no camera's view: `posed_L` comes back 0 then, so use `config.rigid()` where the
-    pose is trained. Depth and mask take the nearest pixel; outside the old image they are 0 and 255, and the image
+    T_new = T R_z^-1. A shear or flip is no camera's view: `posed_L` comes back 0 then, so use `config.rigid()` where
+    the pose is trained. Depth and mask take the nearest pixel; outside the old image they are 0 and 255, and the image
     repeats its border.
 
     Returns:
