@@ -164,12 +164,19 @@ class Camera:
         return stamps
 
     def ask(self, count: int) -> list[float]:
-        """Images one by one, the next when the last was answered: seconds from stamp to pose of each."""
-        found = []
-        for _ in range(count):
-            stamp = self.publish()
-            self.wait(lambda stamp=stamp: stamp in self.answered, "an answer")
-            found.append(self.answered[stamp])
+        """Images one by one, the next when the last was answered: seconds from stamp to pose of each.
+
+        An image that is not answered within two seconds was lost by the transport; the next one follows it.
+        """
+        found: list[float] = []
+        given_up = time.monotonic() + WAIT_S
+        while len(found) < count:
+            stamp, sent = self.publish(), time.monotonic()
+            self.wait(lambda stamp=stamp, sent=sent: stamp in self.answered or time.monotonic() > sent + 2, "an answer")
+            if stamp in self.answered:
+                found.append(self.answered[stamp])
+            elif time.monotonic() > given_up:
+                raise SystemExit(f"the node answers too few images: {self.diagnostics.get('message')}")
         return found
 
     def settle(self) -> dict[str, str]:
