@@ -88,15 +88,20 @@ def exported(run, wall, tmp_path_factory):
 # --- equal to the network -------------------------------------------------------------------------------------------
 
 
+IN_ONNX = ("vlocnet", "stl_odometry", "mtl", "mtl_mid_concat")
+"""Between them every stream, fusion and state there is; PyTorch's exporter takes ten seconds for each."""
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_answers_alike_in_every_format(preset, tmp_path):
     """Both resizes, image sizes that need one, and in `mtl` a depth sensor, on a clip of three frames."""
     number = list(PRESETS).index(preset)
     settings = {"depth": "sensor"} if preset == "mtl" else {}
     network = answering(preset, resize="whole" if number % 2 else "crop", **settings)
-    made = export_files(network, tmp_path / "m.ts", onnx=True, image_size=IMAGE_SHAPE, **about(network))
+    made = export_files(network, tmp_path / "m.ts", onnx=preset in IN_ONNX, image_size=IMAGE_SHAPE, **about(network))
     rows = made.parity.rows
-    assert {(row.file, row.frame) for row in rows} >= {("m.ts", 0), ("m.ts", 2), ("m.onnx", 0), ("m.onnx", 2)}
+    files = ("m.ts", "m.onnx") if preset in IN_ONNX else ("m.ts",)
+    assert {(row.file, row.frame) for row in rows} >= {(file, frame) for file in files for frame in (0, 2)}
     for row in rows:
         values = asdict(row.difference)
         assert values.pop("mask_share") <= 1e-3
