@@ -304,17 +304,20 @@ def test_no_correction_of_what_is_over_while_the_new_poses_are_not_trusted(
     """One withheld pose is not the end elsewhere; here nothing is left to go on from."""
     correcting.fix()
     assert peer.set_parameter("gate_uncertainty_m", 1e-6).successful
-    withheld = peer.count("withheld")
-    begin_anew(peer)
-    correcting.drive(TEN_S)
-    peer.wait_for_count("withheld", withheld + 1)
-    peer.next_report()
-    silent = len(correcting.sent)
-    peer.next_report()
-    peer.next_report()
-    assert len(correcting.sent) == silent
-    assert peer.count("withheld") == withheld + 1
-    assert peer.set_parameter("gate_uncertainty_m", 0.0).successful
+    try:
+        peer.refresh()
+        withheld = peer.count("withheld")
+        begin_anew(peer)
+        correcting.drive(TEN_S)
+        peer.wait_for_count("withheld", withheld + 1)
+        peer.next_report()
+        silent = len(correcting.sent)
+        peer.next_report()
+        peer.next_report()
+        assert len(correcting.sent) == silent
+        assert peer.count("withheld") == withheld + 1
+    finally:
+        assert peer.set_parameter("gate_uncertainty_m", 0.0).successful
     correcting.fix()
 
 
