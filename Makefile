@@ -107,5 +107,5 @@ $(DEMO): $(MADE) setup.py constraints.txt
 
 $(TEST): $(DEMO)
 	@echo "Installing what the tests need"
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e ".[train,render,onnx,test,dev]" colcon-core colcon-ros
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e ".[train,render,onnx,report,test,dev]" colcon-core colcon-ros
 	touch $@

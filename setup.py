@@ -20,7 +20,8 @@ EXTRAS = {
     "train": ["safetensors", "kornia", "lightning-fabric", "tensorboard"],
     "render": ["mujoco"],
     "onnx": ["onnx", "onnxscript", "onnxruntime"],
-    "test": ["pytest", "hypothesis", "roma", "transforms3d"],
+    "report": ["markdown", "scikit-learn"],
+    "test": ["pytest", "pytest-xdist", "hypothesis", "roma", "transforms3d", "evo", "torchmetrics"],
     "dev": ["ruff", "mypy"],
 }
 
