@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,20 @@ def real_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"real recording '{name}' is not in {base}; set VLOCNETPP_DATA to the folder that has it")
     return folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run in several processes (`-n`): a file's tests share fixtures and stay together, and the files that
+    start nodes are one group, since two nodes at a time answer late on a small machine."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "nodes" if "isolate(" in (ROOT / file).read_text(encoding="utf-8") else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
