@@ -1,0 +1,66 @@
+"""A split through an exported model, frame by frame as on the robot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.evaluation.poses import Floats
+from vlocnetpp.progress import track
+from vlocnetpp.runtime import Localizer, Model
+
+OnMask = Callable[[int, Frame, NDArray[np.uint8], NDArray[np.uint8]], None]
+"""Index and frame, image (H, W, 3) and answered mask (H, W), 255 where the network did not look."""
+
+
+class Streamed(NamedTuple):
+    """What was answered, a row for each frame of the split in order; rows of NaN where there is no answer."""
+
+    pose_N7: Floats
+    """Camera-to-map, as `Estimate.pose_7`."""
+    relative_N7: Floats
+    """Motion since the frame before, inv(T_{t-1}) @ T_t."""
+    valid_N: NDArray[np.bool_]
+    """Whether a frame has such a motion: not the first of a sequence."""
+    sigma_N2: Floats
+    """Calibrated 68 % bounds of the pose's error: metres and radians."""
+    latency_ms_N: Floats
+    """From the decoded image to the answer."""
+
+
+def stream(model: Model, dataset: Dataset, split: str, on_mask: OnMask | None = None) -> Streamed:
+    """Every sequence of a split from its own cold start. Raises DataError without such a split, or a broken image."""
+    frames = dataset.frames(split)
+    # A sequence's own borders say where the past ends; a slow or thinned recording is still one sequence.
+    localizer = Localizer(model, max_gap_s=float("inf"))
+    if frames:
+        localizer.warm_up(*frames[0].image().shape[:2])
+    reads_depth = model.metadata.network.get("depth") == "sensor"
+    answers = Streamed(
+        np.full((len(frames), 7), np.nan),
+        np.full((len(frames), 7), np.nan),
+        np.zeros(len(frames), bool),
+        np.full((len(frames), 2), np.nan),
+        np.full(len(frames), np.nan),
+    )
+    starts = set(np.cumsum([0, *(len(sequence.frames) for sequence in dataset.sequences(split))]).tolist())
+    for i, frame in enumerate(track(frames, f"evaluating {split}")):
+        if i in starts:
+            localizer.reset("new sequence")
+        pixels = frame.image()
+        depth = frame.depth() if reads_depth else None
+        began = time.perf_counter()
+        estimate = localizer.localize(pixels, frame.K_33, frame.stamp_ns, depth_HW=depth)
+        answers.latency_ms_N[i] = (time.perf_counter() - began) * 1e3
+        if estimate.pose_7 is not None and estimate.sigma_2 is not None:
+            answers.pose_N7[i], answers.sigma_N2[i] = estimate.pose_7, estimate.sigma_2
+        if estimate.relative_7 is not None:
+            answers.relative_N7[i], answers.valid_N[i] = estimate.relative_7, True
+        if on_mask is not None and estimate.mask_hw is not None:
+            on_mask(i, frame, pixels, localizer.full_mask(estimate))
+    return answers
