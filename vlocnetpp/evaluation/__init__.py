@@ -11,28 +11,42 @@ from vlocnetpp.evaluation.metrics import (
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.evaluation.peers import PEERS, Peer, mean_pose, nearest_training_pose, thumbnail_retrieval
+from vlocnetpp.evaluation.peers import (
+    ODOMETRY_PEERS,
+    PEERS,
+    QUICK_PEERS,
+    Answers,
+    OdometryPeer,
+    Peer,
+    Place,
+    run_odometry_peer,
+    run_peer,
+)
 from vlocnetpp.evaluation.report import write_report
 from vlocnetpp.evaluation.tables import Table, print_table
 from vlocnetpp.evaluation.trajectory_files import read_tum, write_tum
 
 __all__ = [
+    "ODOMETRY_PEERS",
     "PEERS",
+    "QUICK_PEERS",
+    "Answers",
+    "OdometryPeer",
     "Peer",
+    "Place",
     "Table",
     "calibration_metrics",
     "confusion",
     "latency_metrics",
     "localization_metrics",
-    "mean_pose",
-    "nearest_training_pose",
     "odometry_metrics",
     "plot_trajectory",
     "pose_errors",
     "print_table",
     "read_tum",
+    "run_odometry_peer",
+    "run_peer",
     "segmentation_metrics",
-    "thumbnail_retrieval",
     "write_json",
     "write_report",
     "write_tum",

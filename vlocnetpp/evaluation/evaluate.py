@@ -13,7 +13,7 @@ from vlocnetpp.evaluation.figures import plot_trajectory
 from vlocnetpp.evaluation.files import write_json
 from vlocnetpp.evaluation.mask_sheet import Row, plot_masks
 from vlocnetpp.evaluation.metrics import localization_metrics
-from vlocnetpp.evaluation.peers import PEERS
+from vlocnetpp.evaluation.peers import QUICK_PEERS, run_peer
 from vlocnetpp.evaluation.report import write_report
 from vlocnetpp.evaluation.score import check_labels, mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import stream
@@ -77,9 +77,9 @@ def peer_table(dataset: Dataset, split: str, ours: dict[str, Any], name: str) ->
     test = [frame for frame in dataset.frames(split) if frame.pose_7 is not None]
     if "train" in dataset.splits and split != "train":
         train = [frame for frame in dataset.frames("train") if frame.pose_7 is not None]
-        for peer in PEERS:
+        for peer in QUICK_PEERS:
             name = f"{peer.name} (oracle)" if peer.oracle else peer.name
-            rows.append(_row(name, localization_metrics(peer.estimate(train, test), _truth(test))))
+            rows.append(_row(name, localization_metrics(run_peer(peer, train, test).pose_N7, _truth(test))))
     columns = ("method", "median m", "median deg", "within 5 cm 5 deg", "within 25 cm 5 deg")
     return Table("Localization beside the baselines", columns, rows)
 

@@ -45,6 +45,15 @@ def rotation_angle(q_N4: Floats) -> Floats:
     return _by_rows(geometry.rotation_angle, identity, q_N4)
 
 
+def weighted_mean(pose_N7: Floats, weight_N: Floats | None = None) -> Floats:
+    """The mean of poses (7,): of the positions, and of the rotations as Markley et al. 2007. Weights sum to 1."""
+    weight_N = np.full(len(pose_N7), 1.0 / len(pose_N7)) if weight_N is None else weight_N
+    # The mean rotation maximizes the weighted sum of (q . q_i)^2, which does not see the signs of quaternions.
+    _, axes = np.linalg.eigh((pose_N7[:, 3:].T * weight_N) @ pose_N7[:, 3:])
+    rotation = axes[:, -1] if axes[0, -1] >= 0 else -axes[:, -1]
+    return np.concatenate([weight_N @ pose_N7[:, :3], rotation])
+
+
 def _by_rows(function: Callable[..., Tensor], *arrays: Floats) -> Floats:
     """A function of `geometry` on numpy arrays; a row that is not finite in any argument is NaN in the result."""
     result = function(*(torch.from_numpy(np.ascontiguousarray(array, np.float64)) for array in arrays)).numpy()
