@@ -250,7 +250,8 @@ def test_render_world_writes_a_dataset(eye, tmp_path: Path):
     ("settings", "message"),
     [
         ({"frames_scale": 0.0}, r"frames_scale must be in \(0, 100\], not 0.0"),
-        ({"width": 0}, "width must be at least 1, not 0"),
+        ({"width": 0}, "width must be from 1 to 4096 pixels, not 0"),
+        ({"height": 100_000}, "height must be from 1 to 4096 pixels, not 100000"),
         ({"jobs": 0}, "jobs must be at least 1, not 0"),
         ({"seed": -1}, "seed must not be negative, it is -1"),
         ({"scene": "suite/campsu"}, "no scene is called 'suite/campsu'; did you mean 'suite/campus'"),

@@ -111,6 +111,8 @@ def decode_image(data: bytes, where: object, flags: int = cv2.IMREAD_UNCHANGED) 
     end = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PN": b"IEND"}.get(data[:3])
     if end is not None and end not in data[-4096:]:  # decoders differ: some fill the missing rows with grey, some chat
         raise DataError(f"{where}: is truncated, the end of the image is missing")
+    # As the bytes lie: K and poses are those of the sensor, whatever way up a viewer would turn the image.
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if pixels is None:
         raise DataError(f"{where}: is not a decodable image (damaged or of another type)")

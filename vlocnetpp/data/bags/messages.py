@@ -86,7 +86,7 @@ def color(message: Any, where: str) -> tuple[NDArray[np.uint8], bytes | None]:
     if message.__msgtype__ == COMPRESSED:
         data = bytes(message.data)
         # An orientation tag would turn the pixels away from what camera_info describes; the node ignores it, too.
-        bgr = decode_image(data, where, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        bgr = decode_image(data, where, cv2.IMREAD_COLOR)
         keep = data.startswith((b"\xff\xd8\xff", b"\x89PNG")) and b"Exif\0\0" not in data[:65536]
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), data if keep else None
     if message.encoding not in COLOR_ENCODINGS:

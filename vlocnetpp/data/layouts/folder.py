@@ -110,7 +110,11 @@ class FolderWriter:
         except OSError as error:
             raise DataError(f"{self.partial}: cannot be created: {error.strerror}") from error
         if self.settings is not None:
-            _write(self.partial / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False).encode())
+            try:
+                _write(self.partial / SETTINGS, yaml.safe_dump(self.settings, sort_keys=False).encode())
+            except DataError:
+                shutil.rmtree(self.partial, ignore_errors=True)
+                raise
             self._hold()
         return self
 

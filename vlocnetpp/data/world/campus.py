@@ -255,5 +255,5 @@ def _beyond(stage: Stage, rng: np.random.Generator) -> None:
 
 CAMPUS = Scene(
     "suite/campus", "a road of 78 m round a lawn between buildings, glass among them", build, conditions,
-    circuit.recordings(ROUTE), 0.25, 64, shadow_px=1024,
+    circuit.recordings(ROUTE), 0.34, 64, shadow_px=1024,
 )  # fmt: skip

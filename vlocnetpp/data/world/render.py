@@ -28,6 +28,8 @@ _APART_NS = 600 * 1_000_000_000
 """Recordings lie ten minutes apart."""
 _DRIVE, _CONDITIONS = 2, 3
 """What a random generator is for."""
+MOST_PX = 4096
+"""What every OpenGL draws; more fails as if there were no display."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, value in (("width", self.width), ("height", self.height)):
-            if value < 1:
-                raise DataError(f"{name} must be at least 1, not {value}")
+            if not 1 <= value <= MOST_PX:
+                raise DataError(f"{name} must be from 1 to {MOST_PX} pixels, not {value}")
         check_frames_scale(self.frames_scale)
         if self.seed < 0:
             raise DataError(f"seed must not be negative, it is {self.seed}")
