@@ -81,7 +81,7 @@ def test_a_quaternion_and_its_negative_cost_the_same():
 
 @pytest.mark.parametrize("initial", [(0.0, -3.0), (0.5, 0.25)])
 def test_eq2_and_eq9_as_printed(initial):
-    config = LossConfig(literal_eq9=True, initial_s_x=initial[0], initial_s_q=initial[1])
+    config = LossConfig(literal_eq9=True, initial_s_x=initial[0], initial_s_q=initial[1], initial_s_x_vo=initial[0])
     loss = MultitaskLoss(config)
     with torch.no_grad():
         loss.s_loc.fill_(0.1), loss.s_vo.fill_(0.2), loss.s_seg.fill_(-0.3)

@@ -39,6 +39,9 @@ class LossConfig:
     """Start of every learnable scalar of a translation."""
     initial_s_q: float = -3.0
     """Start of every learnable scalar of a rotation."""
+    initial_s_x_vo: float = -3.0
+    """Start of the scalar of odometry's translation, the paper's 0 in its presets. A motion is centimetres where a
+    position is metres, and a scalar moves by a learning rate a step: from 0, rotation outweighs it all night."""
 
     def __post_init__(self) -> None:
         allowed = {"relative_frame": ("body", "world"), "relative_target": ("truth", "odometry")}
@@ -72,10 +75,10 @@ def masked_mean(values_B: Tensor, valid_B: Tensor, count: float | None = None) -
 class Balance(nn.Module):
     """The learnable weights of one pose term: x exp(-s_x) + s_x + q exp(-s_q) + s_q (eq. 1, 2 and 4)."""
 
-    def __init__(self, config: LossConfig) -> None:
+    def __init__(self, initial_s_x: float, initial_s_q: float) -> None:
         super().__init__()
-        self.s_x = nn.Parameter(torch.tensor(config.initial_s_x))
-        self.s_q = nn.Parameter(torch.tensor(config.initial_s_q))
+        self.s_x = nn.Parameter(torch.tensor(initial_s_x))
+        self.s_q = nn.Parameter(torch.tensor(initial_s_q))
 
     def forward(self, x: Tensor, q: Tensor, share: float = 1.0) -> Tensor:
         return x * torch.exp(-self.s_x) + q * torch.exp(-self.s_q) + share * (self.s_x + self.s_q)
@@ -143,9 +146,9 @@ class MultitaskLoss(nn.Module):
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.config = config
-        self.euclidean = Balance(config)
-        self.relative = Balance(config)
-        self.odometry = Balance(config)
+        self.euclidean = Balance(config.initial_s_x, config.initial_s_q)
+        self.relative = Balance(config.initial_s_x, config.initial_s_q)
+        self.odometry = Balance(config.initial_s_x_vo, config.initial_s_q)
         self.s_loc = nn.Parameter(torch.zeros(()), requires_grad=config.literal_eq9)
         self.s_vo = nn.Parameter(torch.zeros(()), requires_grad=config.literal_eq9)
         self.s_seg = nn.Parameter(torch.zeros(()))
