@@ -67,7 +67,7 @@ class Status:
         if self._began is None:
             self._began = now, share
         began, first = self._began
-        left = f"{_duration((now - began) * (1 - share) / (share - first))} left, " if share > first else ""
+        left = f"{duration((now - began) * (1 - share) / (share - first))} left, " if share > first else ""
         if self._bar is not None:
             self._bar.update(self._task, completed=share, description=left + text)
         elif not self._quiet and now - self._said > PLAIN_INTERVAL_S:
@@ -82,7 +82,7 @@ class Status:
             print(text, file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """2 h 05 min, 12 min or 30 s."""
     minutes = round(seconds / 60)
     if minutes >= 60:

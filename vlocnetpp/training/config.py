@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,7 +213,15 @@ def load_config(path: Path, overrides: dict[str, str] | None = None) -> TrainCon
         raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping of settings")
-    overrides = overrides or {}
+    return build_config(data, overrides or {}, str(path))
+
+
+def build_config(settings: Mapping[str, Any], overrides: Mapping[str, str], where: str) -> TrainConfig:
+    """A configuration from plain data as YAML has it, with overrides as `load_config` takes them.
+
+    Raises ConfigError naming `where` and the key for anything unknown or of a wrong type.
+    """
+    data = copy.deepcopy(dict(settings))
     if {"budget", "epochs"} <= set(overrides):
         raise ConfigError("--budget and --epochs: give one of them; the other follows from it")
     for mine, other in (("budget", "epochs"), ("epochs", "budget")):
@@ -229,7 +239,7 @@ def load_config(path: Path, overrides: dict[str, str] | None = None) -> TrainCon
         except yaml.YAMLError:
             raise ConfigError(f"--{dotted}: '{text}' is not a value in YAML") from None
     data["width"] = WIDTHS.get(str(data.get("width")), data.get("width", TrainConfig.width))
-    return _build(TrainConfig, data, str(path))
+    return _build(TrainConfig, data, where)
 
 
 def save_config(config: TrainConfig, path: Path) -> None:

@@ -1,0 +1,95 @@
+"""`vlocnetpp benchmark`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    """Run every peer and method on a dataset and write the report; with `--plan` only say what would be run."""
+    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.evaluation.benchmark import SECTIONS, BenchmarkError, Settings, command_line, exit_status, open_plan
+    from vlocnetpp.evaluation.benchmark import benchmark as run
+    from vlocnetpp.network.presets import WIDTHS
+
+    overrides = dict(args.set or ())
+    budget = args.budget_per_model or ("" if "epochs" in overrides else "10m")
+    width = None
+    if args.width is not None:
+        try:
+            width = WIDTHS[args.width] if args.width in WIDTHS else float(args.width)
+        except ValueError:
+            raise BenchmarkError(f"--width: '{args.width}' is not {', '.join(WIDTHS)} or a number") from None
+    settings = Settings(
+        budget=budget,
+        seeds=args.seeds,
+        methods=names(args.methods),
+        sections=names(args.sections) or SECTIONS,
+        split=args.split,
+        layout=args.layout or "",
+        device=args.device,
+        width=width,
+        overrides=overrides,
+    )
+    table, time = open_plan(args.root, args.out, settings)
+    print_table(*table)
+    print(time)
+    if args.plan:
+        return 0
+    outcome = run(args.root, args.out, settings, command_line())
+    if outcome.stopped_by:
+        print(f"{args.out}: stopped and saved; the same command goes on")
+        return exit_status(outcome)
+    for key in outcome.failed:
+        print(f"{key}: no result; report.md says why")
+    print(f"{args.out}: report.md, report.html, benchmark.json, figures/, results/")
+    return exit_status(outcome)
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """`a,b` as names; nothing gives none."""
+    return tuple(word for word in (part.strip() for part in (text or "").split(",")) if word)
+
+
+def setting(text: str) -> tuple[str, str]:
+    """`section.key=value`, for argparse."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a setting; write section.key=value, e.g. batch=16")
+    return name, value
+
+
+def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
+    """`benchmark`."""
+    command = commands.add_parser(
+        "benchmark",
+        help="every method and every peer on the same frames, one report",
+        description="Train what needs training under equal budgets, ask every peer, and write one report as Markdown, "
+        "HTML and JSON. Stopped at any point, the same command goes on; what is finished is not done again.",
+        epilog="Exit status: 0 every row has a result, 1 some rows have failed (the report says why), 2 a mistake, "
+        "130 interrupted.",
+    )
+    dataset_arguments(command)
+    command.add_argument("--out", type=Path, required=True, help="folder of the benchmark, made or gone on with")
+    command.add_argument("--plan", action="store_true", help="say what would be run and how long, and end")
+    command.add_argument(
+        "--budget-per-model", metavar="TIME", help="training time of each method and seed, e.g. 90s, 10m (default: 10m)"
+    )
+    command.add_argument("--seeds", type=positive, default=3, help="trainings of each method (default: 3)")
+    command.add_argument("--methods", help="what to train, e.g. stl_pose,mtl, or none (default: all); peers always run")
+    command.add_argument("--sections", help="of localization,odometry,segmentation (default: all)")
+    command.add_argument("--split", default="test", help="which split is judged on (default: test)")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    command.add_argument("--width", help="of all networks: tiny, full or a number (default: tiny)")
+    command.add_argument(
+        "--set",
+        type=setting,
+        action="append",
+        metavar="KEY=VALUE",
+        help="a setting of the trainer for every method, e.g. batch=16 or data.workers=2; epochs=N takes the place of "
+        "the budget; may be repeated",
+    )
+    command.set_defaults(command=benchmark)

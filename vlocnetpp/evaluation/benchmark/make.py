@@ -1,0 +1,157 @@
+"""How one row is made: a peer asked, or a method trained, exported and streamed over the same frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.evaluation.benchmark.methods import Method
+from vlocnetpp.evaluation.benchmark.plan import BenchmarkError, Job, Settings, configuration
+from vlocnetpp.evaluation.benchmark.record import Errors, Record
+from vlocnetpp.evaluation.metrics import latency_metrics, localization_metrics, pose_errors
+from vlocnetpp.evaluation.peers import OdometryPeer, Peer, run_odometry_peer, run_peer
+from vlocnetpp.evaluation.poses import Floats
+from vlocnetpp.evaluation.score import mask_confusion, score, true_poses
+from vlocnetpp.evaluation.stream import Streamed, stream
+from vlocnetpp.export import ParityError, export_run
+from vlocnetpp.export.files import source_revision
+from vlocnetpp.runtime import Model, load_model
+from vlocnetpp.training import TrainConfig, TrainingError, load_checkpoint, load_config, train
+from vlocnetpp.training.config import to_plain
+from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME
+
+NONE = np.zeros((0, 0), np.int64)
+"""Confusion of what has no masks."""
+MODEL_NAME = "model.ts"
+FREE = ("device",)
+FREE_DATA = ("root", "cache", "workers")
+"""Settings of a training that may differ when it goes on."""
+Made = tuple[Record, Errors | None]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all rows share."""
+
+    dataset: Dataset
+    settings: Settings
+    runs: Path
+    """Folder of the training runs."""
+
+    def posed(self, split: str) -> list[Frame]:
+        """The frames of a split that have a ground-truth pose."""
+        return [frame for frame in self.dataset.frames(split) if frame.pose_7 is not None]
+
+
+def make(job: Job, shared: Shared, machine: str) -> Made | int:
+    """A row with its errors; or, where a signal stopped its training, the number of the signal.
+
+    A training that breaks, or a network that its file does not equal, is a row that says so. What is wrong with the
+    data, the disk or the settings is raised: it would be wrong for every row.
+    """
+    about: dict[str, Any] = {"name": job.name, "kind": job.kind, "seed": job.seed, "note": job.what.note}
+    about |= {"source_revision": source_revision(), "machine": machine}
+    if isinstance(job.what, Peer):
+        return _peer(job.what, shared, about)
+    if isinstance(job.what, OdometryPeer):
+        return _odometry_peer(job.what, shared, about)
+    try:
+        return _method(job, job.what, shared, about)
+    except (TrainingError, ParityError) as error:
+        return Record(**about, greyed=job.what.greyed, failed=" ".join(str(error).split())), None
+
+
+def errors_of(frames: Sequence[Frame], pose_N7: Floats, latency_ms_N: Floats) -> Errors:
+    """Errors of global poses, for the frames that have a truth."""
+    posed, truth = true_poses(frames)
+    metres, degrees = pose_errors(pose_N7[posed], truth[posed])
+    names = [frame.name for frame in frames if frame.pose_7 is not None]
+    return Errors(names, metres, degrees, latency_ms_N[posed])
+
+
+def _peer(peer: Peer, shared: Shared, about: dict[str, Any]) -> Made:
+    test = shared.posed(shared.settings.split)
+    answers = run_peer(peer, shared.posed("train"), test)
+    metrics = {
+        "localization": localization_metrics(answers.pose_N7, true_poses(test)[1]),
+        "latency_ms": latency_metrics(answers.latency_ms_N),
+    }
+    record = Record(
+        **about, greyed=peer.oracle, metrics=metrics, size_bytes=answers.map_bytes, training_s=answers.build_s
+    )
+    return record, errors_of(test, answers.pose_N7, answers.latency_ms_N)
+
+
+def _odometry_peer(peer: OdometryPeer, shared: Shared, about: dict[str, Any]) -> Made:
+    split = shared.settings.split
+    motion, valid, times = run_odometry_peer(peer, shared.dataset.sequences(split))
+    none = np.full((len(times), 7), np.nan)
+    answers = Streamed(none, motion, valid, none[:, :2], times)
+    return Record(**about, greyed=peer.oracle, metrics=score(shared.dataset.frames(split), answers, (), NONE, ())), None
+
+
+def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> Made | int:
+    """Train, export and stream a method; the last checkpoint, so that no held-out frame takes part in the choice."""
+    config = configuration(method, job.seed or 0, shared.dataset, shared.settings)
+    run = shared.runs / job.key
+    _refuse_other_settings(run, config)
+    begun = (run / LAST_NAME).exists()
+    if not (begun and load_checkpoint(run / LAST_NAME)["progress"]["done"]):
+        stopped = train(config, run, resume=begun)
+        if stopped:
+            return stopped
+    progress = load_checkpoint(run / LAST_NAME)["progress"]
+    exported = run / MODEL_NAME
+    export_run(run, exported, checkpoint="last")
+    metrics, errors = _score(load_model(exported, shared.settings.device), shared)
+    record = Record(
+        **about,
+        greyed=method.greyed,
+        metrics=metrics,
+        size_bytes=exported.stat().st_size,
+        training_s=progress["total_s"],
+        steps=progress["step"],
+        settings=to_plain(config),
+    )
+    return record, errors
+
+
+def _score(model: Model, shared: Shared) -> tuple[dict[str, Any], Errors | None]:
+    """Stream the split through an exported model and score what it answers."""
+    frames = shared.dataset.frames(shared.settings.split)
+    names = [name for name, _ in model.metadata.classes]
+    matrix = np.zeros((len(names), len(names)), np.int64)
+
+    def count(index: int, frame: Frame, image_HW3: NDArray[np.uint8], answer_HW: NDArray[np.uint8]) -> None:
+        truth = frame.mask()
+        if truth is not None:
+            matrix[:] += mask_confusion(answer_HW, truth, len(names))
+
+    answers = stream(model, shared.dataset, shared.settings.split, count)
+    metrics = score(frames, answers, model.metadata.tasks, matrix, names)
+    localizes = "localization" in metrics
+    return metrics, errors_of(frames, answers.pose_N7, answers.latency_ms_N) if localizes else None
+
+
+def _refuse_other_settings(run: Path, config: TrainConfig) -> None:
+    """Raises BenchmarkError where the run was begun with a configuration that would train something else."""
+    if not (run / CONFIG_NAME).exists():
+        return
+    before, now = (to_plain(each) for each in (load_config(run / CONFIG_NAME), config))
+    for settings in (before, now):
+        for name in FREE:
+            settings.pop(name)
+        for name in FREE_DATA:
+            settings["data"].pop(name)
+    changed = [name for name in now if before[name] != now[name]]
+    if changed:
+        raise BenchmarkError(
+            f"{run}: was trained with other settings ({', '.join(changed)}); name another folder, or delete this run "
+            "and its result"
+        )

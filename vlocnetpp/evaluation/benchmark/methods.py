@@ -1,0 +1,80 @@
+"""The methods that a benchmark trains, as data: each a complete training configuration, all under the same budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from vlocnetpp.network import network_config
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the benchmark that is trained."""
+
+    name: str
+    section: str
+    """localization, odometry or segmentation: what it is run for; it is shown wherever it has an answer."""
+    train: dict[str, Any]
+    """Settings of `TrainConfig`, but for data, budget, seed and device."""
+    note: str
+    greyed: bool = False
+    """Looks at the ground truth."""
+
+
+COMMON: dict[str, Any] = {
+    "width": "tiny",
+    "network": {"height": 128, "width_px": 160, "resize": "whole"},
+    "augment": {"brightness": 0.2, "contrast": 0.2, "colour": 0.1, "noise": 2.0},
+    "batch": 32,
+}
+TASKS = ["localization", "odometry", "segmentation"]
+
+
+def _stage(name: str, tasks: list[str], share: float, rate: float = 1e-3, consistency: bool = False) -> dict[str, Any]:
+    return {"name": name, "tasks": tasks, "share": share, "learning_rate": rate, "consistency": consistency}
+
+
+def _consistent(tasks: list[str]) -> list[dict[str, Any]]:
+    """Poses first, then with the relative motion of eq. 1."""
+    return [_stage("pose", tasks, 0.8), _stage("consistent", tasks, 0.2, 2e-4, True)]
+
+
+def _multitask(depth: bool) -> list[dict[str, Any]]:
+    """As config/train/tiny.yaml: single tasks first, then all together; the depth of the warping before."""
+    first = [_stage("depth", ["depth"], 0.05)] if depth else []
+    singles = [_stage("pose", TASKS[:1], 0.25), _stage("odometry", TASKS[1:2], 0.1)]
+    singles.append(_stage("segmentation", TASKS[2:], 0.15))
+    return [*first, *singles, _stage("joint", TASKS, 0.3, 5e-4), _stage("consistent", TASKS, 0.15, 2e-4, True)]
+
+
+def _method(preset: str, section: str, stages: list[dict[str, Any]], note: str) -> Method:
+    return Method(preset, section, {**COMMON, "preset": preset, "stages": stages}, note)
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        _method("pose_single", "localization", [_stage("pose", TASKS[:1], 1.0)],
+                "one image, no past: PoseNet with learned weights"),
+        _method("vlocnet", "localization", _consistent(TASKS[:2]), "VLocNet (2018): sees its own last pose"),
+        _method("stl_pose", "localization", _consistent(TASKS[:1]), "the paper's single-task pose network"),
+        _method("stl_odometry", "odometry", [_stage("odometry", TASKS[1:2], 1.0)], "the paper's odometry network"),
+        _method("stl_segmentation", "segmentation", [_stage("segmentation", TASKS[2:], 1.0)], "AdapNet"),
+        _method("mtl", "localization", _multitask(True), "the paper's multitask network"),
+        _method("mtl_input_concat", "localization", _multitask(False), "the mask as a fourth channel of the image"),
+        _method("mtl_mid_concat", "localization", _multitask(True), "segmentation's Res5c beside localization's Res4f"),
+        _method("mtl_shared", "localization", _multitask(True), "one encoder for localization and segmentation"),
+        _method("mtl_no_warp", "localization", _multitask(False), "without the warped features of the frame before"),
+        _method("mtl_no_fusion", "localization", _multitask(True), "concatenation instead of adaptive fusion"),
+    )
+}  # fmt: skip
+"""In the order of a benchmark's tables."""
+
+
+def needs(method: Method) -> tuple[str, ...]:
+    """Which of pose, mask and depth the training frames of a method must have."""
+    network = network_config(method.train["preset"], "tiny")
+    wanted = {"localization": "pose", "odometry": "pose", "segmentation": "mask"}
+    found = [wanted[task] for task in network.tasks] + (["depth"] if network.depth == "network" else [])
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,186 @@
+"""What a benchmark will do: a job for each peer, and for each method and seed, that the labels of a dataset allow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.evaluation.benchmark.methods import METHODS, Method, needs
+from vlocnetpp.evaluation.peers import ODOMETRY_PEERS, PEERS, OdometryPeer, Peer
+from vlocnetpp.network.presets import nearest
+from vlocnetpp.training.config import TrainConfig, build_config, seconds
+
+SECTIONS = ("localization", "odometry", "segmentation")
+NO_METHODS = "none"
+"""Given instead of names of methods: peers alone."""
+BESIDE_TRAINING_S = 20.0
+"""What a run costs beside its budget: data, validations, export; measured at width 0.25 on one core."""
+PEER_FRAME_S = 0.03
+"""What a peer costs for each frame of training and test."""
+STREAM_FRAME_S = 0.03
+"""What a trained method costs for each frame of the test."""
+
+
+class BenchmarkError(ValueError):
+    """A benchmark cannot start or go on; the message says why and what to do in one line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a benchmark is told."""
+
+    budget: str = "10m"
+    """Training time of each method and seed, all stages together; empty where `overrides` give `epochs`."""
+    seeds: int = 3
+    methods: tuple[str, ...] = ()
+    """Names of methods to train; empty: all; `none`: peers alone."""
+    sections: tuple[str, ...] = SECTIONS
+    split: str = "test"
+    layout: str = ""
+    device: str = "auto"
+    width: float | None = None
+    """Share of the paper's channels; None: as the table of methods has it."""
+    overrides: dict[str, str] = field(default_factory=dict)
+    """Settings of the trainer for every method, `section.key: text`."""
+
+    def fixed(self) -> dict[str, Any]:
+        """The settings that decide a result: a folder holds the results of one choice of them."""
+        return {
+            "--budget-per-model": self.budget,
+            "--split": self.split,
+            "--width": self.width,
+            "--device": self.device,
+            "--set": dict(sorted(self.overrides.items())),
+        }
+
+
+class Job(NamedTuple):
+    """One row to make."""
+
+    what: Peer | OdometryPeer | Method
+    seed: int | None
+    """Of a method."""
+    expected_s: float | None
+    """None where epochs instead of a budget leave it open."""
+
+    @property
+    def name(self) -> str:
+        """As in the tables."""
+        return self.what.name
+
+    @property
+    def kind(self) -> str:
+        """peer, odometry peer or method."""
+        if isinstance(self.what, Method):
+            return "method"
+        return "peer" if isinstance(self.what, Peer) else "odometry peer"
+
+    @property
+    def key(self) -> str:
+        """The name of its files."""
+        word = re.sub(r"[^a-z0-9_]+", "-", self.name.lower()).strip("-")
+        return word if self.seed is None else f"{word}-seed{self.seed}"
+
+
+class Skipped(NamedTuple):
+    """A row that this dataset does not allow."""
+
+    name: str
+    reason: str
+
+
+class Plan(NamedTuple):
+    """Jobs in the order of the tables, and what is left out."""
+
+    jobs: list[Job]
+    skipped: list[Skipped]
+
+
+def plan(dataset: Dataset, settings: Settings) -> Plan:
+    """What can be run. Raises BenchmarkError for an unknown method or section, DataError for a split that is not there.
+
+    Raises BenchmarkError too where nothing at all can be run.
+    """
+    _check(settings)
+    train = labels(dataset.frames("train"))
+    test = labels(dataset.frames(settings.split))
+    frames = len(dataset.frames("train")) + len(dataset.frames(settings.split))
+    jobs: list[Job] = []
+    skipped: list[Skipped] = []
+
+    def add(what: Peer | OdometryPeer | Method, section: str, wanted: Iterable[str], seeds: Sequence[int | None],
+            expected_s: float | None) -> None:  # fmt: skip
+        reason = _missing(section, wanted, train, test, settings.split)
+        if reason:
+            skipped.append(Skipped(what.name, reason))
+        else:
+            jobs.extend(Job(what, seed, expected_s) for seed in seeds)
+
+    if "localization" in settings.sections:
+        for peer in PEERS:
+            add(peer, "localization", ("pose", *peer.needs), [None], frames * PEER_FRAME_S)
+    if "odometry" in settings.sections:
+        for motion in ODOMETRY_PEERS:
+            add(motion, "odometry", (), [None], len(dataset.frames(settings.split)) * PEER_FRAME_S)
+    training_s = seconds(settings.budget) + BESIDE_TRAINING_S if settings.budget else None
+    for method in METHODS.values():
+        if method.section in settings.sections and (not settings.methods or method.name in settings.methods):
+            streaming_s = len(dataset.frames(settings.split)) * STREAM_FRAME_S
+            expected_s = None if training_s is None else training_s + streaming_s
+            configuration(method, 0, dataset, settings)  # refuses what the trainer would, before anything is run
+            add(method, method.section, needs(method), range(settings.seeds), expected_s)
+    if not jobs:
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:3])
+        raise BenchmarkError(f"{dataset.root}: nothing can be run on it ({reasons or 'no section has a row'})")
+    return Plan(jobs, skipped)
+
+
+def configuration(method: Method, seed: int, dataset: Dataset, settings: Settings) -> TrainConfig:
+    """How a method is trained. Raises ConfigError for a setting that does not exist or is of another type."""
+    given = {"data.root": str(dataset.root), "data.layout": settings.layout, "seed": str(seed)}
+    given |= {"device": settings.device, **settings.overrides}
+    if settings.budget:
+        given["budget"] = settings.budget
+    if settings.width is not None:
+        given["width"] = str(settings.width)
+    return build_config(method.train, {name: text for name, text in given.items() if text}, method.name)
+
+
+def labels(frames: Sequence[Frame]) -> set[str]:
+    """Which of pose, mask and depth any of the frames has."""
+    found = set()
+    for name, attribute in (("pose", "pose_7"), ("mask", "mask_path"), ("depth", "depth_path")):
+        if any(getattr(frame, attribute) is not None for frame in frames):
+            found.add(name)
+    return found
+
+
+def _missing(section: str, wanted: Iterable[str], train: set[str], test: set[str], split: str) -> str:
+    for label in wanted:
+        if label not in train:
+            return f"the training frames have no {label}"
+    judged_by = "mask" if section == "segmentation" else "pose"
+    return "" if judged_by in test else f"the frames of '{split}' have no {judged_by} to judge by"
+
+
+def _check(settings: Settings) -> None:
+    if settings.split == "train":
+        raise BenchmarkError("--split train: methods are not judged on the frames that they learned from")
+    if settings.seeds < 1:
+        raise BenchmarkError(f"--seeds: {settings.seeds} is not at least 1")
+    for section in settings.sections:
+        if section not in SECTIONS:
+            raise BenchmarkError(
+                f"--sections: '{section}' is not one of {', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
+            )
+    known = [*METHODS, NO_METHODS]
+    for name in settings.methods:
+        if name not in known:
+            raise BenchmarkError(f"--methods: '{name}' is not one of {', '.join(known)}{nearest(name, known)}")
+    if NO_METHODS in settings.methods and len(settings.methods) > 1:
+        raise BenchmarkError(f"--methods: '{NO_METHODS}' stands alone")
+    if bool(settings.budget) == ("epochs" in settings.overrides):
+        raise BenchmarkError("--budget-per-model and --set epochs=N: give one of them; the other follows from it")

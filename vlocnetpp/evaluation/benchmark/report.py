@@ -1,0 +1,209 @@
+"""The report of a benchmark: Markdown and HTML for people, JSON for programs, all from the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from vlocnetpp.data import Dataset
+from vlocnetpp.evaluation.benchmark import paper_tables as tables
+from vlocnetpp.evaluation.benchmark.figures import plot_error_bars, plot_error_by_distance, plot_shares
+from vlocnetpp.evaluation.benchmark.page import write_page
+from vlocnetpp.evaluation.benchmark.plan import Job, Settings, Skipped
+from vlocnetpp.evaluation.benchmark.record import Errors, Record
+from vlocnetpp.evaluation.benchmark.rows import Row, join
+from vlocnetpp.evaluation.benchmark.sentences import duel_table, duels, leak_gap, usefulness, winners
+from vlocnetpp.evaluation.files import write_json, write_text
+from vlocnetpp.evaluation.metrics import pose_errors
+from vlocnetpp.evaluation.peers.nearest_training_pose import METRES_PER_DEGREE, NEAREST_TRAINING_POSE
+from vlocnetpp.evaluation.poses import Floats
+from vlocnetpp.evaluation.tables import Table, markdown_table
+
+VERSION = 1
+ORACLE = NEAREST_TRAINING_POSE.name
+RIVALS = ("thumbnail retrieval", "ORB + depth map + PnP")
+"""What trained methods are held against, frame by frame."""
+LEAK_PROBE, LEAK_OWN = "vlocnet leak probe", "vlocnet"
+Result = tuple[Job, Record, Errors | None]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says of itself."""
+
+    dataset: Dataset
+    settings: Settings
+    digest: str
+    command: str
+
+    @property
+    def name(self) -> str:
+        """Of the dataset, from its folder."""
+        return self.dataset.root.resolve().name
+
+
+def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skipped], about: About) -> None:
+    """Write report.md, report.html, benchmark.json and figures/. Raises DataError where they cannot be written."""
+    rows = join([(record, errors) for _, record, errors in results])
+    failed = [Skipped(job.key, record.failed) for job, record, _ in results if record.failed]
+    localizing = [row for row in rows if row.errors]
+    distance_N = distances(about.dataset, about.settings.split) if localizing else np.empty(0)
+    pictures = draw(out, localizing, distance_N, about.name)
+    found = duels(rows, RIVALS)
+    classes = [each.name for each in about.dataset.classes]
+    chapters: list[tuple[Table, str]] = [
+        (tables.localization_table(rows, about.name), LOCALIZATION),
+        (duel_table(found), DUELS),
+        (tables.odometry_table(rows, about.name), ODOMETRY.format(lengths=segment_lengths(rows))),
+        (tables.segmentation_table(rows, classes), SEGMENTATION),
+        (tables.multitask_table(rows), MULTITASK),
+        (tables.cost_table(rows), COST),
+    ]
+    chapters = [(table, words) for table, words in chapters if table.rows]
+    says = winners(rows, found) + verdicts(rows, distance_N)
+    title = f"Benchmark on {about.name}, {about.settings.split}"
+    notes = facts(results, rows, about)
+    text = markdown_report(title, notes, says, chapters, pictures, rows, [*skipped, *failed])
+    write_text(out / "report.md", text)
+    write_page(out / "report.html", title, text)
+    write_json(
+        out / "benchmark.json",
+        {
+            "version": VERSION,
+            "dataset": {"name": about.name, "digest": about.digest, "split": about.settings.split},
+            "settings": asdict(about.settings),
+            "command": about.command,
+            "rows": [
+                {"key": job.key, **asdict(record), "machine": record.machine} for job, record, _ in results
+            ],
+            "comparisons": [
+                {"method": d.method, "against": d.rival}
+                | {unit: {**c._asdict(), "verdict": c.verdict} for unit, c in (("m", d.metres), ("deg", d.degrees))}
+                for d in found
+            ],
+            "says": says,
+            "left_out": [each._asdict() for each in skipped],
+            "tables": [table._asdict() for table, _ in chapters],
+        },
+    )  # fmt: skip
+
+
+def distances(dataset: Dataset, split: str) -> Floats:
+    """Metres from each posed frame of a split to the training pose that is nearest, by the balance of the oracle."""
+    train = np.array([f.pose_7 for f in dataset.frames("train") if f.pose_7 is not None], np.float64)
+    found = []
+    for frame in dataset.frames(split):
+        if frame.pose_7 is not None:
+            metres, degrees = pose_errors(train, np.tile(frame.pose_7, (len(train), 1)))
+            found.append(metres[np.argmin(metres + METRES_PER_DEGREE * degrees)])
+    return np.array(found)
+
+
+def segment_lengths(rows: Sequence[Row]) -> str:
+    """The lengths over which drift was measured, in words."""
+    found = {m for row in rows for r in row.records for m in r.metrics.get("odometry", {}).get("segment_lengths_m", [])}
+    return ", ".join(f"{metres:g}" for metres in sorted(found)) + " m" if found else "no length that fits"
+
+
+def draw(out: Path, rows: Sequence[Row], distance_N: Floats, name: str) -> dict[str, Path]:
+    """The figures that the rows allow, by caption."""
+    if not rows:
+        return {}
+    folder = out / "figures"
+    pictures = {
+        "Median (dot) and quartiles (bar) of the errors by method; small strokes are single seeds": "error_bars.png",
+        "Median error against the distance to the nearest training pose": "error_by_distance.png",
+        "Share of the frames within an error": "shares.png",
+    }
+    files = [folder / file for file in pictures.values()]
+    plot_error_bars(files[0], rows, name)
+    plot_error_by_distance(files[1], rows, distance_N, name)
+    plot_shares(files[2], rows, name)
+    return dict(zip(pictures, files, strict=True))
+
+
+def verdicts(rows: Sequence[Row], distance_N: Floats) -> list[str]:
+    """Sentences on the leak probe, and on whether training beats an ideal retrieval far from the training poses."""
+    known = {row.name: row for row in rows if row.errors}
+    lines = []
+    if LEAK_PROBE in known and LEAK_OWN in known:
+        lines.append(leak_gap(known[LEAK_PROBE], known[LEAK_OWN]))
+    trained = [row for row in known.values() if row.learned and not row.greyed]
+    if trained and ORACLE in known:
+        best = min(trained, key=lambda row: row.mean("localization", "median_translation_m"))
+        lines.append(usefulness(best, known[ORACLE], distance_N))
+    return lines
+
+
+def facts(results: Sequence[Result], rows: Sequence[Row], about: About) -> list[str]:
+    """How the report was made."""
+    settings, dataset = about.settings, about.dataset
+    records = [record for _, record, _ in results]
+    train, test = (len(dataset.frames(split)) for split in ("train", settings.split))
+    budget = f"{settings.budget} of training steps for each method and seed, all its stages and tasks together"
+    lines = [
+        f"command: `{about.command}`" if about.command else "",
+        f"data: {about.name}, layout {dataset.layout}, {train} frames for training, {test} in '{settings.split}'",
+        f"digest of the data: {about.digest}",
+        f"budget: {budget if settings.budget else ' '.join(f'{k}={v}' for k, v in settings.overrides.items())}",
+        f"seeds: {settings.seeds}; a figure is the mean over the seeds, in brackets the smallest and the largest",
+        *(f"machine: {machine}" for machine in dict.fromkeys(record.machine for record in records)),
+        *(f"source: {revision}" for revision in dict.fromkeys(record.source_revision for record in records)),
+        f"date: {date.today().isoformat()}",
+    ]  # fmt: skip
+    return [line for line in lines if line]
+
+
+def markdown_report(
+    title: str,
+    notes: Sequence[str],
+    says: Sequence[str],
+    chapters: Sequence[tuple[Table, str]],
+    pictures: dict[str, Path],
+    rows: Sequence[Row],
+    without_result: Sequence[Skipped],
+) -> str:
+    """The whole page. Pictures are linked from the folder `figures` beside it."""
+    parts = [f"# {title}", _list(notes)]
+    if says:
+        parts += ["## What the figures say", _list(says)]
+    for number, (table, words) in enumerate(chapters):
+        parts += [f"## {table.title}", words, markdown_table(table.columns, table.rows)]
+        if number == 0:
+            parts += [f"![{caption}](figures/{file.name})\n\n{caption}." for caption, file in pictures.items()]
+    parts += ["## The rows", _list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
+    if without_result:
+        parts += ["## Rows without a result", _list([f"{each.name}: {each.reason}" for each in without_result])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+LOCALIZATION = (
+    "Errors of global poses, nothing aligned; a frame without an answer counts as infinitely wrong. Rows in italics "
+    "look at the ground truth of the frames they are judged on: bounds, not methods."
+)
+DUELS = (
+    "Difference of the median errors on the same frames (method minus rival; negative: the method is better) with the "
+    "95 % interval of a paired bootstrap over frames. Neighbouring frames resemble each other, so the intervals are "
+    "narrower than those over many recordings would be."
+)
+ODOMETRY = (
+    "Drift of accumulated relative motions over segments of {lengths}, and the root mean square error of "
+    "one frame's motion (RPE). A sequence starts cold; its first frame has no motion."
+)
+SEGMENTATION = (
+    "Pixels without a label do not count. The paper's table V prints the same classes for FCN-8s and AdapNet beside "
+    "different means, so these two cannot be checked."
+)
+MULTITASK = "In one budget a multitask network learns all its tasks: equal time, not equal time for each task."
+COST = (
+    "Size: what a robot has to carry, the map of a method without training or the exported network. Time of a frame on "
+    "this machine: streaming as on the robot, from the decoded image to the answer."
+)
