@@ -31,7 +31,7 @@ from vlocnetpp.evaluation.benchmark.paper_tables import localization_table
 from vlocnetpp.evaluation.benchmark.plan import plan
 from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors, read_record, write_record
 from vlocnetpp.evaluation.benchmark.rows import Row, join, spread
-from vlocnetpp.evaluation.benchmark.sentences import duels, winners
+from vlocnetpp.evaluation.benchmark.sentences import costs, duels, winners
 from vlocnetpp.evaluation.benchmark.significance import compare_medians
 from vlocnetpp.evaluation.peers import ODOMETRY_PEERS, PEERS
 from vlocnetpp.training import loop as training_loop
@@ -95,6 +95,7 @@ def test_the_plan_has_a_row_for_everything_the_labels_allow_and_a_reason_for_the
         (["--budget-per-model", "10"], "budget '10' is not a time"),
         (["--budget-per-model", "1s", "--set", "epochs=1"], "give one of them"),
         (["--set", "bacth=1", "--plan"], "did you mean 'batch'"),
+        (["--set", "network.height=100", "--plan"], "multiples of 32"),
         (["--width", "wide"], "--width: 'wide'"),
         (["--methods", "none", "--sections", "segmentation"], "nothing can be run"),
     ],
@@ -277,7 +278,8 @@ def row(name: str, metres: list[list[float]], kind: str = "method", greyed: bool
         names = [f"f{i}" for i in range(len(m))]
         scores = {"frames": len(m), "failed": int(np.isinf(m).sum()), "median_translation_m": float(np.median(m))}
         scores |= {"median_rotation_deg": float(np.median(10 * m)), "recall_5cm_5deg": float(np.mean(m <= 0.05))}
-        records.append(Record(name, kind, metrics={"localization": {**scores, "recall_25cm_5deg": 0.5}}))
+        metrics = {"localization": {**scores, "recall_25cm_5deg": 0.5}, "latency_ms": {"p50": 7.0}}
+        records.append(Record(name, kind, metrics=metrics, size_bytes=3_000_000))
         errors.append(Errors(names, m, 10 * m, np.ones(len(m))))
     return Row(name, kind, "", greyed, records, errors)
 
@@ -329,7 +331,12 @@ def test_the_sentences_say_who_wins_even_where_it_was_not_trained():
     assert "nearest" not in said, "what looks at the truth never wins"
     trained = "\n".join(winners(rows[2:], []))
     assert "**stl_pose**, which was trained here" in trained and "The best without training is retrieval" in trained
-    assert winners([], []) == []
+    assert winners([], []) == [] and costs([]) == []
+    (said,) = costs(rows)
+    assert (
+        said
+        == "stl_pose answers in 7.00 ms (p50) and carries 3.00 MB; ORB answers in 7.00 ms (p50) and carries 3.00 MB."
+    )
 
 
 def test_tables_have_mean_and_spread_and_the_published_figures_apart():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from vlocnetpp.data import Dataset, Frame
 from vlocnetpp.evaluation.benchmark.methods import METHODS, Method, needs
 from vlocnetpp.evaluation.peers import ODOMETRY_PEERS, PEERS, OdometryPeer, Peer
-from vlocnetpp.network.presets import nearest
+from vlocnetpp.network.presets import nearest, network_config
 from vlocnetpp.training.config import TrainConfig, build_config, seconds
 
 SECTIONS = ("localization", "odometry", "segmentation")
@@ -130,7 +130,9 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
         if method.section in settings.sections and (not settings.methods or method.name in settings.methods):
             streaming_s = len(dataset.frames(settings.split)) * STREAM_FRAME_S
             expected_s = None if training_s is None else training_s + streaming_s
-            configuration(method, 0, dataset, settings)  # refuses what the trainer would, before anything is run
+            config = configuration(method, 0, dataset, settings)
+            # Refuses what the trainer would, before anything is run.
+            network_config(config.preset, config.width, **config.network)
             add(method, method.section, needs(method), range(settings.seeds), expected_s)
     if not jobs:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:3])

@@ -86,7 +86,7 @@ def read_record(folder: Path, key: str) -> Record | None:
         if data.pop("version") != VERSION:
             raise DataError(f"{path}: was written by another version of vlocnetpp; begin in another folder")
         return Record(**_with_infinity(data))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataError):

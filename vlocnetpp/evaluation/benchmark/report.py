@@ -16,7 +16,7 @@ from vlocnetpp.evaluation.benchmark.page import write_page
 from vlocnetpp.evaluation.benchmark.plan import Job, Settings, Skipped
 from vlocnetpp.evaluation.benchmark.record import Errors, Record
 from vlocnetpp.evaluation.benchmark.rows import Row, join
-from vlocnetpp.evaluation.benchmark.sentences import duel_table, duels, leak_gap, usefulness, winners
+from vlocnetpp.evaluation.benchmark.sentences import costs, duel_table, duels, leak_gap, usefulness, winners
 from vlocnetpp.evaluation.files import write_json, write_text
 from vlocnetpp.evaluation.metrics import pose_errors
 from vlocnetpp.evaluation.peers.nearest_training_pose import METRES_PER_DEGREE, NEAREST_TRAINING_POSE
@@ -64,7 +64,7 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         (tables.cost_table(rows), COST),
     ]
     chapters = [(table, words) for table, words in chapters if table.rows]
-    says = winners(rows, found) + verdicts(rows, distance_N)
+    says = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
     title = f"Benchmark on {about.name}, {about.settings.split}"
     notes = facts(results, rows, about)
     text = markdown_report(title, notes, says, chapters, pictures, rows, [*skipped, *failed])

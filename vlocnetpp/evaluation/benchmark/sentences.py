@@ -89,6 +89,20 @@ def winners(rows: Sequence[Row], found: Sequence[Duel]) -> list[str]:
     return lines
 
 
+def costs(rows: Sequence[Row]) -> list[str]:
+    """What the best method of each kind asks of a robot."""
+    ranked = [row for row in rows if row.errors and not row.greyed]
+    parts = []
+    for learned in (True, False):
+        kind = [row for row in ranked if row.learned == learned]
+        if kind:
+            best = min(kind, key=lambda row: _last_if_nan(row.mean("localization", "median_translation_m")))
+            sizes = [record.size_bytes / 1e6 for record in best.records if record.size_bytes is not None]
+            carried = f" and carries {format_cell(float(np.mean(sizes)))} MB" if sizes else ""
+            parts.append(f"{best.name} answers in {format_cell(best.mean('latency_ms', 'p50'))} ms (p50){carried}")
+    return ["; ".join(parts) + "."] if parts else []
+
+
 VERDICTS = ("better", "worse", "not separable")
 
 
