@@ -120,7 +120,7 @@ def test_one_version_everywhere(manifest, setup_arguments):
 def test_the_manifest_names_everything_that_is_imported(manifest):
     declared = {element.text for element in manifest.findall("exec_depend")}
     # Extras of setup.py, which rosdep does not know as a whole; google is protobuf, which onnx brings.
-    optional = {"mujoco", "safetensors", "kornia", "lightning_fabric", "onnx", "onnxruntime", "google"}
+    optional = {"mujoco", "safetensors", "kornia", "lightning_fabric", "onnx", "onnxruntime", "google", "markdown"}
     needed = {
         ROSDEP_NAMES.get(name, name) for name in foreign_modules("vlocnetpp", "vlocnetpp_ros", "launch") - optional
     }

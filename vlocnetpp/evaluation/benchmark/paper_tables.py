@@ -102,11 +102,11 @@ def multitask_table(rows: Sequence[Row]) -> Table:
 
 
 def cost_table(rows: Sequence[Row]) -> Table:
-    """What each row costs: to make, to carry and to ask."""
+    """What each row costs: to make, to carry and to ask; not those that look at the truth, which no robot can."""
     cells = []
-    for row in rows:
+    for row in (each for each in rows if not each.greyed):
         sizes = [record.size_bytes / 1e6 for record in row.records if record.size_bytes is not None]
-        steps = [float(record.steps) for record in row.records if record.steps is not None]
+        steps = [record.steps for record in row.records if record.steps is not None]
         seconds = [record.training_s for record in row.records if record.training_s is not None]
         times = [row.values("latency_ms", percent) for percent in ("p50", "p95")]
         theirs = published.FORWARD_MS.get(row.name)
@@ -116,7 +116,7 @@ def cost_table(rows: Sequence[Row]) -> Table:
                 "network" if row.learned else "map",
                 spread(sizes),
                 spread(seconds),
-                spread(steps),
+                f"{np.mean(steps):.0f}" if steps else "-",
                 *(spread(each) for each in times),
                 "-" if theirs is None else f"{theirs:g}",
             ]

@@ -52,6 +52,8 @@ class Record:
     """The training configuration of a method."""
     source_revision: str = ""
     machine: str = ""
+    load: float = 0.0
+    """Of the machine in the minute before the row was done: processes that ran or waited; this benchmark is one."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
     chapters: list[tuple[Table, str]] = [
         (tables.localization_table(rows, about.name), LOCALIZATION),
         (duel_table(found), DUELS),
-        (tables.odometry_table(rows, about.name), ODOMETRY.format(lengths=segment_lengths(rows))),
+        (tables.odometry_table(rows, about.name), ODOMETRY.format(drift=drift_words(rows))),
         (tables.segmentation_table(rows, classes), SEGMENTATION),
         (tables.multitask_table(rows), MULTITASK),
         (tables.cost_table(rows), COST),
@@ -103,10 +103,11 @@ def distances(dataset: Dataset, split: str) -> Floats:
     return np.array(found)
 
 
-def segment_lengths(rows: Sequence[Row]) -> str:
-    """The lengths over which drift was measured, in words."""
+def drift_words(rows: Sequence[Row]) -> str:
+    """Over which lengths drift was measured."""
     found = {m for row in rows for r in row.records for m in r.metrics.get("odometry", {}).get("segment_lengths_m", [])}
-    return ", ".join(f"{metres:g}" for metres in sorted(found)) + " m" if found else "no length that fits"
+    lengths = ", ".join(f"{metres:g}" for metres in sorted(found))
+    return f"over segments of {lengths} m" if found else "(none: the sequences are too short for a segment)"
 
 
 def draw(out: Path, rows: Sequence[Row], distance_N: Floats, name: str) -> dict[str, Path]:
@@ -143,6 +144,7 @@ def facts(results: Sequence[Result], rows: Sequence[Row], about: About) -> list[
     """How the report was made."""
     settings, dataset = about.settings, about.dataset
     records = [record for _, record, _ in results]
+    loads = [record.load for record in records]
     train, test = (len(dataset.frames(split)) for split in ("train", settings.split))
     budget = f"{settings.budget} of training steps for each method and seed, all its stages and tasks together"
     lines = [
@@ -152,6 +154,7 @@ def facts(results: Sequence[Result], rows: Sequence[Row], about: About) -> list[
         f"budget: {budget if settings.budget else ' '.join(f'{k}={v}' for k, v in settings.overrides.items())}",
         f"seeds: {settings.seeds}; a figure is the mean over the seeds, in brackets the smallest and the largest",
         *(f"machine: {machine}" for machine in dict.fromkeys(record.machine for record in records)),
+        f"load of the machine: {min(loads):g} to {max(loads):g} while the rows were made, of which this is one",
         *(f"source: {revision}" for revision in dict.fromkeys(record.source_revision for record in records)),
         f"date: {date.today().isoformat()}",
     ]  # fmt: skip
@@ -195,7 +198,7 @@ DUELS = (
     "narrower than those over many recordings would be."
 )
 ODOMETRY = (
-    "Drift of accumulated relative motions over segments of {lengths}, and the root mean square error of "
+    "Drift of accumulated relative motions {drift}, and the root mean square error of "
     "one frame's motion (RPE). A sequence starts cold; its first frame has no motion."
 )
 SEGMENTATION = (

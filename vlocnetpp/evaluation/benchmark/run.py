@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
         made = make(job, shared, machine)
         if isinstance(made, int):
             return Outcome(stopped_by=made)
-        write_record(out / RESULTS, job.key, *made)
+        record, errors = made
+        write_record(out / RESULTS, job.key, replace(record, load=round(os.getloadavg()[0], 1)), errors)
         if job.expected_s:
             paces.setdefault(job.kind, []).append((time.monotonic() - began) / job.expected_s)
     return report(root, out, planned, About(dataset, settings, digest, command))
