@@ -25,8 +25,6 @@ from vlocnetpp.evaluation.tables import Table, markdown_table
 
 VERSION = 1
 ORACLE = NEAREST_TRAINING_POSE.name
-RIVALS = ("thumbnail retrieval", "ORB + depth map + PnP")
-"""What trained methods are held against, frame by frame."""
 LEAK_PROBE, LEAK_OWN = "vlocnet leak probe", "vlocnet"
 Result = tuple[Job, Record, Errors | None]
 
@@ -53,7 +51,7 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
     localizing = [row for row in rows if row.errors]
     distance_N = distances(about.dataset, about.settings.split) if localizing else np.empty(0)
     pictures = draw(out, localizing, distance_N, about.name)
-    found = duels(rows, RIVALS)
+    found = duels(rows)
     classes = [each.name for each in about.dataset.classes]
     chapters: list[tuple[Table, str]] = [
         (tables.localization_table(rows, about.name), LOCALIZATION),

@@ -22,13 +22,26 @@ class Duel(NamedTuple):
     degrees: Comparison
 
 
-def duels(rows: Sequence[Row], rivals: Sequence[str]) -> list[Duel]:
-    """Every trained method that localizes against every rival that was run."""
-    known = {row.name: row for row in rows if row.errors}
+RIVALS = ("retrieval", "PnP")
+"""Kinds of peers that trained methods are held against, by a word of their names: the best of each kind."""
+
+
+def rivals(rows: Sequence[Row]) -> list[Row]:
+    """The peer with the smallest median position error of each kind."""
     found = []
-    for rival in (known[name] for name in rivals if name in known):
-        for row in known.values():
-            if row.learned and not row.greyed:
+    for word in RIVALS:
+        kind = [row for row in rows if row.errors and not row.learned and not row.greyed and word in row.name]
+        if kind:
+            found.append(min(kind, key=lambda row: _last_if_nan(row.mean("localization", "median_translation_m"))))
+    return found
+
+
+def duels(rows: Sequence[Row]) -> list[Duel]:
+    """Every trained method that localizes against every rival that was run."""
+    found = []
+    for rival in rivals(rows):
+        for row in rows:
+            if row.errors and row.learned and not row.greyed:
                 metres = compare_medians([each.metres_N for each in row.errors], rival.errors[0].metres_N)
                 degrees = compare_medians([each.degrees_N for each in row.errors], rival.errors[0].degrees_N)
                 found.append(Duel(row.name, rival.name, metres, degrees))
