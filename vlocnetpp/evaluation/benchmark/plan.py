@@ -17,7 +17,7 @@ SECTIONS = ("localization", "odometry", "segmentation")
 NO_METHODS = "none"
 """Given instead of names of methods: peers alone."""
 BESIDE_TRAINING_S = 35.0
-"""What a run costs beside its budget (data, validations, export): seen on RedKitchen at width 0.25, on a shared core."""
+"""What a run costs beside its budget: data, validations, export; as seen on RedKitchen at width 0.25, a shared core."""
 PEER_FRAME_S = 0.03
 """What a peer costs for each frame of training and test."""
 STREAM_FRAME_S = 0.03
