@@ -326,6 +326,22 @@ def test_camvid_names_a_missing_mask(tmp_path: Path) -> None:
 # --- DeepLoc
 
 
+def test_a_plain_folder_of_images_needs_nothing_but_its_intrinsics(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.PNG", "c.jpeg"):
+        cv2.imwrite(str(tmp_path / name.lower()), np.full((4, 6, 3), 9, np.uint8))
+    with pytest.raises(DataError, match="no known layout"):
+        open_dataset(tmp_path)
+    with pytest.raises(DataError, match=r"camera-intrinsics.txt: cannot be read"):
+        open_dataset(tmp_path, "images")
+    (tmp_path / "camera-intrinsics.txt").write_text("6 0 3\n0 6 2\n0 0 1\n")
+    dataset = open_dataset(tmp_path)
+    frames = dataset.frames("test")
+    assert (dataset.layout, [frame.name for frame in frames]) == ("images", ["a.png", "b.jpg", "c.jpeg"])
+    assert frames[2].stamp_ns == 100_000_000
+    assert frames[0].image().shape == (4, 6, 3)
+    assert frames[0].pose_7 is None
+
+
 def test_deeploc_begins_a_sequence_where_the_camera_jumps_and_takes_given_intrinsics(tmp_path: Path) -> None:
     write_deeploc(tmp_path)
     edit(tmp_path / "train/poses.txt", "Image_130 1.3", "Image_130 9.3")

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from vlocnetpp.data.frames import DataError, Dataset
-from vlocnetpp.data.layouts import camvid, deeploc, folder, kitti, seven_scenes, tum_rgbd
+from vlocnetpp.data.layouts import camvid, deeploc, folder, images, kitti, seven_scenes, tum_rgbd
 
 LAYOUTS = {
     "folder": folder,
@@ -15,6 +15,7 @@ LAYOUTS = {
     "kitti": kitti,
     "tum_rgbd": tum_rgbd,
     "camvid": camvid,
+    "images": images,
 }
 """Every reader by name: a module with `recognizes(root) -> bool` and `read(root) -> Dataset`."""
 
