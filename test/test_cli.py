@@ -49,7 +49,8 @@ def test_from_training_to_a_scored_file(folder, capsys):
     assert metrics["localization"]["frames"] == 10 and metrics["localization"]["failed"] == 0
     assert set(metrics) == {"localization", "calibration", "odometry", "segmentation", "latency_ms"}
     assert {path.name for path in out.iterdir()} == {
-        "metrics.json", "report.md", "trajectory.png", "masks.png", "estimate.tum", "ground_truth.tum"}  # fmt: skip
+        "metrics.json", "report.md", "trajectory.png", "masks.png", "answers.csv", "estimate.tum", "ground_truth.tum",
+        "odometry-test-00.tum", "odometry-test-01.tum"}  # fmt: skip
 
 
 def test_inspect_a_file_and_a_preset(folder, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
 
@@ -18,21 +18,33 @@ def evaluate(args: argparse.Namespace) -> int:
     from vlocnetpp.data import open_dataset
     from vlocnetpp.evaluation import print_table
     from vlocnetpp.evaluation.evaluate import evaluate as run
-    from vlocnetpp.evaluation.report import metric_rows
+    from vlocnetpp.evaluation.unlabelled import look
     from vlocnetpp.runtime import load_model
 
     model, dataset = load_model(args.model, args.device), open_dataset(args.root, args.layout)
+    if args.no_labels:
+        metrics, notes = look(model, dataset, args.split, args.out)
+        _print_metrics(metrics)
+        print("\n".join(f"{args.out}: {note}" for note in notes))
+        return 0
     metrics, peers = run(model, dataset, args.split, args.out)
+    _print_metrics(metrics)
+    for table in peers:
+        print_table(*table)
+    print(f"{args.out}: metrics.json, answers.csv, report.md and, where there are poses, trajectories")
+    return 0
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.evaluation.report import metric_rows
+
     for name, section in metrics.items():
         if rows := [row[:3] for row in metric_rows(name, section)]:
             print_table(name, ("figure", "value", "unit"), rows)
         for inner, values in section.items():
             if isinstance(values, dict):
                 print_table(f"{name}: {inner}", ("", "value"), list(values.items()))
-    for table in peers:
-        print_table(*table)
-    print(f"{args.out}: metrics.json, report.md and, where there are poses, trajectories")
-    return 0
 
 
 def inspect(args: argparse.Namespace) -> int:
@@ -104,6 +116,12 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     dataset_arguments(evaluator)
     evaluator.add_argument("--split", default="test", help="which split (default: test)")
     evaluator.add_argument("--out", type=Path, required=True, help="folder for metrics, trajectories and report")
+    evaluator.add_argument(
+        "--no-labels",
+        action="store_true",
+        help="look at no ground truth: poses, masks, uncertainty, a contact sheet and a film; also for a plain folder "
+        "of images with a camera-intrinsics.txt",
+    )
     evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     evaluator.set_defaults(command=evaluate)
 

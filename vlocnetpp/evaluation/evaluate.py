@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.evaluation.answers import write_answers, write_odometry
 from vlocnetpp.evaluation.figures import plot_trajectory
 from vlocnetpp.evaluation.files import write_json
 from vlocnetpp.evaluation.mask_sheet import Row, plot_masks
@@ -50,6 +51,8 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     metrics = score(frames, answers, model.metadata.tasks, matrix, names)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "metrics.json", metrics)
+    write_answers(out / "answers.csv", frames, answers, model.metadata.map_frame)
+    write_odometry(out, dataset.sequences(split), answers)
     pictures = {}
     tables = []
     data = f"{dataset.root.resolve().name}, {split}"

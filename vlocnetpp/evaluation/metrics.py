@@ -150,8 +150,10 @@ def calibration_metrics(sigma_N2: ArrayLike, errors_N2: ArrayLike) -> dict[str, 
     `sigma_N2` is the predicted scale of the error and `errors_N2` the error itself: translation, then rotation. Frames
     where either is not finite are left out and show in `frames`.
 
+    - `mean_sigma`, `median_sigma`: how sharp the prediction is, in the unit that was passed (reports: metres, degrees).
     - `error_over_sigma`: mean error over mean sigma; 1 is calibrated, above 1 is overconfident.
-    - `within_1_sigma`, `within_2_sigma`, `within_3_sigma`: share of frames whose error is at most that many sigmas.
+    - `within_1_sigma`, `within_2_sigma`, `within_3_sigma`: share of frames whose error is at most that many sigmas. Our
+      sigma is the 68 % bound; were errors normal, 95 % and 99.7 % would lie within twice and three times that.
     - `rank_correlation`: Spearman's; 1 means sigma orders frames exactly by their error, 0 that it says nothing.
     - `sparsification_error`: area between the mean error left after dropping the most uncertain frames and the same
       after dropping the truly worst ones, relative to the mean error; 0 is perfect (AUSE, Ilg et al. 2018).
@@ -207,6 +209,8 @@ def _calibration(sigma_N: Floats, error_N: Floats) -> dict[str, float]:
     mean_error = _mean(error)
     return {
         "frames": len(error),
+        "mean_sigma": _mean(sigma),
+        "median_sigma": percentile(sigma, 50),
         "error_over_sigma": mean_error / _mean(sigma) if len(sigma) and sigma.any() else float("nan"),
         **{f"within_{k}_sigma": _mean(error <= k * sigma) for k in (1, 2, 3)},
         "rank_correlation": _correlation(_ranks(sigma), _ranks(error)),

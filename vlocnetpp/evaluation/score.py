@@ -28,7 +28,9 @@ def check_labels(model: Model, dataset: Dataset, split: str) -> None:
     frames = dataset.frames(split)
     masked = any(frame.mask_path for frame in frames)
     if not masked and all(frame.pose_7 is None for frame in frames):
-        raise DataError(f"{dataset.root}: split '{split}' has neither poses nor masks to compare with")
+        raise DataError(
+            f"{dataset.root}: split '{split}' has neither poses nor masks to compare with; look at it with --no-labels"
+        )
     names = [name for name, _ in model.metadata.classes]
     if masked and "segmentation" in model.metadata.tasks and [each.name for each in dataset.classes] != names:
         raise DataError(f"{dataset.root}: its classes are not those of {model.path.name} ({', '.join(names)})")
@@ -61,8 +63,8 @@ def score(
     if "localization" in tasks and posed.any():
         metrics["localization"] = localization_metrics(answers.pose_N7[posed], truth[posed])
         metres, degrees = pose_errors(answers.pose_N7[posed], truth[posed])
-        errors = np.stack((metres, np.radians(degrees)), axis=1)
-        metrics["calibration"] = calibration_metrics(answers.sigma_N2[posed], errors)
+        sigma = answers.sigma_N2[posed] * (1.0, 180.0 / np.pi)
+        metrics["calibration"] = calibration_metrics(sigma, np.stack((metres, degrees), axis=1))
     # A motion has a truth where both of its frames have one.
     known = answers.valid_N & posed & np.roll(posed, 1)
     if known.any():
