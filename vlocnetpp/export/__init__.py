@@ -3,6 +3,7 @@
 from vlocnetpp.export.files import Export, export_files, export_network, export_run
 from vlocnetpp.export.onnx import read_onnx_metadata
 from vlocnetpp.export.parity import ParityError
+from vlocnetpp.export.rebuild import rebuild
 from vlocnetpp.export.torchscript import ExportedStep
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "export_network",
     "export_run",
     "read_onnx_metadata",
+    "rebuild",
 ]

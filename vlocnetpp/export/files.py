@@ -262,6 +262,17 @@ def export_run(
         CheckpointError: the run has no such checkpoint, or it cannot be read.
         ModelFileError, ParityError, DataError: as for `export_files`.
     """
+    network, about, source = read_run(run, checkpoint)
+    frames = first_frames(verify) if verify is not None else ()
+    made = export_files(network, path, precision, onnx, image_size, frames, **about)
+    return Export(made.metadata, made.parity, made.files, source)
+
+
+def read_run(run: Path, checkpoint: str | None = None) -> tuple[VLocNetPlusPlus, dict[str, Any], Path]:
+    """The network of a run's checkpoint, what its files say beside it, and the checkpoint; arguments as `export_run`.
+
+    Raises CheckpointError: the run has no such checkpoint, or it cannot be read.
+    """
     from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint
 
     if checkpoint is None:
@@ -276,13 +287,11 @@ def export_run(
             "calibration_2": tuple(saved["calibration"]),
             "metrics": {"validation": saved["metrics"]},
         }
-        describe(network, precision, about)  # refuses what the metadata has no place for
+        describe(network, "fp32", about)  # refuses what the metadata has no place for
     except (KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source}: is not of this version of vlocnetpp ({reason})") from error
-    frames = first_frames(verify) if verify is not None else ()
-    made = export_files(network, path, precision, onnx, image_size, frames, **about)
-    return Export(made.metadata, made.parity, made.files, source)
+    return network, about, source
 
 
 def first_frames(root: Path) -> Sequence[Frame]:

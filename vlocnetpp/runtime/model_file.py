@@ -133,7 +133,7 @@ class Model:
     metadata: Metadata
     device: torch.device
     dtype: torch.dtype
-    step: torch.jit.ScriptModule
+    step: torch.nn.Module
 
 
 def choose_device(device: str) -> torch.device:
@@ -171,12 +171,17 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
         precision = "fp32" if chosen.type == "cpu" else metadata.precision
     if precision not in PRECISIONS:
         raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
-    try:
-        step = torch.jit.load(str(path), map_location=chosen)
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelFileError(f"{path}: TorchScript cannot read it ({reason}); copy or export it again") from error
+    step = load_script(path, chosen)
     dtype = PRECISIONS[precision]
     step.eval()
     step.to(dtype)
     return Model(path, metadata, chosen, dtype, torch.jit.freeze(step))
+
+
+def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:
+    """The file's module as it was stored. Raises ModelFileError where TorchScript cannot read it."""
+    try:
+        return torch.jit.load(str(path), map_location=device)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelFileError(f"{path}: TorchScript cannot read it ({reason}); copy or export it again") from error

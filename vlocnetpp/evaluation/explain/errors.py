@@ -1,0 +1,7 @@
+"""What can be asked for that cannot be explained."""
+
+from __future__ import annotations
+
+
+class ExplainError(ValueError):
+    """A model, a layer or a split cannot be explained; the message says which and why in one line."""
