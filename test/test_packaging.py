@@ -40,7 +40,7 @@ ROSDEP_NAMES = {
     "yaml": "python3-yaml",
 }
 # How PyPI calls what Python imports, where the two differ.
-PYPI_NAMES = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
+PYPI_NAMES = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # From a ROS installation or from the wheels; never a requirement of pip's.
 ROS_MODULES = {
     "ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros",
@@ -120,7 +120,17 @@ def test_one_version_everywhere(manifest, setup_arguments):
 def test_the_manifest_names_everything_that_is_imported(manifest):
     declared = {element.text for element in manifest.findall("exec_depend")}
     # Extras of setup.py, which rosdep does not know as a whole; google is protobuf, which onnx brings.
-    optional = {"mujoco", "safetensors", "kornia", "lightning_fabric", "onnx", "onnxruntime", "google", "markdown"}
+    optional = {
+        "mujoco",
+        "safetensors",
+        "kornia",
+        "lightning_fabric",
+        "onnx",
+        "onnxruntime",
+        "google",
+        "markdown",
+        "sklearn",
+    }
     needed = {
         ROSDEP_NAMES.get(name, name) for name in foreign_modules("vlocnetpp", "vlocnetpp_ros", "launch") - optional
     }
