@@ -6,15 +6,18 @@ import math
 
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch import nn
 
-from vlocnetpp.geometry import compose, normalize_quaternion, relative
+from vlocnetpp.geometry import compose, log_quaternion, normalize_quaternion, relative
 from vlocnetpp.losses import (
     LossConfig,
     MultitaskLoss,
     depth_loss,
     euclidean_terms,
     l2,
+    mapnet_relative_terms,
+    mapnet_terms,
     masked_mean,
     quaternion_loss,
     relative_terms,
@@ -70,6 +73,46 @@ def test_eq1_on_a_hand_computed_example():
     x, q = relative_terms(before, now, target, "world", before)
     assert x.item() == pytest.approx(0.5, abs=1e-6)
     assert q.item() == pytest.approx(math.sqrt(2), abs=1e-6)
+
+
+def turned(degrees: float, axis: int, x: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> torch.Tensor:
+    """(1, 7) a pose turned about one of its axes."""
+    half = math.radians(degrees) / 2
+    pose = torch.tensor([[*x, math.cos(half), 0.0, 0.0, 0.0]], dtype=torch.float64)
+    pose[0, 4 + axis] = math.sin(half)
+    return pose
+
+
+def test_mapnet_on_a_hand_computed_example():
+    # 3 m, -1 m and 0.5 m away in L1; 90 degrees about x against 60 about y: half angles, added by component.
+    x, w = mapnet_terms(turned(90, 0, (3.0, 0.0, 0.5)), turned(60, 1, (0.0, 1.0, 0.0)))
+    assert x.item() == pytest.approx(4.5) and w.item() == pytest.approx(math.pi / 4 + math.pi / 6)
+    # The predictions move by (1, 0, 0) and turn by 90 degrees about x; the truth moves by (0, 2, 0) and turns by 60.
+    before, now = turned(0, 0), turned(90, 0, (1.0, 0.0, 0.0))
+    truth_before, truth = turned(20, 0, (5.0, 5.0, 5.0)), turned(80, 0, (5.0, 7.0, 5.0))
+    x, w = mapnet_relative_terms(before, now, truth_before, truth)
+    assert x.item() == pytest.approx(3.0) and w.item() == pytest.approx(math.radians(30) / 2)
+
+
+def test_mapnet_compares_in_the_map_where_eq1_compares_in_the_camera():
+    """A rotated map changes MapNet's relative term and not eq. 1; a moved map changes neither."""
+    before, now, truth_before, truth = (random_poses(8, seed) for seed in range(4))
+    here = mapnet_relative_terms(before, now, truth_before, truth)
+    moved = [torch.cat((pose[:, :3] + 2.0, pose[:, 3:]), dim=1) for pose in (before, now, truth_before, truth)]
+    for a, b in zip(here, mapnet_relative_terms(*moved), strict=True):
+        assert torch.allclose(a, b)
+    world = turned(40, 2).expand(8, 7)
+    other = mapnet_relative_terms(*(compose(world, pose) for pose in (before, now, truth_before, truth)))
+    assert (here[0] - other[0]).abs().max() > 0.1 and (here[1] - other[1]).abs().max() > 0.01
+
+
+def test_log_quaternion_is_axis_times_half_the_angle_and_smooth_at_the_identity():
+    q = random_poses(64, 3)[:, 3:]
+    rotvec = Rotation.from_quat(q[:, [1, 2, 3, 0]].numpy()).as_rotvec()
+    assert torch.allclose(log_quaternion(q), torch.from_numpy(rotvec) / 2, atol=1e-12)
+    still = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64, requires_grad=True)
+    log_quaternion(still).sum().backward()
+    assert log_quaternion(still).tolist() == [[0, 0, 0]] and still.grad.tolist() == [[0, 1, 1, 1]]
 
 
 def test_a_quaternion_and_its_negative_cost_the_same():
@@ -166,6 +209,8 @@ def test_gradients_of_each_term():
     assert torch.autograd.gradcheck(lambda a: euclidean_terms(a, target), (a,))
     assert torch.autograd.gradcheck(lambda a, b: relative_terms(a, b, target, "body"), (a, b))
     assert torch.autograd.gradcheck(lambda a, b: relative_terms(a, b, target, "world", target), (a, b))
+    assert torch.autograd.gradcheck(lambda a: mapnet_terms(a, target), (a,))
+    assert torch.autograd.gradcheck(lambda a, b: mapnet_relative_terms(a, b, target, target.flip(0)), (a, b))
     zero = torch.zeros(1, 3, requires_grad=True)
     l2(zero).sum().backward()
     assert zero.grad.tolist() == [[0, 0, 0]]

@@ -241,6 +241,23 @@ def test_segmentation_has_output_stride_16_and_scores_for_every_pixel():
     assert FULL_MTL["localization.semantic_fusion"].shape == (1024, 14, 14)
 
 
+def test_fcn8s_scores_three_strides_of_a_plain_trunk():
+    """The trunk is localization's ResNet-50; the scores of Res5, Res4 and Res3 are upsampled bilinearly and added."""
+    parts = {part.name: part for part in summarize(network_config("fcn8s", "full"))}
+    shapes = [parts[f"segmentation.{name}"].shape for name in ("front.res3", "res4", "res5", "decoder")]
+    assert shapes == [(512, 28, 28), (1024, 14, 14), (2048, 7, 7), (10, 224, 224)]
+    assert not any(isinstance(module, MultiScaleConv) for module in build(small("fcn8s")).modules())
+    decoder = build(small("fcn8s")).segmentation.decoder
+    maps = {5: torch.randn(1, 512, 4, 6), 4: torch.randn(1, 256, 8, 12), 3: torch.randn(1, 128, 16, 24)}
+    with torch.no_grad():
+        for conv in (decoder.score, decoder.skip4, decoder.skip3):
+            conv.weight.zero_()
+        decoder.score.bias[1], decoder.skip4.bias[1], decoder.skip3.bias[1] = 1.0, 20.0, 300.0
+        logits = decoder(maps[5], maps[4], maps[3])
+    assert torch.allclose(logits[0, 1, 36:-36, 36:-36], torch.tensor(321.0)), "constant maps stay constant inside"
+    assert (logits[0, [0, 2, 3, 4]] == 0).all() and logits.shape == (1, 5, 128, 192)
+
+
 def test_state_shapes_are_those_of_the_step():
     for preset in PRESETS:
         network = build(small(preset))
@@ -312,6 +329,7 @@ def test_half_precision_still_answers_in_millimetres():
         (lambda: network_config("mtl", "tiny", tasks=("localisation",)), "localisation"),
         (lambda: network_config("mtl", "tiny", classes=1), "classes"),
         (lambda: network_config("mtl", 9.0), "width"),
+        (lambda: network_config("mtl", "tiny", segmentation_decoder="fcn8s"), "segmentation alone"),
     ],
 )
 def test_contradicting_settings_are_refused_with_the_reason(call, message):

@@ -92,6 +92,9 @@ def test_configuration_round_trip_and_overrides(tmp_path):
         ("data: {max_skip: 0}", "not at least 1"),
         ("data: {validation_share: 1.5}", "not within 0 and 1"),
         ("loss: {relative_frame: wrold}", "not one of body, world"),
+        ("loss: {localization: posenet}", "not one of vlocnet, mapnet"),
+        ("loss: {localization: mapnet, relative_frame: world}", "'mapnet' has no eq. 1"),
+        ("leak_probe: 1", "not of type bool"),
         ("{budget: 5m, epochs: 3}", "either a budget"),
         ("batch: 4", "either a budget"),
         ("{epochs: 1, best: localization.median_translation}", "did you mean 'localization.median_translation_m'"),
@@ -162,6 +165,37 @@ def test_shuffled_ground_truth_changes_no_prediction(preset, wall):
         other_terms, other_poses = unroll(network, shuffled, tasks, LossConfig())
     assert all(torch.equal(a, b) for a, b in zip(poses, other_poses, strict=True))
     assert not torch.equal(terms["x"], other_terms["x"])
+
+
+def test_a_leak_probe_alone_carries_the_truth_into_the_next_step(wall):
+    """It changes every answer but that of a cold start, and only where the frame before has a pose."""
+    network = random_network("vlocnet")
+    clips = clips_of(wall, network)
+    moved = replace(clips, pose_BL7=torch.cat((clips.pose_BL7[..., :3] + 5.0, clips.pose_BL7[..., 3:]), dim=-1))
+    unposed = replace(clips, posed_BL=clips.posed_BL * torch.tensor([[0.0], [1.0]]))
+
+    def answers(clips, leak_probe=True) -> list[torch.Tensor]:
+        with torch.no_grad():
+            return unroll(network, clips, network.config.tasks, LossConfig(), leak_probe=leak_probe)[1]
+
+    own, fed, fed_elsewhere = answers(clips, False), answers(clips), answers(moved)
+    assert torch.equal(own[0], fed[0]) and torch.equal(own[0], fed_elsewhere[0])
+    for t in (1, 2):
+        assert (own[t] - fed[t]).abs().max() > 1e-4 and (fed[t] - fed_elsewhere[t]).abs().max() > 1e-4
+        assert torch.equal(answers(unposed)[t][0], own[t][0]) and torch.equal(answers(unposed)[t][1], fed[t][1])
+
+
+def test_mapnet_trains_on_its_own_terms_and_needs_no_odometry(wall):
+    network = random_network("pose_single")
+    clips = clips_of(wall, network)
+    with torch.no_grad():
+        terms, poses = unroll(network, clips, network.config.tasks, LossConfig(localization="mapnet"))
+    assert set(terms) == {"x", "q", "x_rel", "q_rel", "scale"}
+    p, truth = torch.stack(poses, dim=1), clips.pose_BL7
+    assert torch.allclose(terms["x"], (p[..., :3] - truth[..., :3]).abs().sum(-1).mean())
+    motion, true_motion = p[:, 1:, :3] - p[:, :-1, :3], truth[:, 1:, :3] - truth[:, :-1, :3]
+    # As every term: the sum over the frames of a clip, each divided by the labels of the whole batch.
+    assert torch.allclose(terms["x_rel"], (motion - true_motion).abs().sum(-1).mean())
 
 
 def test_each_batch_contributes_the_losses_it_has_labels_for(wall):
@@ -396,6 +430,7 @@ def test_divergence_names_the_frames(wall, tmp_path):
         ({"network": {"dropout": 1.5}}, "dropout"),
         ({"preset": "stl_pose", "stages": (StageConfig("o", ("odometry",)),)}, "has no task odometry"),
         ({"pretrained": "absent.pth"}, "absent.pth"),
+        ({"leak_probe": True}, "preset 'mtl' sees no pose of the past"),
     ],
 )
 def test_a_run_that_cannot_work_is_refused_before_it_starts(change, message, wall, tmp_path):

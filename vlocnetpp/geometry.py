@@ -40,6 +40,18 @@ def conjugate_quaternion(q_B4: Tensor) -> Tensor:
     return torch.cat((q_B4[..., :1], -q_B4[..., 1:]), dim=-1)
 
 
+def log_quaternion(q_B4: Tensor) -> Tensor:
+    """Logarithm (..., 3) of unit quaternions (..., 4) with w >= 0: the axis times half the angle in radians.
+
+    Its gradient exists at the identity, too.
+    """
+    w, axis = q_B4[..., :1], q_B4[..., 1:]
+    squared = axis.square().sum(dim=-1, keepdim=True)
+    turns = squared > 1e-14  # below, the factor is 1 to the last digit of a float32
+    sine = torch.where(turns, squared, torch.ones_like(squared)).sqrt()
+    return axis * torch.where(turns, torch.atan2(sine, w) / sine, torch.ones_like(w))
+
+
 def rotate(q_B4: Tensor, point_B3: Tensor) -> Tensor:
     """Rotate points (..., 3) by unit quaternions (..., 4)."""
     axis, w = q_B4[..., 1:], q_B4[..., :1]

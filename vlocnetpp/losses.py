@@ -1,7 +1,7 @@
-"""What training minimizes: eq. 1-4, 6 and 9 of the paper, and two terms beyond it.
+"""What training minimizes: eq. 1-4, 6 and 9 of the paper, two terms beyond it, and MapNet's loss beside them.
 
-Every term is an L2 norm per sample, then the mean over the samples that have a label. The learnable `s` balance terms
-of different units (Kendall & Cipolla, 2017): `L exp(-s) + s`. A negative total is normal.
+Every term is an L2 norm per sample (MapNet: L1), then the mean over the samples that have a label. The learnable `s`
+balance terms of different units (Kendall & Cipolla, 2017): `L exp(-s) + s`. A negative total is normal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlocnetpp.geometry import conjugate_quaternion, multiply_quaternions, relative, rotate, rotation_angle
+from vlocnetpp.geometry import (
+    conjugate_quaternion,
+    log_quaternion,
+    multiply_quaternions,
+    relative,
+    rotate,
+    rotation_angle,
+)
 
 VOID = 255
 """Mask id of a pixel without a label."""
@@ -27,6 +34,8 @@ class LossConfigError(ValueError):
 class LossConfig:
     """Choices where the paper is ambiguous; the defaults are DESIGN's, the others the paper's literal text."""
 
+    localization: str = "vlocnet"
+    """How poses are compared: `vlocnet` (eq. 1 and 2) or `mapnet` (see `mapnet_terms`), to compare with."""
     relative_frame: str = "body"
     """Eq. 1 compares `body` (SE(3) relative motion in the previous camera) or `world` (x_t - x_{t-1}, the literal
     text, which changes when the map is rotated)."""
@@ -44,10 +53,16 @@ class LossConfig:
     position is metres, and a scalar moves by a learning rate a step: from 0, rotation outweighs it all night."""
 
     def __post_init__(self) -> None:
-        allowed = {"relative_frame": ("body", "world"), "relative_target": ("truth", "odometry")}
+        allowed = {
+            "localization": ("vlocnet", "mapnet"),
+            "relative_frame": ("body", "world"),
+            "relative_target": ("truth", "odometry"),
+        }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise LossConfigError(f"loss.{name}: '{getattr(self, name)}' is not one of {', '.join(values)}")
+        if self.localization == "mapnet" and (self.relative_frame, self.relative_target) != ("body", "truth"):
+            raise LossConfigError("loss.localization: 'mapnet' has no eq. 1; leave out relative_frame, relative_target")
 
 
 def l2(difference_BD: Tensor) -> Tensor:
@@ -108,6 +123,32 @@ def relative_terms(
     target = rotate(previous_truth_B7[:, 3:], target_B7[:, :3])
     turned = multiply_quaternions(conjugate_quaternion(previous_B7[:, 3:]), current_B7[:, 3:])
     return l2(moved - target), quaternion_loss(turned, target_B7[:, 3:])
+
+
+def mapnet_terms(predicted_B7: Tensor, truth_B7: Tensor) -> tuple[Tensor, Tensor]:
+    """MapNet's h per sample: L1 norms of position and log-quaternion, each (B,).
+
+    Brahmbhatt et al., Geometry-Aware Learning of Maps for Camera Localization, CVPR 2018, section 3.1. Its learned beta
+    and gamma are the s of `Balance`, with the same first values 0 and -3.
+    """
+    turned = log_quaternion(predicted_B7[:, 3:]) - log_quaternion(truth_B7[:, 3:])
+    return (predicted_B7[:, :3] - truth_B7[:, :3]).abs().sum(dim=-1), turned.abs().sum(dim=-1)
+
+
+def mapnet_relative_terms(
+    previous_B7: Tensor, current_B7: Tensor, previous_truth_B7: Tensor, truth_B7: Tensor
+) -> tuple[Tensor, Tensor]:
+    """h of MapNet's relative pose, v = (x_t - x_{t-1}, log q_t - log q_{t-1}), each (B,).
+
+    Brahmbhatt et al., 2018, section 3.2, eq. 2, with alpha = 1, over consecutive frames of a clip as in the authors'
+    released code. What differs from eq. 1 (`relative_terms`): positions are subtracted in the map and log-quaternions
+    component by component, so that the term changes when the map is rotated, where eq. 1 composes
+    inv(T_{t-1}) T_t; and the norms are L1.
+    """
+    moved = (current_B7[:, :3] - previous_B7[:, :3]) - (truth_B7[:, :3] - previous_truth_B7[:, :3])
+    turned = log_quaternion(current_B7[:, 3:]) - log_quaternion(previous_B7[:, 3:])
+    target = log_quaternion(truth_B7[:, 3:]) - log_quaternion(previous_truth_B7[:, 3:])
+    return moved.abs().sum(dim=-1), (turned - target).abs().sum(dim=-1)
 
 
 def segmentation_loss(logits_BCHW: Tensor, mask_BHW: Tensor, count: float | None = None) -> Tensor:

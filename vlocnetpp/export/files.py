@@ -279,6 +279,11 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[VLocNetPlusPlus,
         checkpoint = "best" if (run / "best.pt").is_file() else "last"
     source = run / f"{checkpoint}.pt"
     saved = load_checkpoint(source)
+    if saved.get("train_config", {}).get("leak_probe"):
+        raise CheckpointError(
+            f"{source}: is a leak probe, fed with true poses that no robot has, and is never exported; "
+            "train the preset without leak_probe"
+        )
     try:
         network = VLocNetPlusPlus(config_from_json(saved["network_config"]))
         network.load_state_dict(saved["network_state"])

@@ -39,7 +39,7 @@ class VLocNetPlusPlus(nn.Module):
         self.mask_input = c.semantics == "input"
         self.segmentation = None
         if "segmentation" in c.tasks:
-            self.segmentation = SegmentationStream(width, c.segmentation_activation, c.classes)
+            self.segmentation = SegmentationStream(width, c.segmentation_activation, c.classes, c.segmentation_decoder)
         self.front = Front(4 if self.mask_input else 3, width, c.activation) if poses and not self.shared else None
         channels_3, channels_4, channels_5 = scaled(512, width), scaled(1024, width), scaled(2048, width)
         self.odometry = OdometryStream(c, channels_3) if "odometry" in c.tasks else None
@@ -100,7 +100,7 @@ class VLocNetPlusPlus(nn.Module):
         pose_image = image
         if self.mask_input and self.segmentation is not None:
             semantics_5c = self.segmentation.res5(segmentation_4f)
-            logits = self.segmentation.decoder(semantics_5c, res3d)
+            logits = self.segmentation.decoder(semantics_5c, segmentation_4f, res3d)
             ids = logits.argmax(dim=1, keepdim=True).to(image.dtype)
             pose_image = torch.cat((image, ids / float(logits.shape[1]) - 0.5), dim=1)
 
@@ -129,7 +129,7 @@ class VLocNetPlusPlus(nn.Module):
             if self.warp_fusion_5c is not None:
                 past_5c, _ = warp_features(state.segmentation_5c * known, offset, warpable)
                 semantics_5c = self.warp_fusion_5c([segmentation_5c, past_5c])
-            logits = self.segmentation.decoder(semantics_5c, res3d)
+            logits = self.segmentation.decoder(semantics_5c, fused_4f, res3d)
 
         pose_B7, log_scale_B2, localization_5a = empty_row, empty_row, empty_map
         if self.localization is not None:

@@ -51,6 +51,9 @@ class NetworkConfig:
     """Of localization and odometry: `elu` (the paper) or `relu`."""
     segmentation_activation: str = "relu"
     """Of AdapNet: `relu` or `elu`."""
+    segmentation_decoder: str = "adapnet"
+    """`adapnet`: multi-scale units, output stride 16, one skip; `fcn8s` (Long et al., 2015), to compare with: a plain
+    ResNet of output stride 32 with skips from Res4 and Res3, for segmentation alone."""
     dropout: float = 0.2
     """After fc1, while training."""
     position_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -82,6 +85,8 @@ class NetworkConfig:
             raise ConfigError("warp: needs a depth, 'network' or 'sensor'")
         if self.warp and self.semantics == "input":
             raise ConfigError("warp: cannot go with semantics 'input', whose mask must exist before odometry does")
+        if self.segmentation_decoder == "fcn8s" and self.tasks != ("segmentation",):
+            raise ConfigError("segmentation_decoder: 'fcn8s' is for the task segmentation alone, at output stride 32")
         if "segmentation" in self.tasks and not 2 <= self.classes <= 255:
             raise ConfigError(f"classes: {self.classes} is not within 2 and 255")
 
@@ -98,6 +103,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "siamese": ("tied", "untied"),
     "activation": ("elu", "relu"),
     "segmentation_activation": ("elu", "relu"),
+    "segmentation_decoder": ("adapnet", "fcn8s"),
 }
 
 _MTL: dict[str, Any] = {"semantics": "fuse", "warp": ("4f", "5c"), "depth": "network"}
@@ -114,6 +120,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mtl_shared": {**_MTL, "semantics": "shared"},
     "mtl_no_warp": {**_MTL, **_NO_WARP},
     "mtl_no_fusion": {**_MTL, "fusion": "concat"},
+    "fcn8s": {"tasks": ("segmentation",), "past": "none", "segmentation_decoder": "fcn8s"},
 }
 """What each preset changes in `NetworkConfig`'s defaults."""
 

@@ -152,7 +152,7 @@ class TrainConfig:
     """Clips per step, of all devices together."""
     accumulate: int = 1
     """Parts that each device runs its share of a batch in, one after the other, where memory is short. Losses stay
-    those of the whole batch, norms see the parts."""
+    those of the whole batch, norms see the parts. In a stage of depth each part weighs by its clips, not its pixels."""
     betas: tuple[float, ...] = (0.9, 0.999)
     """Of Adam (paper, section IV)."""
     eps: float = 1e-10
@@ -164,6 +164,10 @@ class TrainConfig:
     best: str = ""
     """Metric by which best.pt is chosen, e.g. localization.median_translation_m or segmentation.mean_iou; empty: the
     first that the network's tasks have. Only stages that train all tasks of the last one count."""
+    leak_probe: bool = False
+    """Only for preset vlocnet, only to measure a mistake: while training and validating, the network is handed the true
+    pose of the frame before in place of its own answer, as public reimplementations do. No robot has it, so that such a
+    run cannot be exported."""
     seed: int = 0
     """Of initialization, clips, augmentation and dropout."""
     device: str = "auto"

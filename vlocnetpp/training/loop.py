@@ -163,7 +163,7 @@ def train_stage(run: Run) -> bool:
     optimizer = make_optimizer(parameter_groups(network, state.loss, depth_stage, config.weight_decay), config)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
-    clip_loss, stepper = fabric.setup(ClipLoss(part, state.loss, stage, config.data.truncate), optimizer)
+    clip_loss, stepper = fabric.setup(ClipLoss(part, state.loss, stage, config), optimizer)
     row_batches = max(len(run.loader), ROW_BATCHES)
     saved_at, skipped = progress.total_s, 0
     while run.schedule.share(progress) < 1:
@@ -316,7 +316,7 @@ def refuse_if_broken(
 def settle(run: Run, part: VLocNetPlusPlus) -> None:
     """Make the norms fit for a robot; every process does the same."""
     with alone(part):
-        settle_norms(part, run.stores, run.fabric.device)
+        settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe)
 
 
 def judge(run: Run, part: VLocNetPlusPlus, stage: StageConfig, rate: float, frames_per_s: float) -> None:
@@ -328,7 +328,8 @@ def judge(run: Run, part: VLocNetPlusPlus, stage: StageConfig, rate: float, fram
     if stage.tasks != ("depth",):
         settle(run, part)
         if run.held_out:
-            found, calibration = validate(part, run.held_out, run.class_names, run.fabric.device)
+            device, leak_probe = run.fabric.device, run.config.leak_probe
+            found, calibration = validate(part, run.held_out, run.class_names, device, leak_probe)
             state.metrics = {**state.metrics, **found}
             state.calibration = calibration or state.calibration
         last_tasks = set(run.config.stages[-1].tasks) & set(state.network.config.tasks)

@@ -16,13 +16,16 @@ from torch import nn
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.config import DataConfig
+from vlocnetpp.training.leak_probe import remember_truth
 from vlocnetpp.training.loader import ClipLoader
 
 CLIP_LENGTH, BATCH, BATCHES = 6, 16, 4
 
 
 @torch.no_grad()
-def settle_norms(network: VLocNetPlusPlus, stores: Sequence[FrameStore], device: torch.device) -> None:
+def settle_norms(
+    network: VLocNetPlusPlus, stores: Sequence[FrameStore], device: torch.device, leak_probe: bool = False
+) -> None:
     """Replace the running averages of every norm that the step reaches, but the depth network's, which stays frozen.
 
     The same frames are drawn every time, and no count of batches moves, so that a resumed run settles like an
@@ -47,6 +50,8 @@ def settle_norms(network: VLocNetPlusPlus, stores: Sequence[FrameStore], device:
             for norm in norms:
                 norm.momentum = 1.0 / steps
             _, state = network(seen.image_BL3HW[:, t], seen.K_BL33[:, t], seen.depth_BL1HW[:, t], state)
+            if leak_probe:
+                state = remember_truth(state, seen.pose_BL7[:, t], seen.posed_BL[:, t])
     for norm, momentum, count in zip(norms, momenta, counted, strict=True):
         norm.momentum = momentum
         norm.num_batches_tracked = count

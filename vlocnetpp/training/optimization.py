@@ -20,11 +20,11 @@ GRADIENT_NORM = 20.0
 class ClipLoss(nn.Module):
     """The loss of clips under a stage: one forward call, which is what several processes can share."""
 
-    def __init__(self, network: VLocNetPlusPlus, loss: MultitaskLoss, stage: StageConfig, truncate: int) -> None:
+    def __init__(self, network: VLocNetPlusPlus, loss: MultitaskLoss, stage: StageConfig, config: TrainConfig) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
-        self.stage, self.truncate = stage, truncate
+        self.stage, self.truncate, self.leak_probe = stage, config.data.truncate, config.leak_probe
 
     def forward(
         self, clips: tuple[Tensor, ...], counts: dict[str, float], share: float
@@ -46,7 +46,7 @@ class ClipLoss(nn.Module):
         else:
             tasks, consistency = self.stage.tasks, self.stage.consistency
             config = self.loss.config
-            terms, _ = unroll(self.network, part, tasks, config, consistency, counts, self.truncate)
+            terms, _ = unroll(self.network, part, tasks, config, consistency, counts, self.truncate, self.leak_probe)
         together = sum_everywhere(torch.stack([value.float() for value in terms.values()]))
         terms = dict(zip(terms, together.unbind(), strict=True))
         return self.loss(terms, share), {name: value.detach() for name, value in terms.items()}

@@ -86,6 +86,8 @@ def check_stages(config: TrainConfig, network: NetworkConfig, has_depth: bool) -
             raise ConfigError(f"stage '{stage.name}': depth is trained alone, in a stage of its own")
         if stage.tasks == ("depth",) and network.depth != "network":
             raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no depth network")
+    if config.leak_probe and network.past != "pose":
+        raise ConfigError(f"leak_probe: preset '{config.preset}' sees no pose of the past; only vlocnet does")
     trains_depth = any(stage.tasks == ("depth",) for stage in config.stages)
     if network.depth == "network" and not trains_depth:
         raise ConfigError(f"preset '{config.preset}' warps with a depth network: give it a stage with tasks [depth]")

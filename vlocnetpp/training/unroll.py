@@ -12,6 +12,8 @@ from vlocnetpp.losses import (
     LossConfig,
     depth_loss,
     euclidean_terms,
+    mapnet_relative_terms,
+    mapnet_terms,
     masked_mean,
     relative_terms,
     scale_terms,
@@ -20,6 +22,7 @@ from vlocnetpp.losses import (
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.step import State
 from vlocnetpp.training.clips import Clips
+from vlocnetpp.training.leak_probe import remember_truth
 
 LABELS = ("poses", "motions", "pixels", "depths")
 """What is counted: frames with a pose, frames whose predecessor has one too, labelled pixels, pixels with a depth."""
@@ -45,15 +48,17 @@ def unroll(
     consistency: bool = True,
     counts: dict[str, float] | None = None,
     truncate: int = 0,
+    leak_probe: bool = False,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Run clips from a cold start and average the terms of `MultitaskLoss` over their labels.
 
-    The ground truth is read only here, after the step has answered.
+    The ground truth is read only here, after the step has answered; only a leak probe carries it into the next step.
 
     Args:
         consistency: whether eq. 1 takes part.
         counts: labels of the whole batch, of which these clips are a part: the parts' terms add up to its means.
         truncate: gradients flow back through so many frames at most; 0: through all.
+        leak_probe: as `TrainConfig.leak_probe`.
 
     Returns:
         The mean terms, and the predicted poses (B, 7) of each frame.
@@ -63,6 +68,7 @@ def unroll(
     poses_count, motions_count, pixels_count = counts["poses"], counts["motions"], counts["pixels"]
     batch, length = clips.image_BL3HW.shape[:2]
     state = network.cold_state(batch)
+    mapnet = loss.localization == "mapnet"
     terms: dict[str, Tensor] = {}
     poses: list[Tensor] = []
 
@@ -77,19 +83,25 @@ def unroll(
         prediction, state = network(clips.image_BL3HW[:, t], clips.K_BL33[:, t], clips.depth_BL1HW[:, t], state)
         truth, posed = clips.pose_BL7[:, t], clips.posed_BL[:, t]
         poses.append(prediction.pose_B7)
+        if leak_probe:
+            state = remember_truth(state, truth, posed)
         if t > 0:
             before, both = clips.pose_BL7[:, t - 1], posed * clips.posed_BL[:, t - 1]
             motion = relative(before, truth)
         if "localization" in tasks and poses_count:
-            x, q = euclidean_terms(prediction.pose_B7, truth)
+            compare = mapnet_terms if mapnet else euclidean_terms
+            x, q = compare(prediction.pose_B7, truth)
             scale = scale_terms(prediction.log_scale_B2, prediction.pose_B7, truth)
             means = [masked_mean(value, posed, poses_count) for value in (x, q, scale)]
             add(x=means[0], q=means[1], scale=means[2])
             if consistency and t > 0 and motions_count:
-                consistent = loss.relative_target == "odometry" and "odometry" in network.config.tasks
-                target = prediction.relative_B7.detach() if consistent else motion
                 previous = poses[t - 1].detach() if cut else poses[t - 1]
-                x, q = relative_terms(previous, prediction.pose_B7, target, loss.relative_frame, before)
+                if mapnet:
+                    x, q = mapnet_relative_terms(previous, prediction.pose_B7, before, truth)
+                else:
+                    consistent = loss.relative_target == "odometry" and "odometry" in network.config.tasks
+                    target = prediction.relative_B7.detach() if consistent else motion
+                    x, q = relative_terms(previous, prediction.pose_B7, target, loss.relative_frame, before)
                 add(x_rel=masked_mean(x, both, motions_count), q_rel=masked_mean(q, both, motions_count))
         if "odometry" in tasks and t > 0 and motions_count:
             x, q = euclidean_terms(prediction.relative_B7, motion)

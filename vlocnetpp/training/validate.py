@@ -17,10 +17,15 @@ from vlocnetpp.evaluation.metrics import (
 )
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.training.clips import FrameStore, gather_clips
+from vlocnetpp.training.leak_probe import remember_truth
 
 
 def validate(
-    network: VLocNetPlusPlus, stores: Sequence[FrameStore], class_names: tuple[str, ...], device: torch.device
+    network: VLocNetPlusPlus,
+    stores: Sequence[FrameStore],
+    class_names: tuple[str, ...],
+    device: torch.device,
+    leak_probe: bool = False,
 ) -> tuple[dict[str, Any], tuple[float, float] | None]:
     """Run every sequence from a cold start, one frame at a time.
 
@@ -45,6 +50,8 @@ def validate(
                 state = network.cold_state(1)
             clip = gather_clips(store, np.array([[k]]), network.config, None, generator).to(device)
             prediction, state = network(clip.image_BL3HW[:, 0], clip.K_BL33[:, 0], clip.depth_BL1HW[:, 0], state)
+            if leak_probe:
+                state = remember_truth(state, clip.pose_BL7[:, 0], clip.posed_BL[:, 0])
             if "localization" in tasks:
                 poses[i] = prediction.pose_B7[0].cpu().numpy()
                 scales[i] = prediction.log_scale_B2[0].exp().cpu().numpy()

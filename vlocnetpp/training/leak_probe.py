@@ -1,0 +1,23 @@
+"""The one place where a true pose can take the place of an answer: between two steps, to measure what a leak shows.
+
+The 2018 baseline `vlocnet` sees a pose of the frame before. A robot has only the network's own; public
+reimplementations hand it the ground truth, and reach errors near the paper's only so. `TrainConfig.leak_probe` does the
+same, to show the gap. The step has no place for a truth: it is the state between two steps that is changed, by the
+trainer and by the benchmark, and a run that was trained so is never exported.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vlocnetpp.step import State
+
+
+def remember_truth(state: State, pose_B7: Tensor, posed_B: Tensor) -> State:
+    """The state as if the network had answered the true poses; its own answers where `posed_B` is 0.
+
+    A cold state stays cold: call it after a step. A stage without localization remembers no pose and is left alone.
+    """
+    if state.pose_B7.shape[1] == 0:
+        return state
+    return state._replace(pose_B7=pose_B7.where(posed_B[:, None] > 0, state.pose_B7))
