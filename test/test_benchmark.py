@@ -26,15 +26,19 @@ from vlocnetpp.evaluation.benchmark.figures import (
     plot_error_by_distance,
     plot_shares,
 )
-from vlocnetpp.evaluation.benchmark.methods import METHODS
+from vlocnetpp.evaluation.benchmark.methods import METHODS, needs
 from vlocnetpp.evaluation.benchmark.paper_tables import localization_table
 from vlocnetpp.evaluation.benchmark.plan import plan
 from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors, read_record, write_record
+from vlocnetpp.evaluation.benchmark.report import LEAK_PROBE
 from vlocnetpp.evaluation.benchmark.rows import Row, join, spread
 from vlocnetpp.evaluation.benchmark.sentences import costs, duels, winners
 from vlocnetpp.evaluation.benchmark.significance import compare_medians
 from vlocnetpp.evaluation.peers import ODOMETRY_PEERS, PEERS
+from vlocnetpp.network import network_config
 from vlocnetpp.training import loop as training_loop
+from vlocnetpp.training.config import build_config
+from vlocnetpp.training.schedule import check_stages
 
 TINY = ["width=0.0625", "network.height=64", "network.width_px=64", "batch=4", "validations=1", "epochs=1"]
 
@@ -58,6 +62,24 @@ def done(wall, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("benchmark") / "done"
     assert main(command(wall, out, "--methods", "stl_pose,mtl")) == 0
     return out
+
+
+# --- methods --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_method_is_a_whole_configuration_of_64_frames_a_step(name):
+    """Equal but for what the method is; what it needs is what its network learns from."""
+    method = METHODS[name]
+    config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
+    check_stages(config, network_config(config.preset, config.width, **config.network), True)
+    assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
+    assert config.batch * config.data.clip_length in (63, 64) and config.augment.brightness == 0.2
+    assert method.greyed == config.leak_probe == (name == LEAK_PROBE)
+    wanted = {"odometry": {"pose"}, "segmentation": {"mask"}, "localization": {"pose"}}[method.section]
+    if config.preset.startswith("mtl"):
+        wanted = {"pose", "mask"} | ({"depth"} if config.stages[0].tasks == ("depth",) else set())
+    assert set(needs(method)) == wanted
 
 
 # --- plan -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.evaluation.benchmark.leak_probe import stream_checkpoint
 from vlocnetpp.evaluation.benchmark.methods import Method
 from vlocnetpp.evaluation.benchmark.plan import BenchmarkError, Job, Settings, configuration
 from vlocnetpp.evaluation.benchmark.record import Errors, Record
@@ -22,6 +23,7 @@ from vlocnetpp.evaluation.stream import Streamed, stream
 from vlocnetpp.export import ParityError, export_run
 from vlocnetpp.export.files import source_revision
 from vlocnetpp.runtime import Model, load_model
+from vlocnetpp.runtime.model_file import choose_device
 from vlocnetpp.training import TrainConfig, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.config import to_plain
 from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME
@@ -107,14 +109,19 @@ def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> 
         if stopped:
             return stopped
     progress = load_checkpoint(run / LAST_NAME)["progress"]
-    exported = run / MODEL_NAME
-    export_run(run, exported, checkpoint="last")
-    metrics, errors = _score(load_model(exported, shared.settings.device), shared)
+    size: int | None = None
+    if config.leak_probe:
+        metrics, errors = _score_leak_probe(run / LAST_NAME, shared)
+    else:
+        exported = run / MODEL_NAME
+        export_run(run, exported, checkpoint="last")
+        size = exported.stat().st_size
+        metrics, errors = _score(load_model(exported, shared.settings.device), shared)
     record = Record(
         **about,
         greyed=method.greyed,
         metrics=metrics,
-        size_bytes=exported.stat().st_size,
+        size_bytes=size,
         training_s=progress["total_s"],
         steps=progress["step"],
         settings=to_plain(config),
@@ -137,6 +144,16 @@ def _score(model: Model, shared: Shared) -> tuple[dict[str, Any], Errors | None]
     metrics = score(frames, answers, model.metadata.tasks, matrix, names)
     localizes = "localization" in metrics
     return metrics, errors_of(frames, answers.pose_N7, answers.latency_ms_N) if localizes else None
+
+
+def _score_leak_probe(checkpoint: Path, shared: Shared) -> tuple[dict[str, Any], Errors | None]:
+    """The same for a network that is fed the truth and has no model file: of its poses alone, without latency."""
+    frames = shared.dataset.frames(shared.settings.split)
+    device = str(choose_device(shared.settings.device))
+    answers = stream_checkpoint(checkpoint, shared.dataset, shared.settings.split, True, device)
+    posed, truth = true_poses(frames)
+    metrics = {"localization": localization_metrics(answers.pose_N7[posed], truth[posed])}
+    return metrics, errors_of(frames, answers.pose_N7, answers.latency_ms_N)
 
 
 def _refuse_other_settings(run: Path, config: TrainConfig) -> None:

@@ -25,7 +25,7 @@ from vlocnetpp.evaluation.tables import Table, markdown_table
 
 VERSION = 1
 ORACLE = NEAREST_TRAINING_POSE.name
-LEAK_PROBE, LEAK_OWN = "vlocnet leak probe", "vlocnet"
+LEAK_PROBE, LEAK_OWN = "vlocnet_leak_probe", "vlocnet"
 Result = tuple[Job, Record, Errors | None]
 
 
