@@ -82,7 +82,7 @@ def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
     torch.manual_seed(0)
     network = VLocNetPlusPlus(settings).eval()
     loss = MultitaskLoss(LossConfig())
-    clip_loss = ClipLoss(network, loss, config.stages[0], 0)
+    clip_loss = ClipLoss(network, loss, config.stages[0], config)
     _, clips = next(ClipLoader(stores, settings, config.data, None, 5, 0).epoch((0, 0)))
 
     def gradients(parts: int) -> tuple[torch.Tensor, float]:
