@@ -29,6 +29,7 @@ from vlocnetpp.evaluation.explain import (
     watch,
     write_ply,
 )
+from vlocnetpp.evaluation.explain.explain import model_names
 from vlocnetpp.evaluation.explain.scene import polyline, thin
 from vlocnetpp.evaluation.explain.scene_figure import eyes
 from vlocnetpp.evaluation.explain.spread import spread
@@ -245,6 +246,13 @@ def test_the_views_of_a_scene_are_not_mirrored():
         axes = np.stack(eye)
         np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(axes) == pytest.approx(1) and eye.towards_3[2] < 0
+
+
+def test_two_models_never_share_a_name(folder):
+    one, two = rebuild(folder / "stl.ts", "cpu"), rebuild(folder / "stl.ts", "cpu")
+    assert model_names([one]) == ["stl_pose"]
+    assert model_names([one, replace(two, path=Path("runs/b/best.pt"))])[1] == "stl_pose b/best.pt"
+    assert len(set(model_names([one, two]))) == 2
 
 
 def test_frames_are_spread():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,12 @@ from vlocnetpp.evaluation.poses import Floats
 LEAST_FRAMES = 4
 """Three points always lie flat: below this, an embedding says nothing."""
 ITERATIONS = 300
+
+
+def require_sklearn() -> None:
+    """Raise ExplainError where scikit-learn is not installed."""
+    if find_spec("sklearn") is None:
+        raise ExplainError("an embedding needs scikit-learn; pip install 'vlocnetpp_ros[report]'")
 
 
 class Embedding(NamedTuple):
@@ -44,7 +51,7 @@ def embed(features_NC: Floats, pose_N7: Floats, plane: tuple[int, int]) -> Embed
     """Embed the features (N, C) of frames with the true poses (N, 7); equal input gives equal output.
 
     plane: the two axes of the map onto which the flat embedding is turned.
-    Raises ExplainError for fewer frames than `LEAST_FRAMES`, or where scikit-learn is not installed.
+    Raises ExplainError for fewer frames than `LEAST_FRAMES`.
     """
     from scipy.spatial.distance import pdist
     from scipy.stats import spearmanr
@@ -82,11 +89,7 @@ def scale(features_NC: Floats, distances: Floats, dimensions: int) -> tuple[Floa
     distances: of all pairs, in the order of `scipy.spatial.distance.pdist`.
     """
     from scipy.spatial.distance import pdist, squareform
-
-    try:
-        from sklearn.manifold import smacof
-    except ImportError as error:
-        raise ExplainError(f"an embedding needs scikit-learn ({error}); pip install 'vlocnetpp_ros[report]'") from error
+    from sklearn.manifold import smacof
 
     centred = features_NC - features_NC.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)

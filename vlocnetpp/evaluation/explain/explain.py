@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vlocnetpp.data import DataError, Dataset
 from vlocnetpp.evaluation.explain.activation import LAST, SCALARS, named_layers
 from vlocnetpp.evaluation.explain.activation_figure import SheetRow, plot_activations
-from vlocnetpp.evaluation.explain.embedding import LEAST_FRAMES, Embedding, embed, write_embedding
+from vlocnetpp.evaluation.explain.embedding import LEAST_FRAMES, Embedding, embed, require_sklearn, write_embedding
 from vlocnetpp.evaluation.explain.embedding_figure import plot_embeddings
 from vlocnetpp.evaluation.explain.errors import ExplainError
 from vlocnetpp.evaluation.explain.scene import Cloud, fuse, polyline, write_ply
@@ -23,7 +23,7 @@ from vlocnetpp.evaluation.figures import view_from_above
 from vlocnetpp.evaluation.files import write_json, write_text
 from vlocnetpp.evaluation.metrics import localization_metrics
 from vlocnetpp.evaluation.poses import Floats
-from vlocnetpp.evaluation.score import true_poses
+from vlocnetpp.evaluation.score import check_labels, true_poses
 from vlocnetpp.evaluation.tables import Table, markdown_table
 from vlocnetpp.runtime import Model
 
@@ -64,8 +64,9 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
 
     Raises:
         ExplainError: a model without localization, an unknown layer or scalar, too few frames with poses, an answer
-            that is not finite.
-        DataError: no such split, an image that cannot be read, a file that cannot be written.
+            that is not finite, models with different classes.
+        DataError: no such split, other classes than the model's, an image that cannot be read, a file that cannot be
+            written.
         CameraMismatchError: the camera of the dataset is not that of a model.
     """
     options = options or Options()
@@ -96,7 +97,9 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
         )
         for i in closely
     ]
-    classes = [(each.name, each.color) for each in dataset.classes] or models[0].metadata.classes
+    classes = next((model.metadata.classes for model in models if model.metadata.classes), ()) or [
+        (each.name, each.color) for each in dataset.classes
+    ]
     plot_activations(out / "activation.png", rows, classes, options.scalar, options.pdf)
     sequence = np.repeat(np.arange(len(lengths)), lengths)[chosen]
     plot_embeddings(out / "embedding.png", embeddings, chosen_N7, sequence, view, options.pdf)
@@ -112,7 +115,13 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
 
 
 def check(models: Sequence[Model], dataset: Dataset, options: Options, posed: int) -> None:
-    """Raise ExplainError for what cannot be explained, before anything long begins."""
+    """Raise ExplainError or DataError for what cannot be explained, before anything long begins."""
+    require_sklearn()
+    if posed < LEAST_FRAMES:
+        raise ExplainError(
+            f"{dataset.root}: split '{options.split}' has {posed} frames with a ground-truth pose; "
+            f"an explanation needs at least {LEAST_FRAMES}"
+        )
     for model in models:
         if "localization" not in model.metadata.tasks:
             raise ExplainError(
@@ -120,21 +129,21 @@ def check(models: Sequence[Model], dataset: Dataset, options: Options, posed: in
                 "so there is nothing to explain"
             )
         named_layers(model.step.get_submodule("network"), options.layers, str(model.path))
+        check_labels(model, dataset, options.split)
+    if len({model.metadata.classes for model in models} - {()}) > 1:
+        raise ExplainError(f"{' and '.join(str(model.path) for model in models)}: have different semantic classes")
     if options.scalar not in SCALARS:
         raise ExplainError(f"scalar '{options.scalar}' does not exist; there are {', '.join(SCALARS)}")
-    if posed < LEAST_FRAMES:
-        raise ExplainError(
-            f"{dataset.root}: split '{options.split}' has {posed} frames with a ground-truth pose; "
-            f"an explanation needs at least {LEAST_FRAMES}"
-        )
 
 
 def model_names(models: Sequence[Model]) -> list[str]:
-    """The preset of each model, with its file where two have the same."""
-    presets = [model.metadata.preset for model in models]
-    if len(set(presets)) == len(presets):
-        return presets
-    return [f"{preset} {model.path.parent.name}/{model.path.name}" for preset, model in zip(presets, models)]
+    """What the pictures call each model: its preset, where that is not enough also its file, and at last its number."""
+    names = [model.metadata.preset for model in models]
+    if len(set(names)) < len(names):
+        names = [f"{name} {model.path.parent.name}/{model.path.name}" for name, model in zip(names, models)]
+    if len(set(names)) < len(names):
+        names = [f"{number}: {name}" for number, name in enumerate(names, 1)]
+    return names
 
 
 def cloud_split(dataset: Dataset, split: str) -> str:

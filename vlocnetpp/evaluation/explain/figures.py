@@ -28,5 +28,7 @@ def new_figure(width: float, height: float, gap: float = 0.02) -> Figure:
 def save(figure: Figure, path: Path, pdf: bool) -> None:
     """Write the PNG `path` and, if wanted, a PDF beside it. Raises DataError if a file cannot be written."""
     for each in (path, path.with_suffix(".pdf")) if pdf else (path,):
+        # Without the time of day, equal pictures are equal files.
+        about = {"CreationDate": None} if each.suffix == ".pdf" else {}
         with replacing(each) as partial:
-            figure.savefig(partial, dpi=150)
+            figure.savefig(partial, dpi=150, metadata=about)

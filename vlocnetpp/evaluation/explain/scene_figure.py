@@ -123,7 +123,7 @@ def draw(axis: Axes, eye: Eye, cloud: Cloud, truth: Sequence[Floats], estimate: 
         page = eye.project(cloud.points_N3[order])
         # A little towards white, so that the lines stand out.
         colors = 0.75 * cloud.colors_N3[order] / 255 + 0.25
-        axis.scatter(page[:, 0], page[:, 1], s=1.6, c=colors, marker="s", linewidths=0, rasterized=True)
+        axis.scatter(page[:, 0], page[:, 1], s=2.6, c=colors, marker="s", linewidths=0, rasterized=True)
     for lines, color, width, name in ((truth, TRUTH, 1.8, "ground truth"), (estimate, ESTIMATE, 1.2, "estimate")):
         for i, line in enumerate(lines):
             axis.plot(
