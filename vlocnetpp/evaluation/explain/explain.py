@@ -75,6 +75,7 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
     check(models, dataset, options, int(posed.sum()))
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is not a folder")
+    out.mkdir(parents=True, exist_ok=True)  # before the long work, which must not end with nowhere to write
     names = model_names(models)
     closely = spread(len(frames), options.frames)
     watched = {
@@ -90,7 +91,6 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
     }
     cloud = fuse(dataset.frames(cloud_split(dataset, options.split)), options.voxel_m)
 
-    out.mkdir(parents=True, exist_ok=True)
     rows = [
         SheetRow(
             frames[i].name, frames[i].image(), frames[i].mask(), {name: watched[name].insights[i] for name in names}
