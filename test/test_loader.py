@@ -32,7 +32,7 @@ from vlocnetpp.data.transforms import GeometricConfig
 from vlocnetpp.geometry import relative
 from vlocnetpp.network import ConfigError, network_config
 from vlocnetpp.network.preprocess import Preprocess
-from vlocnetpp.training.clips import FrameStore, cut_clips, gather_clips, open_store
+from vlocnetpp.training.clips import FrameStore, gather_clips, open_store
 from vlocnetpp.training.config import AugmentConfig, DataConfig
 from vlocnetpp.training.loader import ClipLoader
 
@@ -257,11 +257,12 @@ LENGTHS = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
 
 @given(LENGTHS, st.integers(1, 4), st.integers(1, 3), st.integers(1, 6))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_clips_never_cross_a_sequence_and_end_once_at_each_frame(lengths, length, max_skip, batch):
     store = numbered(lengths)
     sequence, count = store.sequence_N, len(store.names)
-    clips = np.concatenate(list(cut_clips(store, length, max_skip, batch, np.random.default_rng(0))))
+    loader = ClipLoader([store], CROP, DataConfig(clip_length=length, max_skip=max_skip), None, batch, seed=0)
+    clips = np.concatenate([index_BL for index_BL, _ in loader.epoch((0,))])
     assert clips.shape[1] == length
     assert (sequence[clips] == sequence[clips[:, -1:]]).all()
     steps = np.diff(clips, axis=1)

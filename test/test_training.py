@@ -90,6 +90,7 @@ def test_configuration_round_trip_and_overrides(tmp_path):
         ("stages: [{share: 0}]", "not positive"),
         ("stages: [{tasks: [odometri]}]", "did you mean 'odometry'"),
         ("data: {max_skip: 0}", "not at least 1"),
+        ("data: {weights: [1, 0]}", "not all positive"),
         ("data: {validation_share: 1.5}", "not within 0 and 1"),
         ("loss: {relative_frame: wrold}", "not one of body, world"),
         ("loss: {localization: posenet}", "not one of vlocnet, mapnet"),
@@ -325,6 +326,7 @@ def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_pa
     assert {row["stage"] for row in rows} == {"depth", "joint"} and float(rows[-1]["val_mean_iou"]) >= 0
     metadata = export_run(run, tmp_path / "wall.ts").metadata
     assert metadata == read_metadata(tmp_path / "wall.ts")
+    assert metadata.dataset["image_size"] == open_dataset(wall).frames("train")[0].image().shape[:2]
     assert metadata.map_frame == "lab" and metadata.dataset["training_frames"] == 24
     assert metadata.position_min_3[0] == pytest.approx(0.5) and len(metadata.classes) == 3
     assert all(value > 0 for value in metadata.calibration_2)
@@ -389,10 +391,12 @@ def test_metrics_and_calibration_of_earlier_stages_are_kept(wall, tmp_path):
 
 def test_two_datasets_with_different_labels_train_one_network(wall, tmp_path, capsys):
     poses = write_wall(tmp_path / "poses", {"train": 6, "val": 3}, sequences=1, masks=False)
-    data = DataConfig(root=str(poses), also=(str(wall),), cache="none")
+    data = DataConfig(root=str(poses), also=(str(wall),), weights=(4.0, 1.0), cache="none")
     config = quick(poses, preset="mtl_no_warp", stages=(StageConfig(),), data=data, epochs=0.8, validations=1)
     assert train(config, tmp_path / "run") == 0
     saved = load_checkpoint(tmp_path / "run" / "last.pt")
+    # 6 frames four times and 24 once are 12 batches of 4 clips; 0.8 epochs are 10.
+    assert saved["progress"]["step"] == 10
     row = saved["rows"][-1]
     assert all(row[f"loss_{name}"] is not None for name in ("x", "x_vo", "seg"))
     assert saved["about"]["dataset"]["name"] == "poses + wall" and len(saved["about"]["classes"]) == 3
@@ -430,6 +434,7 @@ def test_divergence_names_the_frames(wall, tmp_path):
         ({"network": {"dropout": 1.5}}, "dropout"),
         ({"preset": "stl_pose", "stages": (StageConfig("o", ("odometry",)),)}, "has no task odometry"),
         ({"pretrained": "absent.pth"}, "absent.pth"),
+        ({"data": DataConfig(root="lab", also=("street",), weights=(1.0,))}, "gives 1 for 2 datasets"),
         ({"leak_probe": True}, "preset 'mtl' sees no pose of the past"),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp import __version__
 from vlocnetpp.data import DataError, Frame, open_dataset
 from vlocnetpp.evaluation.files import write_json
 from vlocnetpp.export.onnx import OPSET, require, write_onnx
@@ -26,6 +24,7 @@ from vlocnetpp.export.torchscript import write_torchscript
 from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.presets import NetworkConfig, config_from_json, config_to_json
+from vlocnetpp.revision import source_revision
 from vlocnetpp.runtime.model_file import Metadata, ModelFileError, metadata_from_json, metadata_to_json
 
 
@@ -39,20 +38,6 @@ class Export:
     """The model files, then the report."""
     checkpoint: Path | None = None
     """Where the weights came from."""
-
-
-def source_revision() -> str:
-    """Version of the package and, inside a checkout, its commit."""
-    root = Path(__file__).resolve().parent.parent.parent
-    if not (root / ".git").exists():
-        return __version__  # installed, possibly inside somebody else's checkout
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return __version__
-    commit = result.stdout.strip()
-    return f"{__version__}+{commit}" if result.returncode == 0 and commit else __version__
 
 
 def describe(network: VLocNetPlusPlus, precision: str, about: dict[str, Any]) -> str:

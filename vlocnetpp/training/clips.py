@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -165,18 +165,6 @@ def clip_frames(store: FrameStore, last_B: NDArray, length: int, skip_B: NDArray
     skip_B = np.minimum(skip_B, np.maximum((last_B - first_B) // max(length - 1, 1), 1))
     steps_L = np.arange(length)[::-1]
     return np.maximum(last_B[:, None] - steps_L * skip_B[:, None], first_B[:, None])
-
-
-def cut_clips(
-    store: FrameStore, length: int, max_skip: int, batch: int, generator: np.random.Generator
-) -> Iterator[NDArray[np.int64]]:
-    """One epoch of (B, L) frame indices: every frame is once the last of its clip, but for a batch that is not full."""
-    count = len(store.names)
-    order = generator.permutation(count)
-    skips = generator.integers(1, max_skip + 1, count)
-    for start in range(0, max(1, count - batch + 1), batch):
-        last = order[start : start + batch]
-        yield clip_frames(store, last, length, skips[last])
 
 
 def gather_clips(

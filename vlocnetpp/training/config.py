@@ -64,6 +64,9 @@ class DataConfig:
     also: tuple[str, ...] = ()
     """Folders of more datasets that the same network learns from, such as one with masks beside one with poses. The
     first dataset that has poses is the map."""
+    weights: tuple[float, ...] = ()
+    """How often a frame of each dataset, `root` first, ends a clip in an epoch; empty: once. [1, 4] shows each frame of
+    a second, small dataset four times."""
     layout: str = ""
     """Name of the layout of `root`; empty: recognized from the folder."""
     split: str = "train"
@@ -83,6 +86,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _check(0 <= self.validation_share < 1, f"data.validation_share: {self.validation_share} is not within 0 and 1")
+        _check(all(weight > 0 for weight in self.weights), f"data.weights: {list(self.weights)} are not all positive")
         _check(self.clip_length >= 1, f"data.clip_length: {self.clip_length} is not at least 1")
         _check(self.truncate >= 0, f"data.truncate: {self.truncate} is negative")
         _check(self.max_skip >= 1, f"data.max_skip: {self.max_skip} is not at least 1")

@@ -65,6 +65,9 @@ def open_data(config: TrainConfig) -> TrainingData:
 
     Raises DataError for a dataset that cannot be read, TrainingError where the datasets contradict each other.
     """
+    given, wanted = len(config.data.weights), 1 + len(config.data.also)
+    if given not in (0, wanted):
+        raise TrainingError(f"data.weights: gives {given} for {wanted} datasets; give one for root and each of also")
     datasets = [open_dataset(Path(config.data.root), config.data.layout or None)]
     datasets += [open_dataset(Path(root), None) for root in config.data.also]
     classes: tuple[LabelClass, ...] = ()
@@ -158,6 +161,7 @@ def describe_data(data: TrainingData, network: NetworkConfig) -> dict[str, Any]:
             "name": " + ".join(part.dataset.root.resolve().name for part in data.parts),
             "layout": " + ".join(part.dataset.layout for part in data.parts),
             "digest": digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest(),
+            "image_size": [height, width],
             "training_frames": sum(len(s.frames) for part in data.parts for s in part.train),
         },
     }

@@ -124,7 +124,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         state.loss.to(fabric.device)
         loader = ClipLoader(
             stores, settings, config.data, config.augment, config.batch, config.seed, config.data.workers,
-            fabric.global_rank, fabric.world_size, fabric.device.type == "cuda",
+            fabric.global_rank, fabric.world_size, fabric.device.type == "cuda", config.data.weights or None,
         )  # fmt: skip
         stack.enter_context(loader)
         log = None

@@ -15,6 +15,7 @@ import torch
 
 from vlocnetpp.data.frames import VOID
 from vlocnetpp.evaluation.files import replacing, write_json
+from vlocnetpp.revision import source_revision
 from vlocnetpp.training.clips import Clips
 
 CONFIG_NAME, LAST_NAME, BEST_NAME = "config.yaml", "last.pt", "best.pt"
@@ -34,8 +35,6 @@ PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "kor
 
 def write_environment(out: Path, device: torch.device, processes: int, precision: str, digest: str) -> None:
     """Where and on what the run, or the part of it since the last resume, was trained. Raises DataError."""
-    from vlocnetpp.export.files import source_revision
-
     installed = {each.name.lower(): each.version for each in importlib.metadata.distributions()}
     cuda = device.type == "cuda"
     write_json(

@@ -21,7 +21,7 @@ from vlocnetpp.evaluation.poses import Floats
 from vlocnetpp.evaluation.score import mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import Streamed, stream
 from vlocnetpp.export import ParityError, export_run
-from vlocnetpp.export.files import source_revision
+from vlocnetpp.revision import source_revision
 from vlocnetpp.runtime import Model, load_model
 from vlocnetpp.runtime.model_file import choose_device
 from vlocnetpp.training import TrainConfig, TrainingError, load_checkpoint, load_config, train
