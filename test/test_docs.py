@@ -26,7 +26,8 @@ from vlocnetpp_ros.parameters import DECLARATIONS
 from vlocnetpp_ros.replay import command as replay
 
 NODE = (ROOT / "docs/node.md").read_text()
-PAGES = [ROOT / "docs/node.md", ROOT / "docs/cameras.md", *sorted((ROOT / "docs/tutorials").glob("*.md"))]
+NAMED = ("node.md", "cameras.md", "explain.md", "benchmarks/README.md")
+PAGES = [*(ROOT / "docs" / name for name in NAMED), *sorted((ROOT / "docs/tutorials").glob("*.md"))]
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
 REASON_IS_FIRST = {"Dropped", "BadImage", "refuse", "_refuse", "hold"}
 """Calls whose first argument is a reason by which an image is counted."""
