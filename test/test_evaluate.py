@@ -14,7 +14,8 @@ from random_models import export_random
 from wall_dataset import write_wall
 
 from vlocnetpp.cli import main
-from vlocnetpp.evaluation.answers import COLUMNS, accumulate, jumps
+from vlocnetpp.evaluation.answers import COLUMNS, jumps
+from vlocnetpp.evaluation.poses import accumulate
 from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.evaluation.trajectory_files import read_tum
 
@@ -85,7 +86,7 @@ def test_with_labels_the_same_table_has_errors(place: Path) -> None:
 
 def test_odometry_adds_up_from_each_cold_start() -> None:
     step = [1.0, 0, 0, np.cos(np.pi / 4), 0, 0, np.sin(np.pi / 4)]  # one metre ahead, then a quarter turn left
-    added = accumulate(np.array([step] * 5), [False, True, True, False, True])
+    added = accumulate(np.array([step] * 5), np.array([False, True, True, False, True]))
     np.testing.assert_allclose(added[:, :2], [[0, 0], [1, 0], [1, 1], [0, 0], [1, 0]], atol=1e-12)
 
 

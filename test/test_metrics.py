@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
 from vlocnetpp.data.frames import DataError
+from vlocnetpp.evaluation.calibration import calibration_metrics
 from vlocnetpp.evaluation.metrics import (
-    calibration_metrics,
     confusion,
     latency_metrics,
     localization_metrics,
@@ -255,6 +255,33 @@ def test_odometry_without_motion_or_frames():
         assert math.isnan(score["rpe_translation_m"])
 
 
+@pytest.mark.parametrize(
+    ("step", "lengths"),
+    [
+        (1.0, [100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0]),
+        (0.9, [1.0, 2.0, 4.0, 8.0]),
+        (0.01, [1.0, 2.0, 4.0, 8.0]),
+        (0.001, [0.1, 0.2, 0.4, 0.8]),
+        (0.0005, [0.1, 0.2, 0.4]),
+        (0.0001, []),
+    ],
+)
+def test_the_longest_true_path_chooses_the_segments_and_the_result_states_them(step, lengths):
+    truth, valid = straight(801, step)
+    score = odometry_metrics(np.tile(at(1.1 * step), (801, 1)), truth, valid)
+    assert score["segment_lengths_m"] == lengths
+    if lengths:
+        assert score["translation_percent"] == pytest.approx(10.0)
+    else:
+        assert math.isnan(score["translation_percent"])
+
+
+def test_runs_and_not_their_sum_choose_the_segments():
+    truth, valid = straight(801, 1.0)
+    valid[400] = False
+    assert odometry_metrics(np.tile(at(1.0), (801, 1)), truth, valid)["segment_lengths_m"] == [1.0, 2.0, 4.0, 8.0]
+
+
 def test_odometry_refuses():
     with pytest.raises(DataError, match="2 validity flags for 1 frames"):
         odometry_metrics([HERE], [HERE], [True, True])
@@ -283,6 +310,14 @@ def test_segmentation_by_hand():
 
 def test_a_class_predicted_but_never_there_counts():
     assert segmentation_metrics(np.array([[3, 1], [0, 0]]), ["a", "b"])["mean_iou"] == pytest.approx(0.375)
+
+
+def test_one_class_alone():
+    same = segmentation_metrics(confusion(np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), 2), ["a", "b"])
+    assert same["mean_iou"] == same["iou"]["a"] == 1.0
+    assert math.isnan(same["iou"]["b"])
+    only = segmentation_metrics(np.array([[4]]), ["a"])
+    assert only == {"mean_iou": 1.0, "iou": {"a": 1.0}}
 
 
 def test_unlabelled_frames_have_no_score():
@@ -327,6 +362,36 @@ def test_calibration_by_hand():
     assert rotation["within_1_sigma"] == 0.0
     assert rotation["within_2_sigma"] == 1.0
     assert math.isnan(rotation["rank_correlation"])
+
+
+def test_sharpness_and_what_a_calibrated_network_has():
+    score = calibration_metrics([[0.1, 2.0], [0.2, 4.0], [0.6, 9.0]], [[0.1, 1.0]] * 3)
+    translation, rotation = score["translation"], score["rotation"]
+    assert (translation["mean_sigma_m"], translation["median_sigma_m"]) == (pytest.approx(0.3), 0.2)
+    assert (rotation["mean_sigma_deg"], rotation["median_sigma_deg"]) == (5.0, 4.0)
+    expected = [translation[f"expected_{k}_sigma"] for k in (1, 2, 3)]
+    assert expected == pytest.approx([0.68, 0.8976, 0.967232])
+
+
+def test_shares_of_laplaces_errors_are_those_expected():
+    # The likelihood of training: errors with density exp(-e / s) / s, of which 68 % lie below s ln(1 / 0.32).
+    scale = np.random.default_rng(2).uniform(0.5, 2.0, (40_000, 2))
+    errors = np.random.default_rng(3).exponential(scale)
+    score = calibration_metrics(-math.log(0.32) * scale, errors)
+    for section in score.values():
+        for k in (1, 2, 3):
+            assert section[f"within_{k}_sigma"] == pytest.approx(section[f"expected_{k}_sigma"], abs=0.01)
+
+
+def test_bounds_of_zero_and_infinity():
+    zero = calibration_metrics(np.zeros((2, 2)), [[0.0, 1.0], [0.0, 2.0]])
+    assert zero["translation"]["within_1_sigma"] == 1.0
+    assert math.isnan(zero["translation"]["error_over_sigma"])  # right and sure of it: 0 / 0
+    assert zero["rotation"]["within_3_sigma"] == 0.0
+    assert zero["rotation"]["error_over_sigma"] == math.inf
+    infinite = calibration_metrics([[math.inf, 1.0], [1.0, 1.0]], [[9.0, 0.5], [2.0, math.inf]])
+    assert (infinite["translation"]["frames"], infinite["translation"]["within_1_sigma"]) == (1, 0.0)
+    assert (infinite["rotation"]["frames"], infinite["rotation"]["within_1_sigma"]) == (1, 1.0)
 
 
 def test_the_worst_order_has_the_largest_sparsification_error():

@@ -23,7 +23,7 @@ from vlocnetpp.evaluation.metrics import (
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.evaluation.poses import compose, relative
+from vlocnetpp.evaluation.poses import accumulate, compose, relative
 from vlocnetpp.evaluation.trajectory_files import write_tum
 
 STAMPS = 1_700_000_000_123_456_789 + 33_333_333 * np.arange(40)
@@ -66,6 +66,7 @@ def test_global_errors_are_evos_ape_without_alignment(seed: int) -> None:
         ape = APE(relation)
         ape.process_data((path_of(truth), path_of(estimate)))
         assert ours[f"median_{unit}"] == pytest.approx(ape.get_statistic(StatisticsType.median), abs=1e-9)
+        assert ours[f"p95_{unit}"] == pytest.approx(np.percentile(ape.error, 95), abs=1e-6)
         assert ours[f"mean_{unit}"] == pytest.approx(ape.get_statistic(StatisticsType.mean), abs=1e-9)
         metres_or_degrees = pose_errors(estimate, truth)[unit == "rotation_deg"]
         np.testing.assert_allclose(metres_or_degrees, ape.error, atol=1e-6)
@@ -85,6 +86,63 @@ def test_errors_a_frame_are_evos_rpe(seed: int) -> None:
         rpe = RPE(relation, delta=1, all_pairs=True)
         rpe.process_data((path_of(truth), path_of(estimate)))
         assert ours[name] == pytest.approx(rpe.get_statistic(StatisticsType.rmse), abs=1e-6)
+
+
+def devkit(truth_N44: np.ndarray, estimate_N44: np.ndarray, lengths: tuple[float, ...], every: int, travelled: bool):
+    """KITTI's odometry devkit restated: (percent, degrees a metre), and how many segments there were.
+
+    The devkit starts a segment at each tenth frame, ends it at the first frame further than its length, and divides by
+    the nominal length; `every` and `travelled` put our choices there.
+    """
+    steps = np.linalg.norm(np.diff(truth_N44[:, :3, 3], axis=0), axis=1)
+    distance = [0.0, *np.cumsum(steps).tolist()]
+    errors = []
+    for first in range(0, len(truth_N44), every):
+        for length in lengths:
+            last = next((i for i in range(first, len(distance)) if distance[i] > distance[first] + length), None)
+            if last is None:
+                continue
+            true = np.linalg.inv(truth_N44[first]) @ truth_N44[last]
+            error = np.linalg.inv(np.linalg.inv(estimate_N44[first]) @ estimate_N44[last]) @ true
+            angle = np.arccos(np.clip((np.trace(error[:3, :3]) - 1) / 2, -1, 1))
+            by = distance[last] - distance[first] if travelled else length
+            errors.append((100 * np.linalg.norm(error[:3, 3]) / by, np.degrees(angle) / by))
+    return np.mean(errors, axis=0), len(errors)
+
+
+def drive(frames: int, noise: float) -> tuple[np.ndarray, np.ndarray]:
+    """A winding drive of about a metre a frame, and noisy motions along it with a small bias."""
+    rng = np.random.default_rng(frames)
+    true, motion = np.zeros((2, frames, 7))
+    true[:, 2] = rng.uniform(0.8, 1.2, frames)
+    turns = np.stack([np.zeros(frames), 0.05 * np.sin(np.arange(frames) / 30), np.zeros(frames)], axis=1)
+    true[:, 3:] = Rotation.from_rotvec(turns).as_quat()[:, [3, 0, 1, 2]]
+    motion[:, :3] = true[:, :3] * 1.01 + rng.normal(scale=noise, size=(frames, 3))
+    turns += rng.normal(scale=noise / 20, size=turns.shape) + (0, 1e-4, 0)
+    motion[:, 3:] = Rotation.from_rotvec(turns).as_quat()[:, [3, 0, 1, 2]]
+    return accumulate(true, np.arange(frames) > 0), motion
+
+
+def test_drift_is_kittis_but_for_the_starts_and_the_length() -> None:
+    truth, motion = drive(250, 0.02)
+    valid = np.arange(len(truth)) > 0
+    ours = odometry_metrics(motion, truth, valid, (20.0, 50.0, 100.0))
+    paths = path_of(truth), path_of(accumulate(motion, valid))
+    theirs, segments = devkit(*(np.array(path.poses_se3) for path in paths), (20.0, 50.0, 100.0), 1, travelled=True)
+    assert ours["segments"] == segments
+    assert ours["translation_percent"] == pytest.approx(theirs[0], rel=1e-9)
+    assert ours["rotation_deg_per_m"] == pytest.approx(theirs[1], rel=1e-6)
+
+
+def test_at_kittis_own_lengths_the_choices_hardly_show() -> None:
+    truth, motion = drive(1200, 0.02)
+    valid = np.arange(len(truth)) > 0
+    ours = odometry_metrics(motion, truth, valid)
+    assert ours["segment_lengths_m"] == [100.0 * k for k in range(1, 9)]
+    paths = path_of(truth), path_of(accumulate(motion, valid))
+    theirs, _ = devkit(*(np.array(path.poses_se3) for path in paths), tuple(ours["segment_lengths_m"]), 10, False)
+    assert ours["translation_percent"] == pytest.approx(theirs[0], rel=0.02)
+    assert ours["rotation_deg_per_m"] == pytest.approx(theirs[1], rel=0.02)
 
 
 def test_evo_reads_our_trajectories_to_the_bit_that_a_float_holds(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.evaluation import (
     Table,
+    calibration_metrics,
     latency_metrics,
     localization_metrics,
     odometry_metrics,
@@ -21,7 +22,7 @@ from vlocnetpp.evaluation import (
     write_report,
 )
 from vlocnetpp.evaluation.files import replacing
-from vlocnetpp.evaluation.report import HOW
+from vlocnetpp.evaluation.report import HOW, nested_tables
 from vlocnetpp.evaluation.tables import format_cell, markdown_table, plain_table
 
 HERE = [0.0, 0, 0, 1, 0, 0, 0]
@@ -31,6 +32,7 @@ def all_metrics() -> dict:
     return {
         "localization": localization_metrics([HERE, [math.nan] * 7], [HERE, HERE]),
         "odometry": odometry_metrics([HERE] * 3, [[x, 0, 0, 1, 0, 0, 0] for x in range(3)], [False, True, True]),
+        "calibration": calibration_metrics([[0.1, 2.0], [0.2, 3.0]], [[0.05, 1.0], [0.3, 2.0]]),
         "segmentation": segmentation_metrics(np.diag([3, 0]), ["floor", "wall"]),
         "latency_ms": latency_metrics([1.0, 2.0, 3.0]),
         "frames": {"received": 3, "processed": 2, "dropped": 1},
@@ -42,6 +44,16 @@ def test_every_figure_is_explained():
         for key, value in section.items():
             if name != "frames" and not isinstance(value, dict):
                 assert HOW[name][key], f"{name}.{key}"
+
+
+def test_figures_of_calibration_are_explained_and_have_units():
+    for section in all_metrics()["calibration"].values():
+        assert all(HOW["calibration"][key] for key in section)
+    translation, rotation = nested_tables("calibration", all_metrics()["calibration"])
+    assert ["mean sigma", "0.150", "m"] in [row[:3] for row in translation.rows]
+    assert ["mean sigma", "2.50", "deg"] in [row[:3] for row in rotation.rows]
+    assert ["within 1 sigma", "50.0", "%"] in [row[:3] for row in translation.rows]
+    assert ["expected 2 sigma", "89.8", "%"] in [row[:3] for row in rotation.rows]
 
 
 def test_report(tmp_path):

@@ -37,14 +37,13 @@ def evaluate(args: argparse.Namespace) -> int:
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
     from vlocnetpp.evaluation import print_table
-    from vlocnetpp.evaluation.report import metric_rows
+    from vlocnetpp.evaluation.report import metric_rows, nested_tables
 
     for name, section in metrics.items():
         if rows := [row[:3] for row in metric_rows(name, section)]:
             print_table(name, ("figure", "value", "unit"), rows)
-        for inner, values in section.items():
-            if isinstance(values, dict):
-                print_table(f"{name}: {inner}", ("", "value"), list(values.items()))
+        for table in nested_tables(name, section):
+            print_table(f"{name}: {table.title}", table.columns[:3], [row[:3] for row in table.rows])
 
 
 def inspect(args: argparse.Namespace) -> int:

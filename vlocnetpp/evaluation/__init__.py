@@ -1,9 +1,9 @@
 """Scores, baselines, trajectory files, figures and reports."""
 
+from vlocnetpp.evaluation.calibration import calibration_metrics
 from vlocnetpp.evaluation.figures import plot_trajectory
 from vlocnetpp.evaluation.files import write_json
 from vlocnetpp.evaluation.metrics import (
-    calibration_metrics,
     confusion,
     latency_metrics,
     localization_metrics,

@@ -12,7 +12,7 @@ import numpy as np
 from vlocnetpp.data import Frame, Sequence
 from vlocnetpp.evaluation.files import write_text
 from vlocnetpp.evaluation.metrics import pose_errors
-from vlocnetpp.evaluation.poses import Floats, compose, relative, rotation_angle
+from vlocnetpp.evaluation.poses import Floats, accumulate, relative, rotation_angle
 from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.evaluation.trajectory_files import write_tum
 
@@ -25,15 +25,6 @@ COLUMNS = (
     "frame", "stamp_ns", "x_m", "y_m", "z_m", "qw", "qx", "qy", "qz", "sigma_m", "sigma_deg", "jump_m", "jump_deg",
     "latency_ms", "error_m", "error_deg",
 )  # fmt: skip
-
-
-def accumulate(relative_N7: Floats, valid_N: Listing[bool]) -> Floats:
-    """Odometry added up, (N, 7): each frame in the camera of the last frame that had no motion, the identity."""
-    poses = np.tile([0.0, 0, 0, 1, 0, 0, 0], (len(relative_N7), 1))
-    for i in range(1, len(poses)):
-        if valid_N[i]:
-            poses[i] = compose(poses[i - 1 : i], relative_N7[i : i + 1])[0]
-    return poses
 
 
 def jumps(answers: Streamed) -> tuple[Floats, Floats]:
@@ -84,7 +75,7 @@ def write_odometry(out: Path, sequences: Listing[Sequence], answers: Streamed) -
             continue
         path = out / f"odometry-{sequence.name.replace('/', '_')}.tum"
         stamps = [frame.stamp_ns for frame in sequence.frames]
-        note = f"odometry of sequence '{sequence.name}', added up from its first frame, which is the origin"
-        write_tum(path, stamps, accumulate(answers.relative_N7[rows], answers.valid_N[rows].tolist()), "odom", note)
+        note = f"odometry of sequence '{sequence.name}', added up from its cold start: its first frame is the origin"
+        write_tum(path, stamps, accumulate(answers.relative_N7[rows], answers.valid_N[rows]), "odom", note)
         written.append(path)
     return written

@@ -14,10 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vlocnetpp.data.frames import VOID, DataError
-from vlocnetpp.evaluation.poses import Floats, as_poses, compose, relative, rotation_angle
+from vlocnetpp.evaluation.poses import Floats, accumulate, as_poses, relative, rotation_angle
 
-SEGMENT_LENGTHS_M = (1.0, 2.0, 4.0, 8.0)
-"""Default segments for rooms and courtyards; KITTI's own 100-800 m are for streets."""
+SEGMENT_LENGTHS_M = {
+    "streets": (100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0),
+    "rooms": (1.0, 2.0, 4.0, 8.0),
+    "tabletops": (0.1, 0.2, 0.4, 0.8),
+}
+"""Segments over which odometry drifts, by the size of the place; those of streets are KITTI's own."""
 
 
 def pose_errors(estimated_N7: ArrayLike, truth_N7: ArrayLike) -> tuple[Floats, Floats]:
@@ -46,12 +50,12 @@ def localization_metrics(estimated_N7: ArrayLike, truth_N7: ArrayLike) -> dict[s
         "failed": int(np.isinf(translation).sum()),
         "median_translation_m": percentile(translation, 50),
         "median_rotation_deg": percentile(rotation, 50),
-        "mean_translation_m": _mean(translation),
-        "mean_rotation_deg": _mean(rotation),
+        "mean_translation_m": mean(translation),
+        "mean_rotation_deg": mean(rotation),
         "p95_translation_m": percentile(translation, 95),
         "p95_rotation_deg": percentile(rotation, 95),
-        "recall_5cm_5deg": _mean((translation <= 0.05) & (rotation <= 5.0)),
-        "recall_25cm_5deg": _mean((translation <= 0.25) & (rotation <= 5.0)),
+        "recall_5cm_5deg": mean((translation <= 0.05) & (rotation <= 5.0)),
+        "recall_25cm_5deg": mean((translation <= 0.25) & (rotation <= 5.0)),
     }
 
 
@@ -59,7 +63,7 @@ def odometry_metrics(
     relative_N7: ArrayLike,
     truth_N7: ArrayLike,
     valid_N: ArrayLike,
-    segment_lengths_m: Sequence[float] = SEGMENT_LENGTHS_M,
+    segment_lengths_m: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Score relative motions the way KITTI does, over segments of stated length, and per frame.
 
@@ -71,29 +75,35 @@ def odometry_metrics(
     the difference between the accumulated and the true motion, divided by the travelled length of the segment. (KITTI
     divides by the nominal length; at 100 m that is the same, at 1 m a frame's step would show in the result.) The
     averages run over all segments of all lengths; `segment_lengths_m` in the result are the lengths that fitted at all.
-    The error per frame, RPE, is the root mean square over valid frames (Sturm et al. 2012).
+    Without lengths given, the true path decides: KITTI's own from 800 m on in one run, those of a room from 1 m on,
+    those of a tabletop below. The error per frame, RPE, is the root mean square over valid frames (Sturm et al. 2012).
 
     Not a single segment (no motion, or too short) or no valid frame: the figures concerned are `nan`.
     Raises DataError if the lengths differ, a ground-truth pose is not a pose, or a segment length is not positive.
     """
-    if any(length <= 0 for length in segment_lengths_m):
-        raise DataError(f"segment lengths must be positive metres, not {list(segment_lengths_m)}")
     motion, truth = _pair(relative_N7, truth_N7, "relative motions")
     valid = np.array(valid_N, dtype=bool).reshape(-1)
     if len(valid) != len(truth):
         raise DataError(f"{len(valid)} validity flags for {len(truth)} frames")
     valid[:1] = False
+    runs = np.split(np.arange(len(truth)), np.flatnonzero(~valid))
+    if segment_lengths_m is None:
+        segment_lengths_m = _lengths_that_fit(
+            max((_travelled(truth[run])[-1] for run in runs if len(run)), default=0.0)
+        )
+    if any(length <= 0 for length in segment_lengths_m):
+        raise DataError(f"segment lengths must be positive metres, not {list(segment_lengths_m)}")
 
     current = np.flatnonzero(valid)
     step_error = relative(relative(truth[current - 1], truth[current]), motion[current])
     drift: dict[float, list[tuple[float, float]]] = {float(length): [] for length in segment_lengths_m}
-    for run in np.split(np.arange(len(truth)), np.flatnonzero(~valid)):
+    for run in runs:
         if len(run) > 1:
             _collect_drift(motion[run], truth[run], drift)
     segments = np.array([pair for pairs in drift.values() for pair in pairs]).reshape(-1, 2)
     return {
-        "translation_percent": 100.0 * _mean(segments[:, 0]),
-        "rotation_deg_per_m": float(np.degrees(_mean(segments[:, 1]))),
+        "translation_percent": 100.0 * mean(segments[:, 0]),
+        "rotation_deg_per_m": float(np.degrees(mean(segments[:, 1]))),
         "rpe_translation_m": _root_mean_square(_missing_is_infinite(np.linalg.norm(step_error[:, :3], axis=1))),
         "rpe_rotation_deg": _root_mean_square(_missing_is_infinite(np.degrees(rotation_angle(step_error[:, 3:])))),
         "frames": len(current),
@@ -133,7 +143,7 @@ def segmentation_metrics(confusion_CC: NDArray[np.int64], class_names: Sequence[
     iou = np.full(len(hit), np.nan)
     np.divide(hit, union, out=iou, where=union > 0)
     return {
-        "mean_iou": _mean(iou[union > 0]),
+        "mean_iou": mean(iou[union > 0]),
         "iou": {name: float(value) for name, value in zip(class_names, iou, strict=True)},
     }
 
@@ -142,34 +152,6 @@ def latency_metrics(ms_N: ArrayLike) -> dict[str, float]:
     """Percentiles of times in milliseconds, linearly interpolated; `nan` without any."""
     times = np.asarray(ms_N, dtype=np.float64).reshape(-1)
     return {"p50": percentile(times, 50), "p95": percentile(times, 95), "p99": percentile(times, 99)}
-
-
-def calibration_metrics(sigma_N2: ArrayLike, errors_N2: ArrayLike) -> dict[str, dict[str, float]]:
-    """Does the predicted uncertainty say how wrong a pose is? For translation and rotation, each in its own unit.
-
-    `sigma_N2` is the predicted scale of the error and `errors_N2` the error itself: translation, then rotation. Frames
-    where either is not finite are left out and show in `frames`.
-
-    - `mean_sigma`, `median_sigma`: how sharp the prediction is, in the unit that was passed (reports: metres, degrees).
-    - `error_over_sigma`: mean error over mean sigma; 1 is calibrated, above 1 is overconfident.
-    - `within_1_sigma`, `within_2_sigma`, `within_3_sigma`: share of frames whose error is at most that many sigmas. Our
-      sigma is the 68 % bound; were errors normal, 95 % and 99.7 % would lie within twice and three times that.
-    - `rank_correlation`: Spearman's; 1 means sigma orders frames exactly by their error, 0 that it says nothing.
-    - `sparsification_error`: area between the mean error left after dropping the most uncertain frames and the same
-      after dropping the truly worst ones, relative to the mean error; 0 is perfect (AUSE, Ilg et al. 2018).
-
-    Too few frames, or no spread to correlate: `nan`. Raises DataError on shapes other than (N, 2) or a negative sigma.
-    """
-    sigma = np.asarray(sigma_N2, dtype=np.float64)
-    errors = np.asarray(errors_N2, dtype=np.float64)
-    if sigma.shape != errors.shape or sigma.ndim != 2 or sigma.shape[1] != 2:
-        raise DataError(f"uncertainties {sigma.shape} and errors {errors.shape} must both have the shape (N, 2)")
-    if (sigma < 0).any():
-        raise DataError("an uncertainty is negative: pass the scale itself, not its logarithm")
-    return {
-        "translation": _calibration(sigma[:, 0], errors[:, 0]),
-        "rotation": _calibration(sigma[:, 1], errors[:, 1]),
-    }
 
 
 def percentile(values: Floats, percent: float) -> float:
@@ -184,13 +166,23 @@ def percentile(values: Floats, percent: float) -> float:
     return below + weight * (above - below)
 
 
+def _lengths_that_fit(path_m: float) -> Sequence[float]:
+    """Segments for an uninterrupted path of so many metres."""
+    path_m *= 1.0 + 1e-9  # as in `_collect_drift`: what fits exactly is not lost to rounding
+    if path_m >= SEGMENT_LENGTHS_M["streets"][-1]:
+        return SEGMENT_LENGTHS_M["streets"]
+    return SEGMENT_LENGTHS_M["rooms" if path_m >= SEGMENT_LENGTHS_M["rooms"][0] else "tabletops"]
+
+
+def _travelled(truth_N7: Floats) -> Floats:
+    """Metres travelled until each frame, (N,), from 0."""
+    return np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(truth_N7[:, :3], axis=0), axis=1))])
+
+
 def _collect_drift(motion_N7: Floats, truth_N7: Floats, drift: dict[float, list[tuple[float, float]]]) -> None:
     """Append (metres per metre, radians per metre) for each segment of one uninterrupted run; row 0 has no motion."""
-    travelled = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(truth_N7[:, :3], axis=0), axis=1))])
-    odometry = np.empty_like(motion_N7)
-    odometry[0] = (0, 0, 0, 1, 0, 0, 0)
-    for i in range(1, len(odometry)):
-        odometry[i] = compose(odometry[i - 1], motion_N7[i])
+    travelled = _travelled(truth_N7)
+    odometry = accumulate(motion_N7, np.arange(len(motion_N7)) > 0)
     for length, pairs in drift.items():
         # The tolerance keeps a segment that fits exactly from being lost to rounding in the sum of its steps.
         ends = np.searchsorted(travelled, travelled + length * (1.0 - 1e-9))
@@ -201,43 +193,6 @@ def _collect_drift(motion_N7: Floats, truth_N7: Floats, drift: dict[float, list[
         translation = _missing_is_infinite(np.linalg.norm(error[:, :3], axis=1)) / metres
         rotation = _missing_is_infinite(rotation_angle(error[:, 3:])) / metres
         pairs.extend(zip(translation.tolist(), rotation.tolist(), strict=True))
-
-
-def _calibration(sigma_N: Floats, error_N: Floats) -> dict[str, float]:
-    known = np.isfinite(sigma_N) & np.isfinite(error_N)
-    sigma, error = sigma_N[known], error_N[known]
-    mean_error = _mean(error)
-    return {
-        "frames": len(error),
-        "mean_sigma": _mean(sigma),
-        "median_sigma": percentile(sigma, 50),
-        "error_over_sigma": mean_error / _mean(sigma) if len(sigma) and sigma.any() else float("nan"),
-        **{f"within_{k}_sigma": _mean(error <= k * sigma) for k in (1, 2, 3)},
-        "rank_correlation": _correlation(_ranks(sigma), _ranks(error)),
-        "sparsification_error": (
-            float(np.mean(_left_after_dropping(sigma, error) - _left_after_dropping(error, error))) / mean_error
-            if len(error) and mean_error > 0
-            else float("nan")
-        ),
-    }
-
-
-def _left_after_dropping(by_N: Floats, error_N: Floats) -> Floats:
-    """Mean error of the frames that stay when the k frames with the largest `by` are dropped, for k = 0..N-1."""
-    kept = error_N[np.argsort(by_N, kind="stable")]
-    return (np.cumsum(kept) / np.arange(1, len(kept) + 1))[::-1]
-
-
-def _ranks(values_N: Floats) -> Floats:
-    """Ranks from 1; equal values share their mean rank."""
-    _, group, count = np.unique(values_N, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2.0)[group]
-
-
-def _correlation(a_N: Floats, b_N: Floats) -> float:
-    if len(a_N) < 2 or np.ptp(a_N) == 0 or np.ptp(b_N) == 0:
-        return float("nan")
-    return float(np.corrcoef(a_N, b_N)[0, 1])
 
 
 def _pair(poses_N7: ArrayLike, truth_N7: ArrayLike, what: str) -> tuple[Floats, Floats]:
@@ -254,9 +209,10 @@ def _missing_is_infinite(errors_N: Floats) -> Floats:
     return np.where(np.isnan(errors_N), np.inf, errors_N)
 
 
-def _mean(values: NDArray) -> float:
+def mean(values: NDArray) -> float:
+    """Arithmetic mean; `nan` without values."""
     return float(np.mean(values)) if len(values) else float("nan")
 
 
 def _root_mean_square(values_N: Floats) -> float:
-    return float(np.sqrt(_mean(np.square(values_N))))
+    return float(np.sqrt(mean(np.square(values_N))))

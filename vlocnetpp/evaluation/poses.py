@@ -39,6 +39,17 @@ def relative(a_N7: Floats, b_N7: Floats) -> Floats:
     return _by_rows(geometry.relative, a_N7, b_N7)
 
 
+def accumulate(motion_N7: Floats, valid_N: NDArray[np.bool_]) -> Floats:
+    """Motions since the frame before, one after the other: (N, 7) poses in the first frame of each uninterrupted run.
+
+    Where a frame has no valid motion, a run starts, at the identity. After a motion of NaN the run stays NaN.
+    """
+    poses = np.empty_like(motion_N7)
+    for i, valid in enumerate(valid_N):
+        poses[i] = compose(poses[i - 1], motion_N7[i]) if valid and i else (0, 0, 0, 1, 0, 0, 0)
+    return poses
+
+
 def rotation_angle(q_N4: Floats) -> Floats:
     """The angle of each rotation in radians, 0..pi, (N,)."""
     identity = np.tile([1.0, 0.0, 0.0, 0.0], (len(q_N4), 1))

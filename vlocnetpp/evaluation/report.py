@@ -31,7 +31,23 @@ HOW = {
         "rpe_rotation_deg": "the same for the angle",
         "frames": "frames with a previous frame, so with a relative motion",
         "segments": "segments that fitted into uninterrupted runs, one from each frame for each length",
-        "segment_lengths_m": "lengths of the segments along the ground-truth path",
+        "segment_lengths_m": "lengths of the segments along the ground-truth path; the longest true path chose them",
+    },
+    "calibration": {
+        "frames": "frames with an estimate, a bound and a ground-truth pose",
+        "mean_sigma_m": "mean of the predicted 68 % bounds; of two calibrated models the smaller is sharper",
+        "mean_sigma_deg": "the same for the angle",
+        "median_sigma_m": "half of the bounds are smaller",
+        "median_sigma_deg": "the same for the angle",
+        "error_over_sigma": "mean error by mean bound; far above 1 is overconfident",
+        "within_1_sigma": "share of errors inside the bound",
+        "within_2_sigma": "share of errors inside twice the bound",
+        "within_3_sigma": "share of errors inside three times the bound",
+        "expected_1_sigma": "what a calibrated model has inside the bound",
+        "expected_2_sigma": "what it has inside twice the bound, with the errors that training assumes (Laplace)",
+        "expected_3_sigma": "what it has inside three times the bound",
+        "rank_correlation": "Spearman's; 1: the bounds order the frames by their error, 0: they say nothing",
+        "sparsification_error": "what is lost by dropping frames by their bound, not their error; 0 is perfect (AUSE)",
     },
     "segmentation": {
         "mean_iou": "mean over the classes that occur in the truth or the prediction; unlabelled pixels do not count",
@@ -60,6 +76,7 @@ HOW = {
 }
 """What each figure of `metrics.json` means, by section; the report prints it beside the figure."""
 
+COLUMNS = ("figure", "value", "unit", "how it was made")
 _SUFFIX_UNITS = {
     "_deg_per_m": "deg/m",
     "_percent": "%",
@@ -113,21 +130,32 @@ def metric_rows(name: str, section: Mapping[str, Any]) -> list[list[str]]:
         if isinstance(value, Mapping):
             continue
         unit = "ms" if name == "latency_ms" else next((u for end, u in _SUFFIX_UNITS.items() if key.endswith(end)), "")
-        if key.startswith(("recall_", "within_")) or key == "mean_iou":
+        if key.startswith(("recall_", "within_", "expected_")) or key == "mean_iou":
             value, unit = (None if value is None or math.isnan(value) else 100.0 * value), "%"
         rows.append([_words(key, unit), _value(value), unit, HOW.get(name, {}).get(key, "")])
     return rows
+
+
+def nested_tables(name: str, section: Mapping[str, Any]) -> list[Table]:
+    """The sections inside a section: figures with units where the report has words for them, else names and values."""
+    tables = []
+    for key, nested in section.items():
+        if not isinstance(nested, Mapping) or not nested:
+            continue
+        if set(nested) <= set(HOW.get(name, {})):
+            tables.append(Table(_words(key), COLUMNS, metric_rows(name, nested)))
+        else:
+            tables.append(Table(_words(key), ("", "value"), [[k, _value(v)] for k, v in nested.items()]))
+    return tables
 
 
 def _section(name: str, section: Mapping[str, Any]) -> list[str]:
     rows = metric_rows(name, section)
     # A section nobody explains needs no empty column.
     width = 4 if any(row[3] for row in rows) else 3
-    columns = ["figure", "value", "unit", "how it was made"][:width]
-    parts = [markdown_table(columns, [row[:width] for row in rows])] if rows else []
-    for key, nested in section.items():
-        if isinstance(nested, Mapping) and nested:
-            parts += [f"### {_words(key)}", markdown_table(["", "value"], [[k, _value(v)] for k, v in nested.items()])]
+    parts = [markdown_table(COLUMNS[:width], [row[:width] for row in rows])] if rows else []
+    for table in nested_tables(name, section):
+        parts += [f"### {table.title}", markdown_table(table.columns, table.rows)]
     return parts
 
 

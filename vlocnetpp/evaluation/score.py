@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import VOID, DataError, Dataset, Frame
+from vlocnetpp.evaluation.calibration import calibration_metrics
 from vlocnetpp.evaluation.metrics import (
-    calibration_metrics,
     confusion,
     latency_metrics,
     localization_metrics,

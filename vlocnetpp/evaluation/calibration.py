@@ -1,0 +1,93 @@
+"""Does the predicted uncertainty say how wrong a pose is?
+
+The sigma of a pose is a bound: 68 % of the errors of validation data, distances and angles without direction, lay
+within it. What two and three such bounds cover follows from the shape of the errors. The network's uncertainty is
+trained with Laplace's likelihood, under which errors fall off exponentially: k bounds cover 1 - 0.32^k, that is 68, 90
+and 97 %. (Gaussian errors along one direction would give 68, 95 and 99.7 %.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vlocnetpp.data.frames import DataError
+from vlocnetpp.evaluation.metrics import mean, percentile
+from vlocnetpp.evaluation.poses import Floats
+
+COVERED = 0.68
+"""Share of errors that one calibrated bound covers."""
+EXPECTED = {k: 1.0 - (1.0 - COVERED) ** k for k in (1, 2, 3)}
+"""Share of errors within k bounds where these are calibrated."""
+
+
+def calibration_metrics(sigma_N2: ArrayLike, errors_N2: ArrayLike) -> dict[str, dict[str, float]]:
+    """Hold predicted bounds against errors, for translation and rotation.
+
+    `sigma_N2` is the bound and `errors_N2` the error itself: translation in metres, then rotation in degrees. Frames
+    where either is not finite (no estimate, a bound that says nothing) are left out; `frames` counts the others.
+
+    - `mean_sigma_m`, `median_sigma_m` (`_deg` of the rotation): sharpness; of two calibrated, the smaller is better.
+    - `error_over_sigma`: mean error over mean sigma; larger where overconfident. Sigma 0 beside an error: `inf`.
+    - `within_1_sigma`, `within_2_sigma`, `within_3_sigma`: share of frames whose error is at most that many sigmas;
+      `expected_1_sigma` and so on are what a calibrated network has there, see `EXPECTED`.
+    - `rank_correlation`: Spearman's; 1 means sigma orders frames exactly by their error, 0 that it says nothing.
+    - `sparsification_error`: area between the mean error left after dropping the most uncertain frames and the same
+      after dropping the truly worst ones, relative to the mean error; 0 is perfect (AUSE, Ilg et al. 2018).
+
+    Too few frames, or no spread to correlate: `nan`. Raises DataError on shapes other than (N, 2) or a negative sigma.
+    """
+    sigma = np.asarray(sigma_N2, dtype=np.float64)
+    errors = np.asarray(errors_N2, dtype=np.float64)
+    if sigma.shape != errors.shape or sigma.ndim != 2 or sigma.shape[1] != 2:
+        raise DataError(f"uncertainties {sigma.shape} and errors {errors.shape} must both have the shape (N, 2)")
+    if (sigma < 0).any():
+        raise DataError("an uncertainty is negative: pass the scale itself, not its logarithm")
+    return {
+        "translation": _calibration(sigma[:, 0], errors[:, 0], "m"),
+        "rotation": _calibration(sigma[:, 1], errors[:, 1], "deg"),
+    }
+
+
+def _calibration(sigma_N: Floats, error_N: Floats, unit: str) -> dict[str, float]:
+    known = np.isfinite(sigma_N) & np.isfinite(error_N)
+    sigma, error = sigma_N[known], error_N[known]
+    mean_error = mean(error)
+    return {
+        "frames": len(error),
+        f"mean_sigma_{unit}": mean(sigma),
+        f"median_sigma_{unit}": percentile(sigma, 50),
+        "error_over_sigma": _ratio(mean_error, mean(sigma)),
+        **{f"within_{k}_sigma": mean(error <= k * sigma) for k in EXPECTED},
+        **{f"expected_{k}_sigma": share for k, share in EXPECTED.items()},
+        "rank_correlation": _correlation(_ranks(sigma), _ranks(error)),
+        "sparsification_error": (
+            float(np.mean(_left_after_dropping(sigma, error) - _left_after_dropping(error, error))) / mean_error
+            if len(error) and mean_error > 0
+            else float("nan")
+        ),
+    }
+
+
+def _ratio(error: float, sigma: float) -> float:
+    if sigma == 0.0:
+        return float("inf" if error > 0 else "nan")
+    return error / sigma
+
+
+def _left_after_dropping(by_N: Floats, error_N: Floats) -> Floats:
+    """Mean error of the frames that stay when the k frames with the largest `by` are dropped, for k = 0..N-1."""
+    kept = error_N[np.argsort(by_N, kind="stable")]
+    return (np.cumsum(kept) / np.arange(1, len(kept) + 1))[::-1]
+
+
+def _ranks(values_N: Floats) -> Floats:
+    """Ranks from 1; equal values share their mean rank."""
+    _, group, count = np.unique(values_N, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2.0)[group]
+
+
+def _correlation(a_N: Floats, b_N: Floats) -> float:
+    if len(a_N) < 2 or np.ptp(a_N) == 0 or np.ptp(b_N) == 0:
+        return float("nan")
+    return float(np.corrcoef(a_N, b_N)[0, 1])
