@@ -10,14 +10,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from random_models import export_random
+from random_models import CLASSES, export_random
 from wall_dataset import write_wall
 
 from vlocnetpp.cli import main
+from vlocnetpp.data import open_dataset
 from vlocnetpp.evaluation.answers import COLUMNS, jumps
 from vlocnetpp.evaluation.poses import accumulate
 from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.evaluation.trajectory_files import read_tum
+from vlocnetpp.evaluation.unlabelled import figures_of
+from vlocnetpp.evaluation.video import CAPTION, HEIGHT, write_video
 
 FRAMES = 5
 
@@ -57,22 +60,79 @@ def test_without_labels(place: Path, data: str, capsys: pytest.CaptureFixture[st
     assert len(rows) == FRAMES
     assert all(row["error_m"] == "" and row["x_m"] and float(row["sigma_m"]) > 0 for row in rows)
     assert (rows[0]["jump_m"], rows[1]["jump_m"] != "") == ("", True)
-    height, width = cv2.imread(str(out / "masks" / "000000.png"), cv2.IMREAD_UNCHANGED).shape
+    ids = cv2.imread(str(out / "masks" / "000000.png"), cv2.IMREAD_UNCHANGED)
+    height, width = ids.shape
+    color = cv2.imread(str(out / "masks" / "color" / "000000.png"))[:, :, ::-1]
+    np.testing.assert_array_equal(color, np.array([rgb for _, rgb in CLASSES])[ids])
     assert (height, width) == cv2.imread(str(next((place / "images").glob("*.jpg")))).shape[:2]
     video = cv2.VideoCapture(str(out / "video.mp4"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
     assert list(out.glob("odometry-*.tum"))
-    assert {path.name for path in out.glob("*.png")} == {"masks.png", "path.png"}
+    assert {path.name for path in out.glob("*.png")} == {"sheet.png", "path.png"}
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["answers"] == {"frames": FRAMES, "failed": 0}
     assert metrics["uncertainty"]["median_sigma_m"] > 0
     assert "localization" not in metrics
+    assert "metres; angles in degrees" in metrics["about"]["conventions"]
 
 
 def test_labels_are_asked_for_where_there_are_none(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(place / "any.ts"), str(place / "images"), "--out", str(place / "none")]) == 2
     assert "neither poses nor masks to compare with; look at it with --no-labels" in capsys.readouterr().err
     assert not (place / "none").exists()
+
+
+def test_a_folder_of_images_alone_is_told_what_it_needs(place: Path, tmp_path: Path, capsys) -> None:
+    image = next((place / "images").glob("*.jpg"))
+    for name in ("img10.jpg", "img9.JPG", "img2.jpeg"):
+        shutil.copy(image, tmp_path / name)
+    out = place / "alone"
+    words = ["evaluate", str(place / "any.ts"), str(tmp_path), "--no-labels", "--out", str(out)]
+    assert main(words) == 2
+    assert "put camera-intrinsics.txt beside them, K as 3 x 3 numbers" in capsys.readouterr().err
+    assert not out.exists()
+    shutil.copy(place / "images" / "camera-intrinsics.txt", tmp_path)
+    assert [frame.name for frame in open_dataset(tmp_path).frames("test")] == ["img2.jpeg", "img9.JPG", "img10.jpg"]
+
+
+def test_masks_alone_without_labels(place: Path) -> None:
+    out = place / "masks_alone"
+    model = export_random(place / "masks.ts", "stl_segmentation")
+    assert main(["evaluate", str(model), str(place / "images"), "--no-labels", "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == {
+        "answers.csv", "masks", "metrics.json", "report.md", "sheet.png", "video.mp4"}  # fmt: skip
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics) == {"about", "answers", "latency_ms"}
+    assert metrics["answers"] == {"frames": FRAMES}
+
+
+def nothing_answered(frames: int) -> Streamed:
+    poses = np.full((frames, 7), np.nan)
+    return Streamed(poses, poses.copy(), np.zeros(frames, bool), np.full((frames, 2), np.nan), np.ones(frames))
+
+
+def test_all_frames_failed_is_said_and_drawn(place: Path, tmp_path: Path) -> None:
+    answers = nothing_answered(FRAMES)
+    figures = figures_of(answers, ("localization", "odometry"))
+    assert figures == {
+        "answers": {"frames": FRAMES, "failed": FRAMES},
+        "latency_ms": {"p50": 1.0, "p95": 1.0, "p99": 1.0},
+    }
+    frames = open_dataset(place / "images").frames("test")
+    assert write_video(tmp_path / "v.mp4", frames, answers, [None] * FRAMES, (), tmp_path / "sheet.png")
+    assert cv2.VideoCapture(str(tmp_path / "v.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == FRAMES
+
+
+def test_without_an_encoder_the_sheet_stays(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody_has = cv2.VideoWriter.fourcc(*"ZZZZ")
+    monkeypatch.setattr(cv2.VideoWriter, "fourcc", lambda *_: nobody_has)
+    frames = open_dataset(place / "images").frames("test")
+    sheet = tmp_path / "sheet.png"
+    assert not write_video(tmp_path / "v.mp4", frames, nothing_answered(FRAMES), [None] * FRAMES, (), sheet)
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    height, width = frames[0].image().shape[:2]
+    rows = (FRAMES + 1) // 2
+    assert cv2.imread(str(sheet)).shape[:2] == (rows * (HEIGHT + CAPTION), 2 * round(HEIGHT * width / height))
 
 
 def test_with_labels_the_same_table_has_errors(place: Path) -> None:

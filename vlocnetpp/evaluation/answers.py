@@ -16,6 +16,12 @@ from vlocnetpp.evaluation.poses import Floats, accumulate, relative, rotation_an
 from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.evaluation.trajectory_files import write_tum
 
+CONVENTIONS = (
+    "poses: camera (optical: x right, y down, z forward) in the frame '{frame}', metres; angles in degrees; "
+    "quaternions Hamilton, w x y z in .csv, x y z w in .tum; stamps in nanoseconds in .csv, seconds "
+    "in .tum; nothing is aligned"
+)
+"""Of all files of an evaluation."""
 HEADER = (
     "pose: camera (optical: x right, y down, z forward) in the frame '{frame}', metres, unit quaternion w x y z",
     "sigma: calibrated 68 % bound of the pose's error; jump: the motion between two poses against the odometry's",

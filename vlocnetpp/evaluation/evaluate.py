@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame
-from vlocnetpp.evaluation.answers import write_answers, write_odometry
+from vlocnetpp.evaluation.answers import CONVENTIONS, write_answers, write_odometry
 from vlocnetpp.evaluation.figures import plot_trajectory
 from vlocnetpp.evaluation.files import write_json
 from vlocnetpp.evaluation.mask_sheet import Row, plot_masks
@@ -50,12 +50,14 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     answers = stream(model, dataset, split, look)
     metrics = score(frames, answers, model.metadata.tasks, matrix, names)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "metrics.json", metrics)
+    data = f"{dataset.root.resolve().name}, {split}"
+    about = {"model": model.path.name, "data": data}
+    about["conventions"] = CONVENTIONS.format(frame=model.metadata.map_frame)
+    write_json(out / "metrics.json", {"about": about, **metrics})
     write_answers(out / "answers.csv", frames, answers, model.metadata.map_frame)
     write_odometry(out, dataset.sequences(split), answers)
     pictures = {}
     tables = []
-    data = f"{dataset.root.resolve().name}, {split}"
     if "localization" in metrics:
         posed, truth = true_poses(frames)
         stamps = np.array([frame.stamp_ns for frame in frames])
@@ -69,7 +71,7 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     if sheet:
         plot_masks(out / "masks.png", sheet, model.metadata.classes)
         pictures["Frames and their masks"] = out / "masks.png"
-    notes = [f"model: {model.path.name}, preset {model.metadata.preset}", f"data: {data}"]
+    notes = [f"model: {model.path.name}, preset {model.metadata.preset}", f"data: {data}", about["conventions"]]
     write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
     return metrics, tables
 

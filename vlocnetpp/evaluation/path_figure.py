@@ -15,9 +15,12 @@ from vlocnetpp.evaluation.stream import Streamed
 POSITION, ROTATION, JUMP = "#0072B2", "#D55E00", "#999999"
 
 
-def plot_path(path: Path, stamp_ns_N: NDArray[np.int64], answers: Streamed, title: str) -> None:
+def plot_path(
+    path: Path, stamp_ns_N: NDArray[np.int64], answers: Streamed, title: str, starts: NDArray[np.int64]
+) -> None:
     """Draw poses from above, coloured by their 68 % bound, beside bounds and jumps against odometry over time.
 
+    `starts` are the numbers of the frames at which a sequence begins: time between sequences is left out.
     Raises ValueError without a pose and DataError if the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,7 +30,10 @@ def plot_path(path: Path, stamp_ns_N: NDArray[np.int64], answers: Streamed, titl
     if not known.any():
         raise ValueError("there is no pose to draw")
     view = view_from_above(answers.pose_N7[known])
-    seconds = (stamp_ns_N - stamp_ns_N[0]) * 1e-9
+    steps_ns = np.diff(stamp_ns_N, prepend=stamp_ns_N[:1])
+    inner_ns = np.delete(steps_ns, starts)
+    steps_ns[starts[1:]] = np.median(inner_ns) if len(inner_ns) else 0
+    seconds = np.cumsum(steps_ns) * 1e-9
     sigma_m, sigma_deg = answers.sigma_N2[:, 0], np.degrees(answers.sigma_N2[:, 1])
     jump_m, jump_deg = jumps(answers)
 
@@ -51,12 +57,15 @@ def plot_path(path: Path, stamp_ns_N: NDArray[np.int64], answers: Streamed, titl
     ):
         if np.isfinite(jump).any():
             axes.plot(seconds, jump, color=JUMP, linewidth=0.7, label="against odometry")
-        axes.plot(seconds, sigma, color=colour, linewidth=1.2, label="68 % bound")
+        # A line would hide what stands alone, such as a sequence of one frame.
+        axes.plot(seconds, sigma, color=colour, linewidth=1.2, marker=".", markersize=2, label="68 % bound")
+        for start in starts[1:]:
+            axes.axvline(seconds[start], color="#BBBBBB", linewidth=0.8, linestyle="--")
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         axes.grid(color="#EEEEEE", linewidth=0.8)
         axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
-    panels[1].set_xlabel("time [s]")
+    panels[1].set_xlabel("time [s]" + ("; dashed: a sequence begins" if len(starts) > 1 else ""))
     for axes in (above, *panels):
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

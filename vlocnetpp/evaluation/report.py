@@ -54,19 +54,23 @@ HOW = {
     },
     "answers": {
         "frames": "frames that were put in",
-        "failed": "of them, frames without an estimate",
+        "failed": "of them, frames without a pose",
     },
     "uncertainty": {
         "median_sigma_m": "the calibrated 68 % bound of the error that the model expects, half of all frames are below",
         "p95_sigma_m": "95 % of all frames are below",
         "median_sigma_deg": "the same for the orientation",
         "p95_sigma_deg": "the same for the orientation",
+        "largest_sigma_m": "no frame is above",
+        "largest_sigma_deg": "the same for the orientation",
     },
     "pose_against_odometry": {
         "median_jump_m": "the motion between two poses against the odometry's, half of all frames are below",
         "p95_jump_m": "95 % of all frames are below",
         "median_jump_deg": "the same for the turn",
         "p95_jump_deg": "the same for the turn",
+        "largest_jump_m": "no frame is above",
+        "largest_jump_deg": "the same for the turn",
     },
     "latency_ms": {
         "p50": "half of the frames are faster",

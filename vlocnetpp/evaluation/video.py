@@ -1,4 +1,4 @@
-"""A film of what a model answered: the image, its mask and the way so far."""
+"""What a model answered as a film, and as a sheet of some of its pictures: image, mask and the way so far."""
 
 from __future__ import annotations
 
@@ -17,49 +17,84 @@ from vlocnetpp.evaluation.figures import view_from_above
 from vlocnetpp.evaluation.files import replacing
 from vlocnetpp.evaluation.mask_sheet import colored
 from vlocnetpp.evaluation.poses import Floats
+from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.progress import track
 
-RATE_HZ = 15.0
-HEIGHT = 360
-"""Rows of the film."""
+HEIGHT, CAPTION = 360, 28
+"""Rows of the picture and of the line of text below it."""
 OPACITY = 0.5
-PAPER, PATH, HERE = (255, 255, 255), (150, 150, 150), (0, 114, 178)
+PAPER, INK, PATH, HERE = (255, 255, 255), (51, 51, 51), (0, 114, 178), (213, 94, 0)
 """Colours of the map, RGB."""
+SHEET, SHEET_COLUMNS = 12, 2
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def write_video(
     path: Path,
     frames: Sequence[Frame],
-    pose_N7: Floats,
+    answers: Streamed,
     masks: Sequence[Path | None],
     classes: Sequence[tuple[str, tuple[int, int, int]]],
+    sheet: Path,
 ) -> bool:
-    """Write an MP4, a picture for each frame; False, and no file, where OpenCV here has no MPEG-4 encoder.
+    """Write an MP4 at the recorded rate, a picture for each frame, and as PNG a sheet of some spread over them.
 
     masks: files of class ids, or None for a frame without. A model without poses has rows of NaN: no map is drawn.
-    Raises DataError if the file cannot be written.
+    False, and the sheet alone, where OpenCV here has no MPEG-4 encoder. Raises DataError if a file cannot be written.
     """
-    pictures = [_picture(frame, mask, classes) for frame, mask in zip(frames[:1], masks[:1], strict=True)]
-    height, width = pictures[0].shape[:2]
-    drawn = np.isfinite(pose_N7).any()
-    size = (width + (height if drawn else 0), height)
+    first = _picture(frames[0], masks[0], classes)
+    height, width = first.shape[:2]
+    chart = _Chart(answers.pose_N7, height) if np.isfinite(answers.pose_N7).all(axis=1).any() else None
+    size = (width + (height if chart else 0), height + CAPTION)
+    shown = set(np.linspace(0, len(frames) - 1, min(SHEET, len(frames))).round().astype(int).tolist())
+    kept: list[NDArray[np.uint8]] = []
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "film.mp4"
-        writer = cv2.VideoWriter(str(made), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, size)
-        if not writer.isOpened():
-            return False
+        writer = cv2.VideoWriter(str(made), cv2.VideoWriter.fourcc(*"mp4v"), _rate_hz(frames), size)
+        opened = writer.isOpened()
         try:
-            chart = _Chart(pose_N7, height) if drawn else None
             for i, (frame, mask) in enumerate(zip(track(frames, "filming"), masks, strict=True)):
-                picture = _picture(frame, mask, classes)
+                if not opened and i not in shown:
+                    continue
+                picture = cv2.resize(_picture(frame, mask, classes), (width, height))
                 if chart is not None:
                     picture = np.hstack((picture, chart.until(i)))
-                writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                caption = np.full((CAPTION, size[0], 3), PAPER, np.uint8)
+                cv2.putText(caption, _caption(i, frame, answers), (8, 19), FONT, 0.45, INK, 1, cv2.LINE_AA)
+                bgr = cv2.cvtColor(np.vstack((picture, caption)), cv2.COLOR_RGB2BGR)
+                writer.write(bgr)
+                if i in shown:
+                    kept.append(np.asarray(bgr, np.uint8))
         finally:
             writer.release()
-        with replacing(path) as partial:
-            shutil.copyfile(made, partial)
-    return True
+        _write_sheet(sheet, kept)
+        if opened:
+            with replacing(path) as partial:
+                shutil.copyfile(made, partial)
+    return opened
+
+
+def _write_sheet(path: Path, pictures: list[NDArray[np.uint8]]) -> None:
+    columns = min(SHEET_COLUMNS, len(pictures))
+    white = [np.full_like(pictures[0], 255)] * (-len(pictures) % columns)
+    filled = pictures + white
+    rows = [np.hstack(filled[i : i + columns]) for i in range(0, len(filled), columns)]
+    with replacing(path) as partial:
+        partial.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
+
+
+def _caption(i: int, frame: Frame, answers: Streamed) -> str:
+    if not np.isfinite(answers.pose_N7[i]).all():
+        return f"{frame.name}   no pose"
+    metres, radians = answers.sigma_N2[i]
+    return f"{frame.name}   68 % bound {metres:.2f} m, {np.degrees(radians):.1f} deg"
+
+
+def _rate_hz(frames: Sequence[Frame]) -> float:
+    """Pictures a second, by the usual step between stamps."""
+    steps_ns = np.diff([frame.stamp_ns for frame in frames])
+    steps_ns = steps_ns[steps_ns > 0]
+    return float(np.clip(1e9 / np.median(steps_ns), 1.0, 60.0)) if len(steps_ns) else 10.0
 
 
 def _picture(frame: Frame, mask: Path | None, classes: Sequence[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
@@ -78,17 +113,25 @@ class _Chart:
     """The estimated way from above, square, drawn on frame by frame."""
 
     def __init__(self, pose_N7: Floats, side: int) -> None:
-        view = view_from_above(pose_N7[np.isfinite(pose_N7).all(axis=1)])
-        points = pose_N7[:, [view.right, view.up]]
-        low, high = np.nanpercentile(points, 1, axis=0), np.nanpercentile(points, 99, axis=0)
-        scale = 0.8 * side / max(float((high - low).max()), 0.4)
-        centred = (points - (low + high) / 2) * scale
+        known = pose_N7[np.isfinite(pose_N7).all(axis=1)]
+        view = view_from_above(known)
+        # Single outliers leave the map instead of shrinking the way.
+        low, high = np.percentile(known[:, [view.right, view.up]], [1, 99], axis=0)
+        extent_m = max(float((high - low).max()), 0.4)
+        scale = 0.7 * side / extent_m
+        centred = (pose_N7[:, [view.right, view.up]] - (low + high) / 2) * scale
         self._pixels = np.stack((side / 2 + centred[:, 0], side / 2 - centred[:, 1]), axis=1)
         self._picture = np.full((side, side, 3), PAPER, np.uint8)
+        step = 10.0 ** np.floor(np.log10(extent_m / 2))
+        length_m = max(step * k for k in (1, 2, 5) if step * k <= extent_m / 2)
+        cv2.line(self._picture, (14, side - 14), (14 + round(length_m * scale), side - 14), INK, 2)
+        cv2.putText(self._picture, f"{length_m:g} m", (14, side - 22), FONT, 0.5, INK, 1, cv2.LINE_AA)
+        axes = f"right: {view.labels[0][0]}, up: {view.labels[1][0]}"
+        cv2.putText(self._picture, axes, (14, 22), FONT, 0.5, INK, 1, cv2.LINE_AA)
 
     def until(self, i: int) -> NDArray[np.uint8]:
         """The way up to frame i, whose place is marked."""
-        if np.isnan(self._pixels[i]).any():
+        if not np.isfinite(self._pixels[i]).all():
             return self._picture
         here = tuple(np.clip(self._pixels[i], -1e4, 1e4).round().astype(int).tolist())
         cv2.circle(self._picture, here, 2, PATH, -1, cv2.LINE_AA)

@@ -1,6 +1,6 @@
 """A plain folder of images from one camera: nothing is known but K. For looking at what a model answers.
 
-    ROOT/*.jpg, *.png               in the order of their names; one uninterrupted recording, the split `test`
+    ROOT/*.jpg, *.png               in the order of their names, 2 before 10; one recording, the split `test`
     ROOT/camera-intrinsics.txt      3 x 3, pixels of these images
 
 There are no stamps: frames are taken to follow each other at 30 Hz.
@@ -8,6 +8,7 @@ There are no stamps: frames are taken to follow each other at 30 Hz.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from vlocnetpp.data.frames import DataError, Dataset, Frame, Sequence
@@ -16,6 +17,11 @@ from vlocnetpp.data.poses import checked_intrinsics
 
 RATE_HZ = 30
 SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+def lacks_intrinsics(root: Path) -> bool:
+    """Whether only K is missing for the folder to have this layout."""
+    return not (root / INTRINSICS).exists() and bool(_images(root))
 
 
 def recognizes(root: Path) -> bool:
@@ -35,4 +41,5 @@ def read(root: Path) -> Dataset:
 
 
 def _images(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = [path for path in root.iterdir() if path.suffix.lower() in SUFFIXES]
+    return sorted(found, key=lambda path: [int(x) if x.isdigit() else x for x in re.split("([0-9]+)", path.name)])

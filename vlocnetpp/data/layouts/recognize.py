@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vlocnetpp.data.frames import DataError, Dataset
 from vlocnetpp.data.layouts import camvid, deeploc, folder, images, kitti, seven_scenes, tum_rgbd
+from vlocnetpp.data.layouts.text_files import INTRINSICS
 
 LAYOUTS = {
     "folder": folder,
@@ -40,6 +41,8 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
 def _read(root: Path, layout: str | None) -> Dataset:
     if layout is None:
         found = [name for name, reader in LAYOUTS.items() if reader.recognizes(root)]
+        if not found and images.lacks_intrinsics(root):
+            raise DataError(f"{root}: is a folder of images alone; put {INTRINSICS} beside them, K as 3 x 3 numbers")
         if len(found) != 1:
             reason = f"could be {' or '.join(found)}" if found else "is of no known layout"
             raise DataError(f"{root}: {reason}; name one of {', '.join(LAYOUTS)}")
