@@ -329,7 +329,7 @@ def test_camvid_names_a_missing_mask(tmp_path: Path) -> None:
 def test_a_plain_folder_of_images_needs_nothing_but_its_intrinsics(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.PNG", "c.jpeg"):
         cv2.imwrite(str(tmp_path / name.lower()), np.full((4, 6, 3), 9, np.uint8))
-    with pytest.raises(DataError, match="put camera-intrinsics.txt beside them"):
+    with pytest.raises(DataError, match=r"put camera-intrinsics\.txt beside them"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match=r"camera-intrinsics.txt: cannot be read"):
         open_dataset(tmp_path, "images")
