@@ -119,7 +119,7 @@ def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> 
         metrics, errors = _score(load_model(exported, shared.settings.device), shared)
     record = Record(
         **about,
-        greyed=method.greyed,
+        greyed=method.greyed or config.leak_probe,  # --set can make a probe of any vlocnet row
         metrics=metrics,
         size_bytes=size,
         training_s=progress["total_s"],
