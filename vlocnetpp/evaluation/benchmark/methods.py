@@ -37,6 +37,8 @@ SINGLE: dict[str, Any] = {"batch": 64, "data": {"clip_length": 1}}
 """For networks that see one image: as many frames in a step, no two of them neighbours."""
 TRIPLES: dict[str, Any] = {"batch": 21, "data": {"clip_length": 3, "max_skip": 10}}
 """MapNet's clips: three frames, up to ten frames apart (Brahmbhatt et al., 2018, section 4)."""
+LONGER: dict[str, Any] = {"batch": 16, "data": {"clip_length": 4}}
+"""For `vlocnet`, fed or not: the first frame of a clip has no past, so that of pairs half would teach nothing of it."""
 TASKS = ["localization", "odometry", "segmentation"]
 
 
@@ -77,9 +79,10 @@ METHODS = {
                 **SINGLE),
         _method("pose_single", _POSES, _alone("pose", _POSES, True), "the same network with MapNet's loss, relative "
                 "motions between frames of a clip", "mapnet", **_MAPNET),
-        _method("vlocnet", _POSES, _consistent(TASKS[:2]), "VLocNet (2018): sees its own last pose"),
+        _method("vlocnet", _POSES, _consistent(TASKS[:2]), "VLocNet (2018): sees its own last pose",
+                **LONGER),
         _method("vlocnet", _POSES, _consistent(TASKS[:2]), "VLocNet fed the true pose of the frame before, in training "
-                "and here: no method, no robot has it", "vlocnet_leak_probe", greyed=True, leak_probe=True),
+                "and here: no method, no robot has it", "vlocnet_leak_probe", greyed=True, leak_probe=True, **LONGER),
         _method("stl_pose", _POSES, _consistent(TASKS[:1]), "the paper's single-task pose network"),
         _method("stl_odometry", "odometry", _alone("odometry", "odometry"), "the paper's odometry network"),
         _method("stl_segmentation", _CLASSES, _alone("segmentation", _CLASSES), "AdapNet", **SINGLE),
