@@ -10,19 +10,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from random_models import CLASSES, export_random
+from conftest import ROOT
+from random_models import CLASSES, K_33, export_random
 from wall_dataset import write_wall
 
 from vlocnetpp.cli import main
-from vlocnetpp.data import open_dataset
+from vlocnetpp.data import Frame, open_dataset
 from vlocnetpp.evaluation.answers import COLUMNS, jumps
 from vlocnetpp.evaluation.poses import accumulate
+from vlocnetpp.evaluation.score import score
 from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.evaluation.trajectory_files import read_tum
 from vlocnetpp.evaluation.unlabelled import figures_of
 from vlocnetpp.evaluation.video import CAPTION, HEIGHT, write_video
 
 FRAMES = 5
+PAGE = (ROOT / "docs/evaluation.md").read_text()
+TASKS = ("localization", "odometry", "segmentation")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +79,9 @@ def test_without_labels(place: Path, data: str, capsys: pytest.CaptureFixture[st
     assert "localization" not in metrics
     assert "metres; angles in degrees" in metrics["about"]["conventions"]
 
+    for path in out.iterdir():
+        assert f"`{'odometry-SEQUENCE.tum' if path.suffix == '.tum' and 'odometry' in path.name else path.name}" in PAGE
+
 
 def test_labels_are_asked_for_where_there_are_none(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(place / "any.ts"), str(place / "images"), "--out", str(place / "none")]) == 2
@@ -109,6 +116,43 @@ def test_masks_alone_without_labels(place: Path) -> None:
 def nothing_answered(frames: int) -> Streamed:
     poses = np.full((frames, 7), np.nan)
     return Streamed(poses, poses.copy(), np.zeros(frames, bool), np.full((frames, 2), np.nan), np.ones(frames))
+
+
+def score_of(answers: Streamed, truth: list) -> dict:
+    frames = [Frame(str(i), i, Path("none.png"), K_33, pose) for i, pose in enumerate(truth)]
+    return score(frames, answers, TASKS, np.zeros((2, 2), np.int64), ("a", "b"))
+
+
+def test_a_split_of_one_frame() -> None:
+    here = np.array([0.0, 0, 0, 1, 0, 0, 0])
+    answers = Streamed(here[None] + [3.0, 4, 0, 0, 0, 0, 0], here[None], np.array([False]), np.ones((1, 2)), np.ones(1))
+    scored = score_of(answers, [here])
+    assert set(scored) == {"localization", "calibration", "latency_ms"}  # nothing moved, and no pixel is labelled
+    assert scored["localization"]["median_translation_m"] == scored["localization"]["p95_translation_m"] == 5.0
+    assert scored["calibration"]["translation"]["error_over_sigma"] == 5.0
+    assert scored["calibration"]["rotation"]["mean_sigma_deg"] == pytest.approx(np.degrees(1.0))
+
+
+def test_a_split_in_which_all_failed() -> None:
+    scored = score_of(nothing_answered(3), [np.array([x, 0, 0, 1, 0, 0, 0]) for x in (0.0, 1.0, 2.0)])
+    assert scored["localization"]["failed"] == scored["localization"]["frames"] == 3
+    assert scored["localization"]["median_rotation_deg"] == scored["localization"]["mean_translation_m"] == np.inf
+    assert scored["localization"]["recall_25cm_5deg"] == 0.0
+    assert scored["calibration"]["translation"]["frames"] == 0
+    assert np.isnan(scored["calibration"]["rotation"]["within_3_sigma"])
+    assert "odometry" not in scored
+
+
+def test_a_truth_for_a_part_of_the_frames() -> None:
+    here = np.array([0.0, 0, 0, 1, 0, 0, 0])
+    many = np.tile(here, (4, 1))
+    answers = Streamed(many, many, np.array([False, True, True, True]), np.ones((4, 2)), np.ones(4))
+    scored = score_of(answers, [here, None, here, here])
+    assert scored["localization"]["frames"] == 3
+    assert scored["odometry"]["frames"] == 1  # only between the last two are both ends known
+    assert scored["odometry"]["segment_lengths_m"] == []
+    assert scored["odometry"]["rpe_translation_m"] == 0.0
+    assert np.isnan(scored["odometry"]["translation_percent"])
 
 
 def test_all_frames_failed_is_said_and_drawn(place: Path, tmp_path: Path) -> None:
