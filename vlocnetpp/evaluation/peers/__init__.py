@@ -1,16 +1,19 @@
 """What every result is printed beside: answers to "where am I?" and "how did I move?" that need no network."""
 
+from vlocnetpp.evaluation.peers.image_retrieval import INTERPOLATION, NEAREST
 from vlocnetpp.evaluation.peers.mean_pose import MEAN_POSE
 from vlocnetpp.evaluation.peers.nearest_training_pose import NEAREST_TRAINING_POSE
 from vlocnetpp.evaluation.peers.odometry import CONSTANT_VELOCITY, NO_MOTION, OdometryPeer, run_odometry_peer
+from vlocnetpp.evaluation.peers.orb_odometry import ORB_ESSENTIAL
+from vlocnetpp.evaluation.peers.orb_pnp import ORB_PNP
 from vlocnetpp.evaluation.peers.peer import Answers, Peer, Place, run_peer
 from vlocnetpp.evaluation.peers.thumbnail_retrieval import THUMBNAIL_RETRIEVAL
 
-PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST_TRAINING_POSE)
+PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST, INTERPOLATION, ORB_PNP, NEAREST_TRAINING_POSE)
 """In the order of a benchmark table."""
 QUICK_PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST_TRAINING_POSE)
 """Those that cost next to nothing: `evaluate` shows them."""
-ODOMETRY_PEERS = (NO_MOTION, CONSTANT_VELOCITY)
+ODOMETRY_PEERS = (NO_MOTION, ORB_ESSENTIAL, CONSTANT_VELOCITY)
 """In the order of a benchmark table."""
 
 __all__ = [
