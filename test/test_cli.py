@@ -63,13 +63,6 @@ def test_inspect_a_file_and_a_preset(folder, capsys):
     assert "localization.past_fusion" in capsys.readouterr().out
 
 
-def test_speed_times_streaming_against_recomputing(capsys):
-    words = ["speed", "mtl", "--width", "tiny", "--height", "64", "--width-px", "64", "--repetitions", "2"]
-    assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "recomputing, scripted" in said and "streaming, eager" in said
-
-
 def test_data_to_bag_and_back(folder, capsys):
     assert main(["data", "info", str(folder / "wall")]) == 0
     assert "3 classes" in capsys.readouterr().out

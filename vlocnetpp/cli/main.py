@@ -7,14 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from vlocnetpp.cli import benchmark, data, explain, export, models, training
+from vlocnetpp.cli import benchmark, data, explain, export, models, speed, training
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="vlocnetpp", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for room in (data, training, export, models, benchmark, explain):
+    for room in (data, training, export, models, speed, benchmark, explain):
         room.add_commands(commands)
     return parser
 

@@ -1,4 +1,4 @@
-"""`vlocnetpp evaluate`, `inspect` and `speed`: what a model file or a preset is worth."""
+"""`vlocnetpp evaluate` and `inspect`: what a model file or a preset is worth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
+from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
 
 if TYPE_CHECKING:
     from vlocnetpp.network import NetworkConfig
@@ -66,16 +66,6 @@ def inspect(args: argparse.Namespace) -> int:
     return 0
 
 
-def speed(args: argparse.Namespace) -> int:
-    """Time a preset or a model file's network."""
-    from vlocnetpp.runtime.model_file import choose_device
-    from vlocnetpp.speed import measure, print_speed
-
-    config = named_config(args)
-    print_speed(config, measure(config, args.device, args.repetitions), str(choose_device(args.device)))
-    return 0
-
-
 def named_config(args: argparse.Namespace) -> NetworkConfig:
     """The network that `args.what` names: a preset at a width and input, or what is in a model file."""
     from vlocnetpp.network import network_config
@@ -108,8 +98,16 @@ def is_file(what: str) -> bool:
     return bool(Path(what).suffix) or Path(what).is_file()
 
 
+def network_arguments(command: argparse.ArgumentParser) -> None:
+    """Which network a command is about; see `named_config`."""
+    command.add_argument("what", help="name of a preset, e.g. mtl, or a model file (.ts or .onnx)")
+    command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
+    command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")
+    command.add_argument("--width-px", type=int, help="columns of a preset's input (default: 224)")
+
+
 def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
-    """`evaluate`, `inspect` and `speed`."""
+    """`evaluate` and `inspect`."""
     evaluator = commands.add_parser("evaluate", help="score an exported model, streamed as on the robot")
     evaluator.add_argument("model", type=Path, help="file written by export")
     dataset_arguments(evaluator)
@@ -124,19 +122,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     evaluator.set_defaults(command=evaluate)
 
-    def network_arguments(command: argparse.ArgumentParser) -> None:
-        command.add_argument("what", help="name of a preset, e.g. mtl, or a model file (.ts or .onnx)")
-        command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
-        command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")
-        command.add_argument("--width-px", type=int, help="columns of a preset's input (default: 224)")
-
     inspector = commands.add_parser("inspect", help="stages, shapes, parameters and operations of a preset or file")
     network_arguments(inspector)
     inspector.add_argument("--json", action="store_true", help="print the metadata of a model file as JSON")
     inspector.set_defaults(command=inspect)
-
-    timer = commands.add_parser("speed", help="time the network of a preset or file, streaming or recomputing")
-    network_arguments(timer)
-    timer.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    timer.add_argument("--repetitions", type=positive, default=20, help="of each way (default: 20)")
-    timer.set_defaults(command=speed)

@@ -33,7 +33,8 @@ class ExportedStep(nn.Module):
         logits = prediction.logits_BCHW
         mask = torch.zeros((image.shape[0], 0, 0), dtype=torch.uint8, device=image.device)
         if logits.shape[1] > 0:
-            mask = logits.argmax(dim=1).to(torch.uint8)
+            # The same ids as argmax, which takes four times as long over the channels of a map on a CPU.
+            mask = logits.max(dim=1)[1].to(torch.uint8)
         # Whatever the weights' precision, an answer is full precision: numpy knows no bfloat16.
         poses = prediction.pose_B7.float(), prediction.relative_B7.float()
         return Answer(poses[0], poses[1], prediction.log_scale_B2.float(), mask), state

@@ -1,0 +1,132 @@
+"""`vlocnetpp speed`: its figures add up, a way that fails is a row, and the runtime's switches change no answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from random_models import export_random, random_network
+
+from vlocnetpp.cli.main import main
+from vlocnetpp.runtime import ModelFileError, load_model
+from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
+from vlocnetpp.speed.measure import Timing
+from vlocnetpp.speed.report import tables
+from vlocnetpp.speed.roofline import energy_j
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return export_random(tmp_path_factory.mktemp("speed") / "mtl.ts")
+
+
+@pytest.fixture(scope="module")
+def report(path):
+    def broken(case, folder):
+        raise RuntimeError("no compiler\nhere")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(WAYS, "broken", broken)
+        return measure(case_of_file(path, "cpu"), ["eager", "runtime", "broken", "recomputing"], 3)
+
+
+def test_every_way_answers_as_the_network_does(report):
+    assert [t.name for t in report.timings] == ["eager", "runtime", "recomputing"]
+    assert all(t.difference < 1e-4 and len(t.milliseconds) == 3 for t in report.timings)
+    assert report.timings[0].difference == 0
+
+
+def test_a_way_that_fails_is_a_row_with_the_reason(report):
+    assert report.failed == {"broken": "RuntimeError: no compiler here"}
+    assert [table.title for table in tables(report) if ("broken" in table.rows[0])] == ["does not run here"]
+
+
+def test_the_streams_add_up_to_the_step(report):
+    expected = {"preprocessing", "odometry", "segmentation", "depth", "localization", "warping and fusion"}
+    assert expected <= set(report.streams_ms) and min(report.streams_ms.values()) > 0
+    assert sum(report.operators.values()) == pytest.approx(1) and report.profiled == "runtime"
+
+
+def test_the_limit_is_measured_and_the_share_follows_from_it(report):
+    limit = report.roofline
+    assert min(limit.convolution_gmac_s, limit.product_gmac_s, limit.copy_gb_s) > 0
+    timing = replace(report.timings[0], milliseconds=(report.gmac / limit.convolution_gmac_s * 2e3,))
+    assert report.share_of_the_limit(timing) == pytest.approx(0.5)
+
+
+def test_a_step_counts_the_operations_that_inspect_counts(report):
+    from vlocnetpp.network.summary import summarize
+
+    counted = sum(part.macs for part in summarize(report.case.config)) / 1e9
+    assert report.gmac == pytest.approx(counted, rel=0.01)
+
+
+def test_ratios_are_pair_by_pair():
+    a = Timing("a", (10.0, 20.0, 40.0), 0, 0, None)
+    b = Timing("b", (20.0, 40.0, 80.0), 0, 0, None)
+    assert b.ratio(a) == 2 and a.percentile(50) == 20
+
+
+def test_energy_is_the_sum_of_the_packages_or_not_readable(tmp_path):
+    assert energy_j(CPU, tmp_path) is None
+    for number, value in enumerate((1_500_000, 500_000)):
+        (tmp_path / f"intel-rapl:{number}").mkdir()
+        (tmp_path / f"intel-rapl:{number}" / "energy_uj").write_text(f"{value}\n")
+    assert energy_j(CPU, tmp_path) == 2.0
+
+
+def test_the_command_writes_json_and_a_picture(path, tmp_path, capsys):
+    words = ["speed", str(path), "--device", "cpu", "--ways", "eager", "--repetitions", "2", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "what this machine can do" in capsys.readouterr().out
+    found = json.loads((tmp_path / "speed.json").read_text())
+    assert found["ways"]["eager"]["time_by_eager"] == 1 and found["ways"]["eager"]["p50_ms"] > 0
+    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["mtl", "--ways", "magic"], "way 'magic' does not exist"),
+        (["mtl", "--precision", "int4"], "precision 'int4' does not exist"),
+        (["mlt"], "mlt"),
+        (["lab.onnx"], "is ONNX"),
+        (["lab.ts"], "no such file"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(words, reason, capsys):
+    assert main(["speed", *words, "--width", "tiny", "--device", "cpu"]) == 2
+    said = capsys.readouterr().err
+    assert reason in said and said.count("\n") == 1
+
+
+# --- the runtime's switches -----------------------------------------------------------------------------------------
+
+
+def test_the_loader_says_what_it_did_and_does_it(path):
+    model = load_model(path, "cpu")
+    assert model.optimizations == ("frozen", "channels-last")
+    weights = [value for _, value in torch.jit.load(str(path)).named_parameters() if value.ndim == 4]
+    assert any(not value.is_contiguous(memory_format=torch.channels_last) for value in weights)
+    _, state = model.step(*case_of_file(path, "cpu").frames[0], random_network().cold_state(1))
+    assert state[3].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("preset", ["vlocnet", "mtl"])
+def test_a_switch_changes_no_answer(preset):
+    report = measure(case_of_preset(random_network(preset).config, "cpu"), ["frozen", "channels-last", "runtime"], 1)
+    assert not report.failed and len(report.timings) == 3
+    assert max(timing.difference for timing in report.timings) < 1e-4
+
+
+def test_where_no_way_runs_the_reason_is_said(monkeypatch):
+    def broken(case, folder):
+        raise OSError("disk full")
+
+    monkeypatch.setitem(WAYS, "frozen", broken)
+    with pytest.raises(ModelFileError, match="disk full"):
+        measure(case_of_preset(random_network("stl_pose").config, "cpu"), ["frozen"], 1)

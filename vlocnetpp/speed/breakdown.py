@@ -1,0 +1,91 @@
+"""Where the time of a step goes: by stream of the network, and by operator."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from vlocnetpp.network.depth import DepthNetwork
+from vlocnetpp.speed.case import Case, Run
+
+STREAMS = {
+    "preprocess": "preprocessing",
+    "network.front": "trunk of localization and odometry",
+    "network.localization": "localization",
+    "network.odometry": "odometry",
+    "network.segmentation.front": "segmentation",
+    "network.segmentation.res4": "segmentation",
+    "network.segmentation.res5": "segmentation",
+    "network.segmentation.decoder": "segmentation",
+    "network.depth": "depth",
+    "network.warp_fusion_4f": "warping and fusion",
+    "network.warp_fusion_5c": "warping and fusion",
+}
+"""Modules that a step calls one after another, none inside another, and the stream to which their time belongs."""
+REST = "warping, normalization, class ids"
+"""What is no module: the step less the modules above."""
+
+
+def by_stream(case: Case, repetitions: int) -> dict[str, float]:
+    """Median milliseconds of an eager step by stream; they add up to the step, hooks included."""
+    spent: dict[str, float] = {}
+    began: list[float] = []
+
+    def now() -> float:
+        if case.device.type == "cuda":
+            torch.cuda.synchronize(case.device)
+        return time.perf_counter()
+
+    def before(_module: nn.Module, _inputs: Any) -> None:
+        began.append(now())
+
+    def after(stream: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+            spent[stream] = spent.get(stream, 0.0) + (now() - began.pop()) * 1e3
+
+        return hook
+
+    modules = dict(case.step.named_modules())
+    handles = []
+    for name, stream in STREAMS.items():
+        module = modules.get(name)
+        # The step asks the depth network for more than its `forward`, so its layers are timed in its place.
+        parts = list(module.children()) if isinstance(module, DepthNetwork) else [module]
+        for part in parts:
+            if part is not None:
+                handles += [part.register_forward_pre_hook(before), part.register_forward_hook(after(stream))]
+    rows: list[dict[str, float]] = []
+    try:
+        with torch.inference_mode():
+            _, state = case.step(*case.frames[0], case.cold())
+            for repetition in range(repetitions + 2):
+                spent.clear()
+                start = now()
+                case.step(*case.frames[1], state)
+                whole = (now() - start) * 1e3
+                if repetition >= 2:
+                    rows.append({**spent, REST: whole - sum(spent.values())})
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {stream: float(np.median([row[stream] for row in rows])) for stream in rows[0]}
+
+
+def by_operator(case: Case, run: Run, repetitions: int = 5, most: int = 10) -> dict[str, float]:
+    """Share of a step by operator of PyTorch, largest first, what is not among the `most` largest as `other`."""
+    from torch.profiler import ProfilerActivity, profile
+
+    _, state = run(case.frames[0], case.cold())
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (case.device.type == "cuda")
+    with profile(activities=activities) as profiler:
+        for _ in range(repetitions):
+            run(case.frames[1], state)
+    on = "self_cpu_time_total" if case.device.type == "cpu" else "self_device_time_total"
+    spent = sorted(((getattr(event, on), event.key) for event in profiler.key_averages()), reverse=True)
+    total = sum(value for value, _ in spent) or 1.0
+    shares = {name: value / total for value, name in spent[:most]}
+    return {**shares, "other": 1.0 - sum(shares.values())}

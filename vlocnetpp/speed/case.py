@@ -1,0 +1,97 @@
+"""What is timed: a network on a device, two frames for it, and the state at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlocnetpp.export.files import default_size, describe, raw_intrinsics
+from vlocnetpp.export.parity import Inputs, random_clip
+from vlocnetpp.export.torchscript import ExportedStep
+from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
+from vlocnetpp.network.preprocess import network_intrinsics
+from vlocnetpp.network.presets import config_from_json
+from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
+from vlocnetpp.runtime.model_file import PRECISIONS, choose_device, load_script, metadata_from_json
+from vlocnetpp.step import Answer, State
+
+Run = Callable[[Inputs, State], tuple[Answer, State]]
+"""One way to take a step."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A step that every way takes alike."""
+
+    name: str
+    step: ExportedStep
+    """Eager, in evaluation mode, on the device and in the precision."""
+    metadata: Metadata
+    device: torch.device
+    precision: str
+    frames: tuple[Inputs, Inputs]
+    """Raw images of the size that an export chooses for ONNX, as a camera gives them, already on the device."""
+    file: Path | None = None
+    """The model file, where the network came from one."""
+
+    @property
+    def config(self) -> NetworkConfig:
+        return self.step.network.config
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Rows and columns of the raw images."""
+        height, width = self.frames[0][0].shape[1:3]
+        return height, width
+
+    def cold(self) -> State:
+        """The state at the start of a sequence."""
+        return self.step.network.cold_state(1)
+
+
+def case_of_preset(config: NetworkConfig, device: str = "auto", precision: str | None = None) -> Case:
+    """A configuration with random weights and statistics. Raises ModelFileError for a device that is not there."""
+    torch.manual_seed(0)
+    network = VLocNetPlusPlus(config)
+    focal = float(config.width_px)
+    K_33 = np.array([[focal, 0, config.width_px / 2], [0, focal, config.height / 2], [0, 0, 1]])
+    K = network_intrinsics(config, K_33, config.height, config.width_px)
+    metadata = metadata_from_json(describe(network, "fp32", {"K_33": K}), Path(config.preset))
+    return _case(f"{config.preset}, width {config.width:g}", network, metadata, device, precision, None)
+
+
+def case_of_file(path: Path, device: str = "auto", precision: str | None = None) -> Case:
+    """A model file's network with its own weights. Raises ModelFileError."""
+    metadata = read_metadata(path)
+    network = VLocNetPlusPlus(config_from_json(metadata.network))
+    weights = load_script(path, torch.device("cpu")).state_dict()
+    network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
+    return _case(path.name, network, metadata, device, precision, path)
+
+
+def _case(
+    name: str,
+    network: VLocNetPlusPlus,
+    metadata: Metadata,
+    device: str,
+    precision: str | None,
+    file: Path | None,
+) -> Case:
+    chosen = choose_device(device)
+    precision = precision or ("fp32" if chosen.type == "cpu" else metadata.precision)
+    if precision not in PRECISIONS:
+        raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
+    step = ExportedStep(network).eval().requires_grad_(False).to(chosen, PRECISIONS[precision])
+    size = default_size(network.config, metadata, [])
+    clip = random_clip(network.config, size, raw_intrinsics(metadata, size))
+
+    def there(inputs: Inputs) -> tuple[Tensor, ...]:
+        return tuple(value.to(chosen) for value in inputs)
+
+    first, second = (there(inputs) for inputs in clip[:2])
+    return Case(name, step, metadata, chosen, precision, (first, second), file)  # type: ignore[arg-type]

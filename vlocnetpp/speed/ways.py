@@ -1,0 +1,127 @@
+"""The ways to take a step that are compared, each in its own entry of one table."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlocnetpp.export.files import export_network
+from vlocnetpp.export.onnx import write_onnx
+from vlocnetpp.export.parity import Inputs, onnx_way, torch_way
+from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.runtime import ModelFileError, RingBuffer, load_model
+from vlocnetpp.runtime.model_file import metadata_to_json
+from vlocnetpp.speed.case import Case, Run
+from vlocnetpp.step import Answer, Prediction, State
+
+
+class Recompute(nn.Module):
+    """Both frames at every step, as a network without a memory would have to."""
+
+    def __init__(self, network: VLocNetPlusPlus) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, previous_B3HW: Tensor, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, cold: State
+    ) -> Prediction:
+        _, state = self.network(previous_B3HW, K_B33, depth_B1HW, cold)
+        prediction, _ = self.network(image_B3HW, K_B33, depth_B1HW, state)
+        return prediction
+
+
+def script(case: Case) -> torch.jit.ScriptModule:
+    """The step as TorchScript, neither frozen nor optimized."""
+    return torch.jit.script(copy.deepcopy(case.step))
+
+
+def optimized(case: Case, folder: Path) -> Run:
+    """PyTorch's own further passes: oneDNN's layouts on a CPU, fused convolutions on a GPU."""
+    return torch_way(torch.jit.optimize_for_inference(script(case)))
+
+
+def channels_last(case: Case, folder: Path) -> Run:
+    """Frozen, with weights in the layout in which a camera's pixels lie."""
+    step: Any = copy.deepcopy(case.step)  # whose `to` takes a layout, which its type annotations leave out
+    step.to(memory_format=torch.channels_last)
+    return torch_way(torch.jit.freeze(torch.jit.script(step)))
+
+
+def runtime(case: Case, folder: Path) -> Run:
+    """What the robot runs: the file as the loader prepares it, the state through the ring buffer."""
+    path = case.file
+    if path is None:
+        path = folder / "runtime.ts"
+        export_network(copy.deepcopy(case.step.network).cpu().float(), path, K_33=case.metadata.K_33)
+    model = load_model(path, str(case.device), case.precision)
+    ring = RingBuffer(8, model.metadata.state_shapes, model.device, model.dtype)
+    step = torch_way(model.step)
+    clock = iter(range(1, 1 << 62))
+
+    def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
+        answer, new_state = step(inputs, state)
+        with torch.inference_mode():
+            ring.push(next(clock), new_state)
+        return answer, ring.latest()
+
+    return run
+
+
+def onnx_runtime(case: Case, folder: Path) -> Run:
+    """The ONNX file that an export writes beside, on the CPU."""
+    if case.device.type != "cpu" or case.precision != "fp32":
+        raise ModelFileError("compared on the CPU in fp32 only")
+    path = folder / "way.onnx"
+    write_onnx(case.step.network, path, "fp32", metadata_to_json(case.metadata), case.image_size)
+    return onnx_way(path, case.config, case.cold())
+
+
+def compiled(case: Case, folder: Path) -> Run:
+    """torch.compile: kernels of Inductor, compiled here in minutes."""
+    return torch_way(torch.compile(copy.deepcopy(case.step), dynamic=False))
+
+
+def ahead_of_time(case: Case, folder: Path) -> Run:
+    """torch.export and AOTInductor: a shared library of this machine, which a robot would have to trust as it is."""
+    from torch._inductor import aoti_compile_and_package, aoti_load_package
+
+    with torch.no_grad():
+        program = torch.export.export(copy.deepcopy(case.step), (*case.frames[0], case.cold()))
+        library = aoti_compile_and_package(program, package_path=str(folder / "way.pt2"))
+    return torch_way(aoti_load_package(str(library)))
+
+
+def recomputing(case: Case, folder: Path) -> Run:
+    """The frozen step on the previous frame and on this one."""
+    step = torch_way(torch.jit.freeze(script(case)))
+    cold = case.cold()
+
+    def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
+        _, past = step(case.frames[0], cold)
+        return step(inputs, past)
+
+    return run
+
+
+WAYS: dict[str, Callable[[Case, Path], Run]] = {
+    "eager": lambda case, folder: torch_way(case.step),
+    "scripted": lambda case, folder: torch_way(script(case)),
+    "frozen": lambda case, folder: torch_way(torch.jit.freeze(script(case))),
+    "optimized": optimized,
+    "channels-last": channels_last,
+    "runtime": runtime,
+    "recomputing": recomputing,
+    "onnx": onnx_runtime,
+    "compile": compiled,
+    "aot-inductor": ahead_of_time,
+}
+"""Each builds a way from a case, with a scratch folder that lives until all of them are timed."""
+SLOW = ("compile", "aot-inductor")
+"""Ways that compile for minutes; run where they are named."""
+FAILURES = (RuntimeError, ValueError, ImportError, OSError, TypeError, AttributeError, AssertionError, KeyError)
+"""What compilers and runtimes raise where they cannot; the reason becomes the way's row."""
