@@ -182,7 +182,8 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     step.to(dtype)
     optimizations = ["frozen"]
     if chosen.type == "cpu":
-        step.to(memory_format=torch.channels_last)
+        layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
+        step.to(**layout)
         optimizations.append("channels-last")
     return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), tuple(optimizations))
 
