@@ -159,7 +159,7 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     """Load a model file for inference, in the fastest way that answers alike.
 
     It is frozen, which folds batch norms into the convolutions before them. On a CPU the weights lie channels last as
-    well, as the pixels of a camera do: PyTorch gives every convolution to oneDNN then, without reordering maps.
+    well, as the pixels of a camera do, so that fewer maps are reordered on their way through oneDNN; see docs/speed.md.
 
     Args:
         path: file written by `vlocnetpp export`.
