@@ -46,7 +46,7 @@ def test_a_way_that_fails_is_a_row_with_the_reason(report):
 
 
 def test_the_streams_add_up_to_the_step(report):
-    expected = {"preprocessing", "odometry", "segmentation", "depth", "localization", "warping and fusion"}
+    expected = {"preprocessing", "odometry", "segmentation", "depth", "localization", "fusion of warped maps"}
     assert expected <= set(report.streams_ms) and min(report.streams_ms.values()) > 0
     assert sum(report.operators.values()) == pytest.approx(1) and report.profiled == "runtime"
 

@@ -22,8 +22,8 @@ STREAMS = {
     "network.segmentation.res5": "segmentation",
     "network.segmentation.decoder": "segmentation",
     "network.depth": "depth",
-    "network.warp_fusion_4f": "warping and fusion",
-    "network.warp_fusion_5c": "warping and fusion",
+    "network.warp_fusion_4f": "fusion of warped maps",
+    "network.warp_fusion_5c": "fusion of warped maps",
 }
 """Modules that a step calls one after another, none inside another, and the stream to which their time belongs."""
 REST = "warping, normalization, class ids"
