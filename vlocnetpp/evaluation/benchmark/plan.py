@@ -18,7 +18,7 @@ NO_METHODS = "none"
 """Given instead of names of methods: peers alone."""
 BESIDE_TRAINING_S = 35.0
 """What a run costs beside its budget: data, validations, export; as seen on RedKitchen at width 0.25, a shared core."""
-PEER_FRAME_S = 0.03
+PEER_FRAME_S = 0.1
 """What a peer costs for each frame of training and test."""
 STREAM_FRAME_S = 0.03
 """What a trained method costs for each frame of the test."""
