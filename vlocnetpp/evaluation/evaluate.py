@@ -84,13 +84,9 @@ def peer_table(dataset: Dataset, split: str, ours: dict[str, Any], name: str) ->
         train = [frame for frame in dataset.frames("train") if frame.pose_7 is not None]
         for peer in QUICK_PEERS:
             name = f"{peer.name} (oracle)" if peer.oracle else peer.name
-            rows.append(_row(name, localization_metrics(run_peer(peer, train, test).pose_N7, _truth(test))))
+            rows.append(_row(name, localization_metrics(run_peer(peer, train, test).pose_N7, true_poses(test)[1])))
     columns = ("method", "median m", "median deg", "within 5 cm 5 deg", "within 25 cm 5 deg")
     return Table("Localization beside the baselines", columns, rows)
-
-
-def _truth(frames: list[Frame]) -> np.ndarray:
-    return np.array([frame.pose_7 for frame in frames])
 
 
 def _row(name: str, metrics: dict[str, Any]) -> list[Any]:

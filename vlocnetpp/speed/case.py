@@ -12,12 +12,12 @@ from torch import Tensor
 
 from vlocnetpp.export.files import default_size, describe, raw_intrinsics
 from vlocnetpp.export.parity import Inputs, random_clip
+from vlocnetpp.export.rebuild import network_of_file
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
 from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.network.presets import config_from_json
 from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
-from vlocnetpp.runtime.model_file import PRECISIONS, choose_device, load_script, metadata_from_json
+from vlocnetpp.runtime.model_file import PRECISIONS, choose_device, metadata_from_json
 from vlocnetpp.step import Answer, State
 
 Run = Callable[[Inputs, State], tuple[Answer, State]]
@@ -68,10 +68,7 @@ def case_of_preset(config: NetworkConfig, device: str = "auto", precision: str |
 def case_of_file(path: Path, device: str = "auto", precision: str | None = None) -> Case:
     """A model file's network with its own weights. Raises ModelFileError."""
     metadata = read_metadata(path)
-    network = VLocNetPlusPlus(config_from_json(metadata.network))
-    weights = load_script(path, torch.device("cpu")).state_dict()
-    network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
-    return _case(path.name, network, metadata, device, precision, path)
+    return _case(path.name, network_of_file(path, metadata), metadata, device, precision, path)
 
 
 def _case(
