@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError
 
@@ -39,6 +41,12 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text. Raises DataError if the file cannot be written."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write an image, (H, W) or (H, W, 3) BGR as OpenCV has it. Raises DataError if the file cannot be written."""
+    with replacing(path) as partial:
+        partial.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import VOID, DataError, Dataset, Frame
 from vlocnetpp.evaluation.answers import CONVENTIONS, jumps, write_answers, write_odometry
-from vlocnetpp.evaluation.files import replacing, write_json
+from vlocnetpp.evaluation.files import write_json, write_png
 from vlocnetpp.evaluation.mask_sheet import colored
 from vlocnetpp.evaluation.metrics import latency_metrics, percentile
 from vlocnetpp.evaluation.path_figure import plot_path
@@ -39,8 +38,8 @@ def look(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[st
 
     def keep(i: int, frame: Frame, image_HW3: NDArray[np.uint8], answer_HW: NDArray[np.uint8]) -> None:
         masks[i] = path = out / "masks" / f"{i:06d}.png"
-        _write_png(path, answer_HW)
-        _write_png(out / "masks" / "color" / path.name, colored(answer_HW, classes)[:, :, ::-1])
+        write_png(path, answer_HW)
+        write_png(out / "masks" / "color" / path.name, colored(answer_HW, classes)[:, :, ::-1])
 
     answers = stream(model, dataset, split, keep)
     metrics = figures_of(answers, model.metadata.tasks)
@@ -72,11 +71,6 @@ def look(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[st
         )
     write_report(out, f"{model.path.name} without ground truth", metrics, (), pictures, notes)
     return metrics, notes
-
-
-def _write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def figures_of(answers: Streamed, tasks: Listing[str]) -> dict[str, Any]:

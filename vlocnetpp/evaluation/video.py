@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vlocnetpp.data import VOID, Frame
 from vlocnetpp.data.frames import read_image
 from vlocnetpp.evaluation.figures import view_from_above
-from vlocnetpp.evaluation.files import replacing
+from vlocnetpp.evaluation.files import replacing, write_png
 from vlocnetpp.evaluation.mask_sheet import colored
 from vlocnetpp.evaluation.poses import Floats
 from vlocnetpp.evaluation.stream import Streamed
@@ -79,8 +79,7 @@ def _write_sheet(path: Path, pictures: list[NDArray[np.uint8]]) -> None:
     white = [np.full_like(pictures[0], 255)] * (-len(pictures) % columns)
     filled = pictures + white
     rows = [np.hstack(filled[i : i + columns]) for i in range(0, len(filled), columns)]
-    with replacing(path) as partial:
-        partial.write_bytes(cv2.imencode(".png", np.vstack(rows))[1].tobytes())
+    write_png(path, np.vstack(rows))
 
 
 def _caption(i: int, frame: Frame, answers: Streamed) -> str:
