@@ -21,6 +21,7 @@ from vlocnetpp.export.onnx import read_onnx_metadata
 from vlocnetpp.network import VLocNetPlusPlus, network_config
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.presets import PRESETS, config_to_json
+from vlocnetpp.network.summary import summarize
 from vlocnetpp.runtime import Metadata, ModelFileError, load_model, read_metadata
 from vlocnetpp.step import State
 from vlocnetpp.training.checkpoint import CheckpointError, save_checkpoint
@@ -206,6 +207,7 @@ def test_metadata_is_whole_in_both_formats(exported):
         "state_shapes": network.state_shapes(), "K_33": about(network)["K_33"], "classes": CLASSES, "map_frame": "lab",
         "position_min_3": (-1.0, -2.0, 0.0), "position_max_3": (1.0, 2.0, 3.0), "calibration_2": CALIBRATION,
         "dataset": ABOUT["dataset"], "metrics": {"validation": METRICS}, "precision": "fp32", "format": 1,
+        "gmac": pytest.approx(sum(part.macs for part in summarize(network.config)) / 1e9, abs=1e-3),
     }  # fmt: skip
     for name, value in expected.items():
         assert getattr(script, name) == value, name

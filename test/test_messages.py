@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -250,20 +251,30 @@ def test_odometry_starts_at_the_map_goes_on_by_motions_and_is_held_at_a_cold_sta
 
 
 class Bench:
-    """A mailbox whose work waits until the test lets it go."""
+    """A mailbox whose work waits until the test lets it go; so does finishing it, where `finishes` says so."""
 
-    def __init__(self, held: str | None = None) -> None:
+    def __init__(self, held: str | None = None, finishes: bool = False) -> None:
         self.started, self.go = threading.Semaphore(0), threading.Semaphore(0)
+        self.finishing, self.finish = threading.Semaphore(0), threading.Semaphore(0)
+        self.finishes = finishes
         self.worked: list[object] = []
         self.dropped: list[str] = []
         self.tally = latest.Tally()
         self.box = latest.Latest(self._work, self.tally, self._on_drop, self._on_error, held)
 
-    def _work(self, item: object) -> None:
+    def _work(self, item: object) -> latest.Finish:
         self.started.release()
         self.go.acquire()
         if isinstance(item, Exception):
             raise item
+        return partial(self._finish, item)
+
+    def _finish(self, item: object) -> None:
+        if self.finishes:
+            self.finishing.release()
+            self.finish.acquire()
+        if item == "unpublishable":
+            raise RuntimeError(item)
         self.worked.append(item)
 
     def _on_drop(self, dropped: latest.Dropped) -> None:
@@ -326,6 +337,40 @@ def test_closing_drops_what_waits() -> None:
     assert counts.processed + sum(counts.dropped.values()) == counts.received == 2
     # Which of the two the worker still got is its own business; whatever it did not is dropped for this reason.
     assert set(counts.dropped) <= {"deactivated"}
+
+
+def test_the_next_item_is_worked_on_while_the_last_is_finished_and_then_waits_for_it() -> None:
+    bench = Bench(finishes=True)
+    bench.box.put("a")
+    bench.started.acquire()
+    bench.go.release()
+    bench.finishing.acquire()
+    bench.box.put("b")
+    bench.started.acquire()  # "b" is in work, and "a" is not finished yet
+    assert bench.worked == [] and bench.tally.counts().pending == 2
+    bench.go.release()
+    bench.box.put("c")
+    assert not bench.started.acquire(timeout=0.05), "nothing queues up behind what is not finished"
+    bench.finish.release()
+    bench.finishing.acquire()
+    assert bench.worked == ["a"]
+    bench.finish.release()
+    bench.started.acquire()
+    bench.go.release()
+    bench.finish.release()
+    bench.box.close("closed")
+    assert bench.worked == ["a", "b", "c"] and bench.tally.counts() == latest.Counts(3, 3, {})
+
+
+def test_what_finishing_raises_drops_that_item_alone() -> None:
+    bench = Bench()
+    for item in ("unpublishable", "good"):
+        bench.box.put(item)
+        bench.started.acquire()
+        bench.go.release()
+    bench.box.close("closed")
+    assert bench.worked == ["good"] and bench.dropped == ["broken"]
+    assert bench.tally.counts() == latest.Counts(2, 1, {"broken": 1})
 
 
 # Parameters and packages.

@@ -10,7 +10,8 @@ import torch
 from random_models import export_random, random_network
 
 from vlocnetpp.cli.main import main
-from vlocnetpp.runtime import ModelFileError, load_model
+from vlocnetpp.runtime import ModelFileError, load_model, model_file, read_metadata
+from vlocnetpp.runtime.model_file import BF16_GMAC, fastest_precision, multiplies_bf16
 from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
 from vlocnetpp.speed.measure import Timing
 from vlocnetpp.speed.report import tables
@@ -52,7 +53,7 @@ def test_the_streams_add_up_to_the_step(report):
 
 
 def test_the_limit_is_measured_and_the_share_follows_from_it(report):
-    limit = report.roofline
+    limit = report.rooflines["fp32"]
     assert min(limit.convolution_gmac_s, limit.product_gmac_s, limit.copy_gb_s) > 0
     timing = replace(report.timings[0], milliseconds=(report.gmac / limit.convolution_gmac_s * 2e3,))
     assert report.share_of_the_limit(timing) == pytest.approx(0.5)
@@ -114,6 +115,47 @@ def test_the_loader_says_what_it_did_and_does_it(path):
     assert any(not value.is_contiguous(memory_format=torch.channels_last) for value in weights)
     _, state = model.step(*case_of_file(path, "cpu").frames[0], random_network().cold_state(1))
     assert state[3].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_cpu_says_whether_it_multiplies_bfloat16(tmp_path):
+    cpu = tmp_path / "cpuinfo"
+    assert not multiplies_bf16(cpu), "there is no such file on another system"
+    cpu.write_text("model name : one\nflags : fpu avx512f avx512_bf16 sse\n")
+    assert multiplies_bf16(cpu)
+    cpu.write_text("model name : avx512_bf16x\nflags : fpu avx512f sse\n")
+    assert not multiplies_bf16(cpu)
+
+
+@pytest.mark.parametrize(
+    ("gmac", "multiplies", "device", "stored", "expected"),
+    [
+        (0.0, True, "cpu", "fp32", "fp32"),
+        (BF16_GMAC, True, "cpu", "fp32", "bf16"),
+        (BF16_GMAC, False, "cpu", "fp32", "fp32"),
+        (BF16_GMAC, False, "cpu", "fp16", "fp32"),
+        (0.0, True, "cuda", "fp16", "fp16"),
+    ],
+)
+def test_the_precision_follows_from_the_file_and_the_processor(
+    gmac, multiplies, device, stored, expected, path, monkeypatch
+):
+    monkeypatch.setattr(model_file, "multiplies_bf16", lambda: multiplies)
+    metadata = replace(read_metadata(path), gmac=gmac, precision=stored)
+    assert fastest_precision(metadata, torch.device(device)) == expected
+
+
+def test_a_network_with_enough_work_runs_in_bf16_where_the_processor_has_it(path, monkeypatch):
+    monkeypatch.setattr(model_file, "multiplies_bf16", lambda: True)
+    monkeypatch.setattr(model_file, "BF16_GMAC", read_metadata(path).gmac)
+    model = load_model(path, "cpu")
+    assert model.dtype == torch.bfloat16 and model.arithmetic == "bf16, frozen, channels-last"
+    assert load_model(path, "cpu", "fp32").arithmetic == "fp32, frozen, channels-last", "what is asked for is done"
+    report = measure(case_of_file(path, "cpu"), ["scripted", "runtime"], 1)
+    assert [timing.precision for timing in report.timings] == ["fp32", "bf16"] and set(report.rooflines) == {
+        "fp32",
+        "bf16",
+    }
+    assert 1e-6 < report.timings[1].difference < 0.1
 
 
 @pytest.mark.parametrize("preset", ["vlocnet", "mtl"])

@@ -1,7 +1,7 @@
-"""A one-slot mailbox with its worker thread: when work is slower than the input, the newest item wins.
+"""A one-slot mailbox with its two threads: when work is slower than the input, the newest item wins.
 
-Queues make a slow network late for ever; here a result is never older than two times its work. Every item is counted:
-received = processed + dropped (by reason) + pending, and at rest nothing is pending.
+Queues make a slow network late for ever; here a result is never older than two times its work and its publication.
+Every item is counted: received = processed + dropped (by reason) + pending, and at rest nothing is pending.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -68,17 +69,23 @@ class Tally:
             return Counts(self._received, self._processed, dict(self._dropped))
 
 
-class Latest(Generic[Item]):
-    """Hands the newest item to `work` in a thread of its own, one at a time.
+Finish = Callable[[], None]
+"""What is left to do with an item once the next may be worked on."""
 
-    `work` may raise Dropped; every dropped item is counted and reported to `on_drop`, called in the thread in which it
-    was dropped. Any other exception of `work` also drops the item, and `on_error` turns it into the reason.
+
+class Latest(Generic[Item]):
+    """Hands the newest item to `work` in a thread of its own, one at a time, and calls what that returns in another.
+
+    So an item is finished (published) while the next is worked on; the next then waits until it is, nothing queues up.
+
+    `work` and what it returns may raise Dropped; every dropped item is counted and reported to `on_drop`, called in the
+    thread in which it was dropped. Any other exception also drops the item, and `on_error` turns it into the reason.
     While `held` is a reason, items wait in the slot, and those that are replaced there are dropped for that reason.
     """
 
     def __init__(
         self,
-        work: Callable[[Item], None],
+        work: Callable[[Item], Finish],
         tally: Tally,
         on_drop: Callable[[Dropped], None],
         on_error: Callable[[Exception], Dropped],
@@ -92,6 +99,7 @@ class Latest(Generic[Item]):
         self._slot: list[Item] = []
         self._closed = False
         self._changed = threading.Condition()
+        self._finisher = ThreadPoolExecutor(1, "publisher")
         self._thread = threading.Thread(target=self._run, name="localizer", daemon=True)
         self._thread.start()
 
@@ -128,7 +136,7 @@ class Latest(Generic[Item]):
             self._changed.notify()
 
     def close(self, reason: str) -> None:
-        """Finish the item in work, drop the one that waits, end the thread."""
+        """Finish the item in work, drop the one that waits, end the threads."""
         with self._changed:
             self._closed = True
             waiting = bool(self._slot)
@@ -137,8 +145,10 @@ class Latest(Generic[Item]):
         if waiting:
             self._drop(Dropped(reason))
         self._thread.join()
+        self._finisher.shutdown()
 
     def _run(self) -> None:
+        last: Future[None] | None = None
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or (self._slot and self._held is None))
@@ -146,15 +156,27 @@ class Latest(Generic[Item]):
                     return
                 item = self._slot.pop()
             try:
-                self._work(item)
+                finish = self._work(item)
+                if last is not None:
+                    last.result()
+                last = self._finisher.submit(self._finish, finish)
+                del finish
             except Dropped as dropped:
                 self._drop(dropped)
             except Exception as error:  # noqa: BLE001 - the thread must live on, whatever one image does
                 self._drop(self._on_error(error))
-            else:
-                self._tally.process()
             # Not kept until the next item comes: an image is megabytes.
             del item
+
+    def _finish(self, finish: Finish) -> None:
+        try:
+            finish()
+        except Dropped as dropped:
+            self._drop(dropped)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._drop(self._on_error(error))
+        else:
+            self._tally.process()
 
     def _drop(self, dropped: Dropped) -> None:
         self._tally.drop(dropped.reason)

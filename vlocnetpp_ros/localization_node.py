@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -39,7 +40,7 @@ from vlocnetpp_ros import diagnostics, messages
 from vlocnetpp_ros.arrivals import Arrivals
 from vlocnetpp_ros.diagnostics import Health, Rates, Statistics
 from vlocnetpp_ros.environment import MissingPackageError, subscription_events
-from vlocnetpp_ros.latest import NEWER, Dropped, Latest, Tally
+from vlocnetpp_ros.latest import NEWER, Dropped, Finish, Latest, Tally
 from vlocnetpp_ros.pairing import Pairing
 from vlocnetpp_ros.parameters import ParameterError, Parameters, Settings
 from vlocnetpp_ros.pipeline import Incoming, Pipeline
@@ -182,8 +183,8 @@ class LocalizationNode(LifecycleNode):
         self._settings = settings
         metadata = self._pipeline.model.metadata
         self.get_logger().info(
-            f"{settings.model}: {metadata.preset} ({', '.join(metadata.tasks)}) on {self._pipeline.hardware}, "
-            f"loaded and warm in {time.monotonic() - began:.1f} s"
+            f"{settings.model}: {metadata.preset} ({', '.join(metadata.tasks)}) on {self._pipeline.hardware} in "
+            f"{self._pipeline.model.arithmetic}, loaded and warm in {time.monotonic() - began:.1f} s"
         )
         return "inactive"
 
@@ -340,11 +341,14 @@ class LocalizationNode(LifecycleNode):
         self._report()
         return response
 
-    # What becomes of the images, in the worker's thread.
+    # What becomes of the images, in the two threads of the worker.
 
-    def _work(self, incoming: Incoming) -> None:
+    def _work(self, incoming: Incoming) -> Finish:
         _, pipeline = self._configured()
-        pipeline.process(incoming)
+        return partial(self._finish, pipeline, pipeline.answer(incoming))
+
+    def _finish(self, pipeline: Pipeline, publish: Finish) -> None:
+        publish()
         self._fault, self._last_answer = "", time.monotonic()
         withheld = pipeline.verdict is not None and not pipeline.verdict.publish
         if withheld and time.monotonic() - self._last_report > DROP_REPORT_S:
@@ -365,7 +369,7 @@ class LocalizationNode(LifecycleNode):
             return Dropped("shut down")
         self._warn("model error", "".join(traceback.format_exception(error)))
         if self._pipeline is not None:
-            self._pipeline.forget("model error")
+            self._pipeline.distrust("model error")
         return Dropped("model error", f"{type(error).__name__}: {error}")
 
     def _warn(self, reason: str, text: str) -> None:

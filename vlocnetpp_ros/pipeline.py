@@ -1,13 +1,16 @@
 """What happens to one image: message to pixels, one step of the network, odometry, topics, TF.
 
-A pipeline is made when the node is configured and used by its worker thread; it knows nothing of the lifecycle.
+A pipeline is made when the node is configured; one thread answers images, another publishes the answers, so that the
+network need not wait for topics and TF. It knows nothing of the lifecycle.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,6 +45,22 @@ class Incoming:
     """time.perf_counter()"""
     depth: Image | None = None
     """Of the same moment, where the model reads a sensor's depth."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An image through the network, not yet published."""
+
+    incoming: Incoming
+    image: NDArray[np.uint8]
+    encoding: str
+    estimate: Estimate
+    view: View | None
+    base_camera_7: Floats | None
+    starts_over: bool
+    """Whether a reset was asked for: a new odom frame, an empty path, no TF until the next trusted pose."""
+    pixels_s: float
+    model_s: float
 
 
 class Pipeline:
@@ -84,6 +103,9 @@ class Pipeline:
         self._viewed: tuple[bytes, tuple[int, ...]] | None = None
         self._last_view: View | None = None
         self._reset = threading.Event()
+        self._distrusted = ""
+        self._starts_over = False
+        """A reset that no answered image has passed on yet."""
         self.camera: Camera | None = None
         """From the latest CameraInfo; the images of one stream share it."""
         self._transforms = None
@@ -96,14 +118,22 @@ class Pipeline:
                 self._transforms.close()  # its timer and subscriptions would go on without a pipeline
             raise
 
-    def process(self, incoming: Incoming) -> None:
-        """Answer one image. Raises Dropped with the reason where it cannot be answered."""
+    def answer(self, incoming: Incoming) -> Callable[[], None]:
+        """Run one image through the network; what is returned publishes its answers, in another thread if wanted.
+
+        Raises Dropped with the reason where it cannot be answered. The answers of one image are published before those
+        of the next.
+        """
         message = incoming.message
         taken_up = time.perf_counter()
         stamp_ns = messages.stamp_ns(message.header.stamp)
+        if self._distrusted:
+            reason, self._distrusted = self._distrusted, ""
+            self.forget(reason)
         if self._reset.is_set():
             self._reset.clear()
-            self._start_over("reset")
+            self.forget("reset")
+            self._starts_over = True
         if stamp_ns == self._last_stamp_ns:
             raise Dropped("repeated stamp", f"{stamp_ns} ns; does the camera driver set header.stamp?")
         image, encoding = self._pixels(message)
@@ -120,23 +150,36 @@ class Pipeline:
             depth_HW = None if depth_HW is None else view.depth(depth_HW)
         began = time.perf_counter()
         estimate = self._localize(seen, camera, stamp_ns, encoding, depth_HW)
-        answered = time.perf_counter()
+        times = (began - taken_up, time.perf_counter() - began)
+        self._last_stamp_ns = stamp_ns
+        starts_over, self._starts_over = self._starts_over, False
+        return partial(
+            self._publish, Answered(incoming, image, encoding, estimate, view, base_camera_7, starts_over, *times)
+        )
+
+    def _publish(self, answered: Answered) -> None:
+        """Judge, integrate and send what one image gave."""
+        began = time.perf_counter()
+        header, estimate = answered.incoming.message.header, answered.estimate
+        if answered.starts_over:
+            self._start_over()
         if estimate.cold_start == "stamp went back" and self._transforms is not None:
             self._transforms.silence()  # the correction is of a time that is over, whatever becomes of this pose
-        self._last_stamp_ns = stamp_ns
         trusted = self._judge(estimate)
         motion = None
         if self._odometry is not None:
             motion = self._odometry.advance(estimate.relative_7, estimate.interval_s, estimate.pose_7)
-        result = Result(message.header, image, encoding, estimate, trusted, motion, view, base_camera_7)
+        result = Result(
+            header, answered.image, answered.encoding, estimate, trusted, motion, answered.view, answered.base_camera_7
+        )
         self.outputs.publish(result, self._localizer)
         if self._transforms is not None and estimate.pose_7 is not None and trusted:
             try:
-                self._transforms.broadcast(message.header, estimate.pose_7)
+                self._transforms.broadcast(header, estimate.pose_7)
             except NoTransformError as error:
                 self._log.warning(str(error), throttle_duration_sec=5.0)
         done = time.perf_counter()
-        times = Times(done - incoming.arrived, began - taken_up, answered - began, done - answered)
+        times = Times(done - answered.incoming.arrived, answered.pixels_s, answered.model_s, done - began)
         self._statistics.answered(times, estimate.cold_start)
 
     def apply(self, settings: Settings) -> None:
@@ -153,6 +196,10 @@ class Pipeline:
     def request_reset(self) -> None:
         """Let the next image be a cold start with a new odom frame and an empty path; from any thread."""
         self._reset.set()
+
+    def distrust(self, reason: str) -> None:
+        """Let the next image be a cold start that says `reason`; from any thread."""
+        self._distrusted = reason
 
     def forget(self, reason: str) -> None:
         """Let the next image be a cold start that says `reason`; only while no image is being processed."""
@@ -180,8 +227,7 @@ class Pipeline:
         if device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _start_over(self, reason: str) -> None:
-        self.forget(reason)
+    def _start_over(self) -> None:
         self.rest()
         self.outputs.forget_path()
         if self._odometry is not None:

@@ -21,7 +21,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from vlocnetpp.evaluation.unlabelled import look
     from vlocnetpp.runtime import load_model
 
-    model, dataset = load_model(args.model, args.device), open_dataset(args.root, args.layout)
+    model, dataset = load_model(args.model, args.device, args.precision), open_dataset(args.root, args.layout)
     if args.no_labels:
         metrics, notes = look(model, dataset, args.split, args.out)
         _print_metrics(metrics)
@@ -120,6 +120,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         "of images with a camera-intrinsics.txt",
     )
     evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    evaluator.add_argument("--precision", help="fp32, fp16 or bf16 (default: what the robot would use on this machine)")
     evaluator.set_defaults(command=evaluate)
 
     inspector = commands.add_parser("inspect", help="stages, shapes, parameters and operations of a preset or file")

@@ -51,7 +51,7 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     metrics = score(frames, answers, model.metadata.tasks, matrix, names)
     out.mkdir(parents=True, exist_ok=True)
     data = f"{dataset.root.resolve().name}, {split}"
-    about = {"model": model.path.name, "data": data}
+    about = {"model": model.path.name, "data": data, "arithmetic": model.arithmetic}
     about["conventions"] = CONVENTIONS.format(frame=model.metadata.map_frame)
     write_json(out / "metrics.json", {"about": about, **metrics})
     write_answers(out / "answers.csv", frames, answers, model.metadata.map_frame)
@@ -71,7 +71,11 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     if sheet:
         plot_masks(out / "masks.png", sheet, model.metadata.classes)
         pictures["Frames and their masks"] = out / "masks.png"
-    notes = [f"model: {model.path.name}, preset {model.metadata.preset}", f"data: {data}", about["conventions"]]
+    notes = [
+        f"model: {model.path.name}, preset {model.metadata.preset}, run in {model.arithmetic}",
+        f"data: {data}",
+        about["conventions"],
+    ]
     write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
     return metrics, tables
 

@@ -24,6 +24,7 @@ from vlocnetpp.export.torchscript import write_torchscript
 from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.presets import NetworkConfig, config_from_json, config_to_json
+from vlocnetpp.network.summary import gmac
 from vlocnetpp.revision import source_revision
 from vlocnetpp.runtime.model_file import Metadata, ModelFileError, metadata_from_json, metadata_to_json
 
@@ -52,6 +53,7 @@ def describe(network: VLocNetPlusPlus, precision: str, about: dict[str, Any]) ->
         state_shapes=network.state_shapes(),
         network=config_to_json(c),
         precision=precision,
+        gmac=round(gmac(network), 3),
         source_revision=source_revision(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **about,

@@ -57,14 +57,7 @@ def summarize(config: NetworkConfig) -> list[Part]:
 
     for name, module in modules.items():
         module.register_forward_hook(remember(name))
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        network(
-            torch.zeros(1, 3, config.height, config.width_px),
-            torch.eye(3)[None],
-            torch.zeros(1, 1, config.height, config.width_px),
-            network.cold_state(1),
-        )
+    counter = count_step(network)
     counts = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     leaves = {name for name, module in modules.items() if not list(module.children())}
     parts = []
@@ -76,6 +69,30 @@ def summarize(config: NetworkConfig) -> list[Part]:
         parameters = sum(p.numel() for p in modules[part].parameters())
         parts.append(Part(part, shapes[inside[-1]], parameters, macs))
     return parts
+
+
+def count_step(network: VLocNetPlusPlus) -> FlopCounterMode:
+    """Count the operations of one step on a black image; the network, whatever its mode, stays as it is."""
+    c, like = network.config, network.mean_13hw
+    was_training = network.training
+    network.eval()  # else the black image would enter the statistics of its norms
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            network(
+                like.new_zeros(1, 3, c.height, c.width_px),
+                torch.eye(3, device=like.device)[None],
+                torch.zeros(1, 1, c.height, c.width_px, device=like.device),
+                network.cold_state(1),
+            )
+    finally:
+        network.train(was_training)
+    return counter
+
+
+def gmac(network: VLocNetPlusPlus) -> float:
+    """Billions of multiply-accumulates of convolutions and matrix products of one step."""
+    return count_step(network).get_total_flops() / 2e9
 
 
 def print_network(config: NetworkConfig) -> None:
@@ -94,6 +111,7 @@ def print_network(config: NetworkConfig) -> None:
 def print_model(path: Path, metadata: Metadata) -> None:
     """What a model file says of itself, on standard output."""
     from vlocnetpp.evaluation.tables import print_table
+    from vlocnetpp.runtime.model_file import fastest_precision
 
     data = metadata.dataset
     (fx, _, cx), (_, fy, cy), _ = metadata.K_33
@@ -102,6 +120,7 @@ def print_model(path: Path, metadata: Metadata) -> None:
         ["input", f"{metadata.input_height} x {metadata.input_width}, {metadata.resize}"],
         ["camera at that size", f"fx {fx:.2f}, fy {fy:.2f}, cx {cx:.2f}, cy {cy:.2f}"],
         ["weights", f"{metadata.precision}, {path.stat().st_size / 1e6:.1f} MB"],
+        ["a step", f"{metadata.gmac:.2f} GMAC; here on a CPU in {fastest_precision(metadata, torch.device('cpu'))}"],
         ["classes", ", ".join(name for name, _ in metadata.classes) or "none"],
         ["colours", ", ".join(f"#{bytes(color).hex()}" for _, color in metadata.classes) or "none"],
         ["map frame", metadata.map_frame],

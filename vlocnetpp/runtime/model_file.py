@@ -18,6 +18,8 @@ FORMAT = 1
 """Raised whenever a reader of the last format could not run the file."""
 METADATA_NAME = "metadata.json"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+BF16_GMAC = 2.0
+"""Work of a step from which on bfloat16 is the faster precision on a CPU that multiplies it; see docs/speed.md."""
 
 
 class ModelFileError(ValueError):
@@ -57,6 +59,8 @@ class Metadata:
     """The whole network configuration."""
     precision: str = "fp32"
     """Precision in which the weights are stored."""
+    gmac: float = 0.0
+    """Billions of multiply-accumulates of one step on one image; 0 in files written before it was noted."""
     source_revision: str = ""
     """Version and commit of the code that wrote the file."""
     created: str = ""
@@ -137,6 +141,12 @@ class Model:
     optimizations: tuple[str, ...] = ()
     """What the loader did to the step to make it faster; docs/speed.md says what each is worth."""
 
+    @property
+    def arithmetic(self) -> str:
+        """Precision and switches in words, e.g. `bf16, frozen, channels-last`."""
+        names = {dtype: name for name, dtype in PRECISIONS.items()}
+        return ", ".join((names[self.dtype], *self.optimizations))
+
 
 def choose_device(device: str) -> torch.device:
     """`auto` is CUDA where there is one; a device that is asked for by name must exist, there is no silent fallback."""
@@ -155,6 +165,26 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+def multiplies_bf16(cpu: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this CPU has instructions that multiply bfloat16 (x86: AVX-512 or AMX); without, it is slower in it."""
+    try:
+        flags = cpu.read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return False  # no Linux: not known
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def fastest_precision(metadata: Metadata, device: torch.device) -> str:
+    """What `load_model` computes in where nobody says.
+
+    On a GPU the stored precision. On a CPU bf16 where the processor multiplies it and the step is work enough that
+    the convolutions decide, else fp32: the same choice for a file on a machine every time.
+    """
+    if device.type != "cpu":
+        return metadata.precision
+    return "bf16" if metadata.gmac >= BF16_GMAC and multiplies_bf16() else "fp32"
+
+
 def load_model(path: str | Path, device: str = "auto", precision: str | None = None) -> Model:
     """Load a model file for inference, in the fastest way that answers alike.
 
@@ -164,7 +194,7 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     Args:
         path: file written by `vlocnetpp export`.
         device: auto, cpu, cuda or cuda:N.
-        precision: fp32, fp16 or bf16; by default fp32 on a CPU and the stored precision on a GPU.
+        precision: fp32, fp16 or bf16; by default the fastest, see `fastest_precision`.
 
     Raises:
         ModelFileError: missing, truncated, foreign or newer file, unknown device or precision.
@@ -173,7 +203,7 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     metadata = read_metadata(path)
     chosen = choose_device(device)
     if precision is None:
-        precision = "fp32" if chosen.type == "cpu" else metadata.precision
+        precision = fastest_precision(metadata, chosen)
     if precision not in PRECISIONS:
         raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
     step = load_script(path, chosen)

@@ -17,7 +17,7 @@ from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
-from vlocnetpp.runtime.model_file import PRECISIONS, choose_device, metadata_from_json
+from vlocnetpp.runtime.model_file import PRECISIONS, choose_device, fastest_precision, metadata_from_json
 from vlocnetpp.step import Answer, State
 
 Run = Callable[[Inputs, State], tuple[Answer, State]]
@@ -34,6 +34,8 @@ class Case:
     metadata: Metadata
     device: torch.device
     precision: str
+    """Of every way but `runtime`, which chooses for itself unless one was asked for."""
+    runtime_precision: str
     frames: tuple[Inputs, Inputs]
     """Raw images of the size that an export chooses for ONNX, as a camera gives them, already on the device."""
     file: Path | None = None
@@ -80,6 +82,7 @@ def _case(
     file: Path | None,
 ) -> Case:
     chosen = choose_device(device)
+    runtime_precision = precision or fastest_precision(metadata, chosen)
     precision = precision or ("fp32" if chosen.type == "cpu" else metadata.precision)
     if precision not in PRECISIONS:
         raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
@@ -91,4 +94,5 @@ def _case(
         return tuple(value.to(chosen) for value in inputs)
 
     first, second = (there(inputs) for inputs in clip[:2])
-    return Case(name, step, metadata, chosen, precision, (first, second), file)  # type: ignore[arg-type]
+    frames: tuple[Inputs, Inputs] = (first, second)  # type: ignore[assignment]
+    return Case(name, step, metadata, chosen, precision, runtime_precision, frames, file)

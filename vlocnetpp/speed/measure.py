@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
+from vlocnetpp.network.summary import gmac
 from vlocnetpp.progress import track
 from vlocnetpp.runtime import ModelFileError, RingBuffer
 from vlocnetpp.runtime.model_file import PRECISIONS
@@ -41,6 +41,7 @@ class Timing:
     """To make it ready, its first step included."""
     energy_j: float | None
     """A frame, by the processor's own counter; None where that is not readable."""
+    precision: str = "fp32"
 
     def percentile(self, percent: float) -> float:
         """Milliseconds within which that share of the repetitions ended."""
@@ -61,7 +62,8 @@ class Report:
     timings: tuple[Timing, ...]
     failed: dict[str, str] = field(default_factory=dict)
     """Why a way does not run here."""
-    roofline: Roofline | None = None
+    rooflines: dict[str, Roofline] = field(default_factory=dict)
+    """By precision."""
     streams_ms: dict[str, float] = field(default_factory=dict)
     operators: dict[str, float] = field(default_factory=dict)
     """Share of a step by operator."""
@@ -71,8 +73,7 @@ class Report:
 
     def share_of_the_limit(self, timing: Timing) -> float:
         """Operations a second by those of the large convolution; above 0.5 the convolutions dominate."""
-        assert self.roofline is not None
-        return self.gmac / timing.percentile(50) * 1e3 / self.roofline.convolution_gmac_s
+        return self.gmac / timing.percentile(50) * 1e3 / self.rooflines[timing.precision].convolution_gmac_s
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers; ratios are to the first way."""
@@ -82,13 +83,13 @@ class Report:
             "input": [self.case.config.height, self.case.config.width_px],
             "image": list(self.case.image_size),
             "device": str(self.case.device),
-            "precision": self.case.precision,
             "threads": torch.get_num_threads(),
             "gmac": self.gmac,
-            "roofline": None if self.roofline is None else vars(self.roofline),
+            "roofline": {precision: vars(limit) for precision, limit in self.rooflines.items()},
             "memory_mb": self.memory_mb,
             "ways": {
                 t.name: {
+                    "precision": t.precision,
                     **{f"p{p}_ms": t.percentile(p) for p in (50, 95, 99)},
                     "frames_per_s": 1e3 / float(np.mean(t.milliseconds)),
                     f"time_by_{first.name}": t.ratio(first),
@@ -144,12 +145,16 @@ def _measure(case: Case, ways: Sequence[str], repetitions: int, folder: Path) ->
         raise ModelFileError(f"none of the ways runs here: {'; '.join(f'{n}: {why}' for n, why in failed.items())}")
     spent, joules = time_in_turn(case.device, steps, repetitions)
     shown = "runtime" if "runtime" in runs else next(iter(runs))
+    precisions = {name: case.runtime_precision if name == "runtime" else case.precision for name in steps}
     return Report(
         case,
-        count_gmac(eager) / 2,
-        tuple(Timing(name, tuple(spent[name]), differences[name], build_s[name], joules[name]) for name in steps),
+        gmac(case.step.network),
+        tuple(
+            Timing(name, tuple(spent[name]), differences[name], build_s[name], joules[name], precisions[name])
+            for name in steps
+        ),
         failed,
-        measure_roofline(case.device, PRECISIONS[case.precision]),
+        {each: measure_roofline(case.device, PRECISIONS[each]) for each in sorted(set(precisions.values()))},
         by_stream(case, max(3, repetitions // 2)),
         by_operator(case, runs[shown]),
         shown,
@@ -178,14 +183,6 @@ def time_in_turn(
     return spent, {name: float(np.mean(values)) if values else None for name, values in joules.items()}
 
 
-def count_gmac(work: Callable[[], object]) -> float:
-    """Billions of multiply-accumulates of convolutions and matrix products in one call."""
-    counter = FlopCounterMode(display=False)
-    with counter:
-        work()
-    return counter.get_total_flops() / 2e9
-
-
 def largest_difference(a: Answer, b: Answer) -> float:
     """Over poses, motions and log scales."""
     return max((float((x - y).abs().max()) for x, y in zip(a[:3], b[:3]) if y.numel()), default=0.0)
@@ -194,7 +191,7 @@ def largest_difference(a: Answer, b: Answer) -> float:
 def memory_mb(case: Case) -> dict[str, float]:
     """Megabytes of weights and of the ring of eight frames, and at most in use so far."""
     weights = sum(value.numel() * value.element_size() for value in case.step.state_dict().values())
-    ring = RingBuffer(8, case.metadata.state_shapes, case.device, PRECISIONS[case.precision])
+    ring = RingBuffer(8, case.metadata.state_shapes, case.device, PRECISIONS[case.runtime_precision])
     # Kilobytes on Linux, bytes on macOS.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     found = {"weights": weights / 1e6, "ring of 8 frames": ring.memory_bytes / 1e6, "process at most": peak / 1e6}

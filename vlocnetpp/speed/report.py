@@ -15,14 +15,15 @@ BAR, STREAM, LIMIT = "#0072B2", "#E69F00", "#333333"
 
 def tables(report: Report) -> list[Table]:
     """The ways, the limit, and where the time goes."""
-    case, first, limit = report.case, report.timings[0], report.roofline
+    case, first = report.case, report.timings[0]
     where = f"{case.device} with {torch.get_num_threads()} threads" if case.device.type == "cpu" else str(case.device)
     height, width = case.image_size
-    network = f"{case.config.height} x {case.config.width_px} {case.precision}"
+    network = f"{case.config.height} x {case.config.width_px}"
     title = f"{case.name}, {network}, image {height} x {width}, {where}"
     rows = [
         [
             t.name,
+            t.precision,
             *(f"{t.percentile(p):.1f}" for p in (50, 95, 99)),
             f"{1e3 * len(t.milliseconds) / sum(t.milliseconds):.1f}",
             f"{t.ratio(first):.2f}",
@@ -34,24 +35,20 @@ def tables(report: Report) -> list[Table]:
         for t in report.timings
     ]
     by = f"time by '{first.name}'"
-    columns = ("way", "p50 ms", "p95 ms", "p99 ms", "frames/s", by, "of limit", "J", "difference", "built in s")
+    columns = ("way", "in", "p50 ms", "p95 ms", "p99 ms", "frames/s", by, "of limit", "J", "difference", "built in s")
     found = [Table(title, columns, rows)]
     if report.failed:
         found.append(Table("does not run here", ("way", "why"), list(report.failed.items())))
-    if limit is not None:
-        found.append(
-            Table(
-                "what this machine can do",
-                ("", "value", "unit"),
-                [
-                    ["convolution 3x3, 128 channels, 64 x 112", f"{limit.convolution_gmac_s:.1f}", "GMAC/s"],
-                    ["matrix product, 1024", f"{limit.product_gmac_s:.1f}", "GMAC/s"],
-                    ["copy", f"{limit.copy_gb_s:.1f}", "GB/s"],
-                    ["one step", f"{report.gmac:.2f}", "GMAC"],
-                    *([name, f"{value:.1f}", "MB"] for name, value in report.memory_mb.items()),
-                ],
-            )
-        )
+    limits = []
+    for precision, limit in report.rooflines.items():
+        limits += [
+            [f"convolution 3x3, 128 channels, 64 x 112, {precision}", f"{limit.convolution_gmac_s:.1f}", "GMAC/s"],
+            [f"matrix product, 1024, {precision}", f"{limit.product_gmac_s:.1f}", "GMAC/s"],
+            ["copy", f"{limit.copy_gb_s:.1f}", "GB/s"],
+        ]
+    memory = [[name, f"{value:.1f}", "MB"] for name, value in report.memory_mb.items()]
+    step = ["one step", f"{report.gmac:.2f}", "GMAC"]
+    found.append(Table("what this machine can do", ("", "value", "unit"), [*limits, step, *memory]))
     whole = sum(report.streams_ms.values())
     streams = [[name, f"{value:.1f}", f"{value / whole:.0%}"] for name, value in report.streams_ms.items()]
     found.append(Table("eager, by stream", ("stream", "ms", "share"), [*streams, ["all", f"{whole:.1f}", "100%"]]))
@@ -79,10 +76,10 @@ def plot(report: Report, path: Path) -> None:
     p50 = [t.percentile(50) for t in report.timings]
     beyond = [t.percentile(95) - middle for t, middle in zip(report.timings, p50)]
     left.barh(names, p50, xerr=[[0.0] * len(p50), beyond], color=BAR, capsize=3)
-    if report.roofline is not None:
-        least = report.gmac / report.roofline.convolution_gmac_s * 1e3
-        left.axvline(least, color=LIMIT, linestyle="--", label="operations at the rate of a large convolution")
-        left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
+    for (precision, limit), line in zip(report.rooflines.items(), ("--", ":", "-.")):
+        least = report.gmac / limit.convolution_gmac_s * 1e3
+        left.axvline(least, color=LIMIT, linestyle=line, label=f"at the rate of a large convolution, {precision}")
+    left.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
     left.set(xlabel="one step, p50 to p95 [ms]", title=f"{report.case.name}, by way")
     right.barh(list(report.streams_ms), list(report.streams_ms.values()), color=STREAM)
     right.set(xlabel="eager step, p50 [ms]", title="by stream")

@@ -58,13 +58,13 @@ def runtime(case: Case, folder: Path) -> Run:
     if path is None:
         path = folder / "runtime.ts"
         export_network(copy.deepcopy(case.step.network).cpu().float(), path, K_33=case.metadata.K_33)
-    model = load_model(path, str(case.device), case.precision)
+    model = load_model(path, str(case.device), case.runtime_precision)
     ring = RingBuffer(8, model.metadata.state_shapes, model.device, model.dtype)
     step = torch_way(model.step)
     clock = iter(range(1, 1 << 62))
 
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
-        answer, new_state = step(inputs, state)
+        answer, new_state = step(inputs, State(*(value.to(model.dtype) for value in state)))
         with torch.inference_mode():
             ring.push(next(clock), new_state)
         return answer, ring.latest()
