@@ -7,11 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from vlocnetpp.cli import benchmark, data, explain, export, models, speed, training
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
+    # Here, so that Ctrl-C while they are read is answered like any other.
+    from vlocnetpp.cli import benchmark, data, explain, export, models, speed, training
+
     parser = argparse.ArgumentParser(prog="vlocnetpp", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for room in (data, training, export, models, speed, benchmark, explain):
@@ -21,12 +22,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; a user's mistake ends in one line on standard error and exit status 2."""
-    parser = build_parser()
-    args, rest = parser.parse_known_args(arguments)
-    if rest and args.command is not training.train:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    args.override = rest
     try:
+        parser = build_parser()
+        args, rest = parser.parse_known_args(arguments)
+        if rest and not getattr(args, "overrides", False):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        args.override = rest
         return int(args.command(args))
     except BrokenPipeError:
         # The reader of a pipe has seen enough (`| head`); what is left must not be flushed into it at exit.

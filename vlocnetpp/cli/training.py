@@ -68,4 +68,4 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     trainer.add_argument("--epochs", help="instead of a budget: how often every frame is seen, in all stages together")
     trainer.add_argument("--resume", action="store_true", help="continue the run in --out from its last checkpoint")
     trainer.add_argument("--profile", action="store_true", help="print at the end what the parts of a step cost")
-    trainer.set_defaults(command=train)
+    trainer.set_defaults(command=train, overrides=True)

@@ -53,7 +53,7 @@ def describe(network: VLocNetPlusPlus, precision: str, about: dict[str, Any]) ->
         state_shapes=network.state_shapes(),
         network=config_to_json(c),
         precision=precision,
-        gmac=round(gmac(network), 3),
+        gmac=round(gmac(c), 3),
         source_revision=source_revision(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **about,

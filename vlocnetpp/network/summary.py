@@ -71,28 +71,25 @@ def summarize(config: NetworkConfig) -> list[Part]:
     return parts
 
 
+def gmac(config: NetworkConfig) -> float:
+    """Billions of multiply-accumulates of convolutions and matrix products of one step, counted on shapes alone."""
+    with torch.device("meta"):
+        network = VLocNetPlusPlus(config).eval()
+        return count_step(network).get_total_flops() / 2e9
+
+
 def count_step(network: VLocNetPlusPlus) -> FlopCounterMode:
-    """Count the operations of one step on a black image; the network, whatever its mode, stays as it is."""
-    c, like = network.config, network.mean_13hw
-    was_training = network.training
-    network.eval()  # else the black image would enter the statistics of its norms
+    """Count the operations of one step on a black image, on the default device."""
+    c = network.config
     counter = FlopCounterMode(display=False)
-    try:
-        with torch.no_grad(), counter:
-            network(
-                like.new_zeros(1, 3, c.height, c.width_px),
-                torch.eye(3, device=like.device)[None],
-                torch.zeros(1, 1, c.height, c.width_px, device=like.device),
-                network.cold_state(1),
-            )
-    finally:
-        network.train(was_training)
+    with torch.no_grad(), counter:
+        network(
+            torch.zeros(1, 3, c.height, c.width_px),
+            torch.eye(3)[None],
+            torch.zeros(1, 1, c.height, c.width_px),
+            network.cold_state(1),
+        )
     return counter
-
-
-def gmac(network: VLocNetPlusPlus) -> float:
-    """Billions of multiply-accumulates of convolutions and matrix products of one step."""
-    return count_step(network).get_total_flops() / 2e9
 
 
 def print_network(config: NetworkConfig) -> None:

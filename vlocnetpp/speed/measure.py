@@ -148,7 +148,7 @@ def _measure(case: Case, ways: Sequence[str], repetitions: int, folder: Path) ->
     precisions = {name: case.runtime_precision if name == "runtime" else case.precision for name in steps}
     return Report(
         case,
-        gmac(case.step.network),
+        gmac(case.config),
         tuple(
             Timing(name, tuple(spent[name]), differences[name], build_s[name], joules[name], precisions[name])
             for name in steps
