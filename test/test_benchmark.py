@@ -425,6 +425,15 @@ def test_degenerate_pictures(tmp_path, frames):
         plot_error_bars(tmp_path / "none.png", [], "t")
 
 
+def test_a_second_benchmark_in_the_folder_is_refused_and_the_next_is_not(tmp_path):
+    run.begin(tmp_path, Settings(), "digest")
+    refused = pytest.raises(BenchmarkError, match="another benchmark is running here")
+    with run.alone(tmp_path), refused, run.alone(tmp_path):
+        raise AssertionError("both hold the folder")
+    with run.alone(tmp_path):
+        pass
+
+
 def test_a_damaged_folder_is_refused_in_one_line(tmp_path):
     (tmp_path / "settings.json").write_text("[")
     with pytest.raises(BenchmarkError, match=r"settings\.json: cannot be read"):

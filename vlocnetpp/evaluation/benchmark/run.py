@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +56,25 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
     digest = dataset_digest(dataset)
     machine = describe_machine(str(choose_device(settings.device)))
     begin(out, settings, digest)
-    shared = Shared(dataset, settings, out / RUNS)
+    with alone(out):
+        if stopped_by := _run(planned, Shared(dataset, settings, out / RUNS), out, machine):
+            return Outcome(stopped_by=stopped_by)
+        return report(root, out, planned, About(dataset, settings, digest, command))
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Refuse a second benchmark in the folder for as long as this one runs. Raises BenchmarkError."""
+    with (out / SETTINGS_NAME).open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BenchmarkError(f"{out}: another benchmark is running here; wait for it or end it") from None
+        yield
+
+
+def _run(planned: Plan, shared: Shared, out: Path, machine: str) -> int:
+    """Make the rows that are left; the number of the signal that stopped one, or 0."""
     left = [job for job in planned.jobs if read_record(out / RESULTS, job.key) is None]
     paces: dict[str, list[float]] = {}
     for number, job in enumerate(left):
@@ -61,12 +82,12 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
         began = time.monotonic()
         made = make(job, shared, machine)
         if isinstance(made, int):
-            return Outcome(stopped_by=made)
+            return made
         record, errors = made
         write_record(out / RESULTS, job.key, replace(record, load=round(os.getloadavg()[0], 1)), errors)
         if job.expected_s:
             paces.setdefault(job.kind, []).append((time.monotonic() - began) / job.expected_s)
-    return report(root, out, planned, About(dataset, settings, digest, command))
+    return 0
 
 
 def report(root: Path, out: Path, planned: Plan, about: About) -> Outcome:
