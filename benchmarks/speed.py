@@ -156,6 +156,8 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         axes.tick_params(labelsize=8)
     a.set_ylim(0)
     b.set_yscale("log")
+    b.set_yticks([20, 50, 100, 200], ["20", "50", "100", "200"])
+    b.minorticks_off()
     d.set_ylim(0)
     with replacing(path) as partial:
         figure.savefig(partial)

@@ -41,7 +41,7 @@ DECLARATIONS = (
         "precision",
         "auto",
         "Arithmetic of the network. auto is the fastest: on a CPU bf16 where the processor multiplies it and a step is "
-        "2 GMAC or more, else fp32; on a GPU the file's own precision.",
+        "0.5 GMAC or more, else fp32; on a GPU the file's own precision.",
         choices=("auto", "fp32", "fp16", "bf16"),
     ),
     Declaration(

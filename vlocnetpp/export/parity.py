@@ -141,6 +141,8 @@ def onnx_way(path: Path, config: NetworkConfig, cold: State) -> Way:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # remarks on unused initializers are no news to the user
     options.intra_op_num_threads = torch.get_num_threads()
+    # Its threads would go on turning after the answer and slow down whatever is timed next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     fields = state_names({name: tuple(value.shape) for name, value in cold._asdict().items()})
     answers = answer_names(config.tasks)

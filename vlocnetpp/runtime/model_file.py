@@ -18,7 +18,7 @@ FORMAT = 1
 """Raised whenever a reader of the last format could not run the file."""
 METADATA_NAME = "metadata.json"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-BF16_GMAC = 2.0
+BF16_GMAC = 0.5
 """Work of a step from which on bfloat16 is the faster precision on a CPU that multiplies it; see docs/speed.md."""
 
 
