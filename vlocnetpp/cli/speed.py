@@ -36,7 +36,11 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     timer = commands.add_parser("speed", help="time a preset or file in every way this machine can run it")
     network_arguments(timer)
     timer.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
-    timer.add_argument("--precision", help="fp32, fp16 or bf16 (default: fp32 on a CPU, else that of the file)")
+    timer.add_argument(
+        "--precision",
+        help="fp32, fp16 or bf16 of every way (default: fp32 on a CPU, else that of the file; the way 'runtime' "
+        "chooses for itself, as on the robot)",
+    )
     timer.add_argument(
         "--ways",
         nargs="+",

@@ -112,12 +112,13 @@ def print_model(path: Path, metadata: Metadata) -> None:
 
     data = metadata.dataset
     (fx, _, cx), (_, fy, cy), _ = metadata.K_33
+    here = fastest_precision(metadata, torch.device("cpu"))
     rows = [
         ["preset", f"{metadata.preset}, {', '.join(metadata.tasks)}"],
         ["input", f"{metadata.input_height} x {metadata.input_width}, {metadata.resize}"],
         ["camera at that size", f"fx {fx:.2f}, fy {fy:.2f}, cx {cx:.2f}, cy {cy:.2f}"],
         ["weights", f"{metadata.precision}, {path.stat().st_size / 1e6:.1f} MB"],
-        ["a step", f"{metadata.gmac:.2f} GMAC; here on a CPU in {fastest_precision(metadata, torch.device('cpu'))}"],
+        ["a step", f"{f'{metadata.gmac:.2f} GMAC' if metadata.gmac else 'work not noted'}; on this CPU in {here}"],
         ["classes", ", ".join(name for name, _ in metadata.classes) or "none"],
         ["colours", ", ".join(f"#{bytes(color).hex()}" for _, color in metadata.classes) or "none"],
         ["map frame", metadata.map_frame],
