@@ -81,11 +81,11 @@ def drop_reasons() -> set[str]:
 
 
 def cold_start_reasons() -> set[str]:
-    """Arguments of forget(), reset() and _start_over(), and what the localizer itself says."""
+    """Arguments of forget() and distrust(), and what the localizer itself says."""
     found = {"first frame"}
     for tree in trees("vlocnetpp_ros", "vlocnetpp/runtime"):
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and node.args and name_of(node.func) in ("forget", "_start_over"):
+            if isinstance(node, ast.Call) and node.args and name_of(node.func) in ("forget", "distrust"):
                 found |= text(node.args[0], {})
             if isinstance(node, ast.FunctionDef) and node.name == "_cold_start":
                 for each in (inner for inner in ast.walk(node) if isinstance(inner, ast.Return) and inner.value):
