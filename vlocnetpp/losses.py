@@ -173,6 +173,18 @@ def depth_loss(
     return total / len(inverse_depths)
 
 
+def coordinate_loss(
+    coordinates_B4HW: Tensor, target_B3HW: Tensor, known_BHW: Tensor, count: float | None = None
+) -> Tensor:
+    """Laplace likelihood of the distances, metres, from where cells truly lie, over the cells where that is known.
+
+    Beyond the paper; the density of a distance r in space is exp(-r / s) / s^3 up to a factor. `count` as above.
+    """
+    distance = l2((coordinates_B4HW[:, :3] - target_B3HW).movedim(1, -1))
+    log_scale = coordinates_B4HW[:, 3]
+    return masked_mean(distance * torch.exp(-log_scale) + 3 * log_scale, known_BHW, count)
+
+
 def scale_terms(log_scale_B2: Tensor, predicted_B7: Tensor, truth_B7: Tensor) -> Tensor:
     """(B,) Laplace likelihood of the errors under the predicted scales; the errors are detached (beyond the paper)."""
     x = l2(predicted_B7[:, :3] - truth_B7[:, :3]).detach()
@@ -204,7 +216,8 @@ class MultitaskLoss(nn.Module):
     def forward(self, terms: dict[str, Tensor], share: float = 1.0) -> Tensor:
         """The total of the mean terms that are present.
 
-        Terms: `x q x_rel q_rel` localization, `x_vo q_vo` odometry, `seg` segmentation, `depth` and `scale` unweighted.
+        Terms: `x q x_rel q_rel` localization, `x_vo q_vo` odometry, `seg` segmentation, `depth`, `scale`
+        and `coord` (scene coordinates) unweighted.
         `share` is that of the batch which the terms are the contribution of; the totals of all parts add up.
         """
         parts: list[Tensor] = []
@@ -215,7 +228,7 @@ class MultitaskLoss(nn.Module):
             parts.append(motion * torch.exp(-self.s_vo) + share * self.s_vo)
         if "seg" in terms:
             parts.append(terms["seg"] * torch.exp(-self.s_seg) + share * self.s_seg)
-        parts += [terms[name] for name in ("depth", "scale") if name in terms]
+        parts += [terms[name] for name in ("depth", "scale", "coord") if name in terms]
         if not parts:
             raise ValueError("no frame of the batch has a label for any task of the network")
         return torch.stack(parts).sum()

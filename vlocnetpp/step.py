@@ -47,6 +47,8 @@ class Prediction(NamedTuple):
     """(B, C, H, W) class scores at the network's input resolution."""
     depth_B1HW: Tensor
     """(B, 1, H, W) depth in metres used for warping, 0 where unknown."""
+    coordinates_B4HW: Tensor
+    """(B, 4, H/8, W/8) where in the map each cell of the image lies, metres, and the log of a deviation, metres."""
 
 
 class Answer(NamedTuple):

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.preprocess import Preprocess, resize_depth, round_levels
+from vlocnetpp.network.preprocess import Preprocess, correct_focal, resize_depth, round_levels
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, ModelFileError, metadata_from_json
 from vlocnetpp.step import State
 
@@ -66,6 +66,7 @@ class FixedPreprocess(nn.Module):
     def __init__(self, preprocess: Preprocess, image_size: tuple[int, int]) -> None:
         super().__init__()
         self.height, self.width = preprocess.height, preprocess.width
+        self.focal_correction = preprocess.focal_correction
         self.image_size = image_size
         self.view = central_view(*image_size, self.height, self.width, preprocess.whole)
         self.vertical_hH: Tensor
@@ -83,7 +84,8 @@ class FixedPreprocess(nn.Module):
             image = round_levels(torch.matmul(self.vertical_hH, torch.matmul(image, self.horizontal_Ww)))
         image = image[:, :, top : top + self.height, left : left + self.width]
         depth = resize_depth(depth_B1HW, rows, columns)[:, :, top : top + self.height, left : left + self.width]
-        return image, scale_intrinsics(K_B33, columns / width, rows / height, float(left), float(top)), depth
+        K = correct_focal(K_B33, self.focal_correction)
+        return image, scale_intrinsics(K, columns / width, rows / height, float(left), float(top)), depth
 
 
 def resize_matrix(size: int, new_size: int) -> Tensor:

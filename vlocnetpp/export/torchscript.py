@@ -21,7 +21,7 @@ class ExportedStep(nn.Module):
     def __init__(self, network: VLocNetPlusPlus) -> None:
         super().__init__()
         c = network.config
-        self.preprocess = Preprocess(c.height, c.width_px, c.resize == "whole")
+        self.preprocess = Preprocess(c.height, c.width_px, c.resize == "whole", c.focal_correction)
         self.network = network
 
     def forward(

@@ -15,6 +15,7 @@ from vlocnetpp.network.heads import PoseHead, ScaleHead
 from vlocnetpp.network.localization import LocalizationStream
 from vlocnetpp.network.odometry import OdometryStream
 from vlocnetpp.network.presets import NetworkConfig
+from vlocnetpp.network.scene_coordinates import CoordinateHead, refine_pose
 from vlocnetpp.network.segmentation import SegmentationStream
 from vlocnetpp.network.units import Front, scaled
 from vlocnetpp.network.warping import warp_features, warping_flow
@@ -46,6 +47,9 @@ class VLocNetPlusPlus(nn.Module):
         self.localization = None
         if "localization" in c.tasks:
             self.localization = LocalizationStream(c, channels_4 if self.shared else channels_3)
+        self.coordinates = None
+        if c.coordinates != "none":
+            self.coordinates = CoordinateHead(channels_3, width, c.activation, c.scene_centre, c.scene_spread)
         self.depth = DepthNetwork(width) if c.depth == "network" else None
         fusion = FUSIONS[c.fusion]
         self.warp_fusion_4f = fusion([channels_4, channels_4], channels_4) if "4f" in c.warp else None
@@ -138,7 +142,13 @@ class VLocNetPlusPlus(nn.Module):
                 start, semantics_5c, state.localization_5a, state.pose_B7, valid_B
             )
 
-        prediction = Prediction(pose_B7, relative_B7, log_scale_B2, logits, depth)
+        coordinates = empty_map
+        if self.coordinates is not None:
+            coordinates = self.coordinates(res3)
+            if not self.training:  # the losses ask the regressor and the coordinates, each for itself
+                pose_B7, log_scale_B2 = refine_pose(pose_B7, log_scale_B2, coordinates, K_B33)
+
+        prediction = Prediction(pose_B7, relative_B7, log_scale_B2, logits, depth, coordinates)
         new_state = State(
             torch.ones_like(valid_B),
             pose_B7 if state.pose_B7.shape[1] > 0 else empty_row,
@@ -163,6 +173,8 @@ def task_network(network: VLocNetPlusPlus, tasks: tuple[str, ...]) -> VLocNetPlu
     semantics = c.semantics if {"localization", "segmentation"} <= set(tasks) else "none"
     warp = c.warp if {"odometry", "segmentation"} <= set(tasks) else ()
     part = without(network, [task for task in c.tasks if task not in tasks])
+    if "localization" not in tasks:
+        part = without(part, ["coordinates"])
     if tasks == ("segmentation",):
         part = without(part, ["front"])
     if semantics == "none" and part.localization is not None:
@@ -193,7 +205,7 @@ def initialize(network: nn.Module) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)) and module.bias is not None:
             nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, (PoseHead, ScaleHead)):
+        if isinstance(module, (PoseHead, ScaleHead, CoordinateHead)):
             module.start()
         elif isinstance(module, (AdaptiveFusion, ConcatFusion)):
             pass_first_through(module.conv)

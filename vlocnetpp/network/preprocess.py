@@ -41,9 +41,10 @@ def resize_depth(depth_B1HW: Tensor, height: int, width: int) -> Tensor:
 class Preprocess(nn.Module):
     """Channel order, resize, centre crop; intrinsics and depth follow."""
 
-    def __init__(self, height: int, width: int, whole: bool) -> None:
+    def __init__(self, height: int, width: int, whole: bool, focal_correction: float = 1.0) -> None:
         super().__init__()
         self.height, self.width, self.whole = height, width, whole
+        self.focal_correction = focal_correction
 
     def forward(
         self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor
@@ -60,8 +61,17 @@ class Preprocess(nn.Module):
         image = image_BHWC.index_select(3, channels_3).permute(0, 3, 1, 2).to(K_B33.dtype)
         image = resize_image(image, rows, columns)[:, :, top : top + self.height, left : left + self.width]
         depth = resize_depth(depth_B1HW, rows, columns)[:, :, top : top + self.height, left : left + self.width]
-        K = scale_intrinsics(K_B33, columns / width, rows / height, float(left), float(top))
+        K = correct_focal(K_B33, self.focal_correction)
+        K = scale_intrinsics(K, columns / width, rows / height, float(left), float(top))
         return torch.clone(image), K, depth
+
+
+def correct_focal(K_B33: Tensor, factor: float) -> Tensor:
+    """Intrinsics (..., 3, 3) with both focal lengths multiplied."""
+    K = K_B33.clone()
+    K[..., 0, 0] = K[..., 0, 0] * factor
+    K[..., 1, 1] = K[..., 1, 1] * factor
+    return K
 
 
 def network_intrinsics(

@@ -45,6 +45,9 @@ class NetworkConfig:
     """`adaptive` (eq. 8) or `concat` (linear 1x1 of the concatenation)."""
     depth: str = "none"
     """Where warping takes the depth from: `network` (monocular, trained first) or `sensor`."""
+    coordinates: str = "none"
+    """From which map of localization scene coordinates are predicted, by which the pose is refined: `none` or `res3`.
+    Trained with depth images, used without."""
     siamese: str = "tied"
     """Odometry's two streams: `tied`, the previous frame costs nothing; `untied`, the previous one has own weights."""
     activation: str = "elu"
@@ -56,10 +59,17 @@ class NetworkConfig:
     ResNet of output stride 32 with skips from Res4 and Res3, for segmentation alone."""
     dropout: float = 0.2
     """After fc1, while training."""
+    focal_correction: float = 1.0
+    """What the focal lengths of the K that comes with an image are multiplied by first: set by the trainer where a
+    recording gives the K of a depth camera beside the colour camera."""
     position_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Mean of the training positions in the map, metres; the trainer sets it from the data."""
     position_spread: float = 1.0
     """Standard deviation of the training positions, metres; set by the trainer."""
+    scene_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Mean of the points that the training frames see, metres; set by the trainer where coordinates are predicted."""
+    scene_spread: float = 1.0
+    """Standard deviation of those points, metres; set by the trainer."""
     motion_spread: float = 1.0
     """Root mean square of the training motions between frames, metres; set by the trainer."""
 
@@ -73,6 +83,8 @@ class NetworkConfig:
             raise ConfigError("tasks: at least one of localization, odometry, segmentation")
         if self.height % 32 or self.width_px % 32 or min(self.height, self.width_px) < 32:
             raise ConfigError(f"input {self.height} x {self.width_px}: rows and columns must be multiples of 32")
+        if not self.focal_correction > 0:
+            raise ConfigError(f"focal_correction: {self.focal_correction} is not positive")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout: {self.dropout} is not within 0 and 1")
         if not 0 < self.width <= 4:
@@ -87,6 +99,10 @@ class NetworkConfig:
             raise ConfigError("warp: cannot go with semantics 'input', whose mask must exist before odometry does")
         if self.segmentation_decoder == "fcn8s" and self.tasks != ("segmentation",):
             raise ConfigError("segmentation_decoder: 'fcn8s' is for the task segmentation alone, at output stride 32")
+        if self.coordinates != "none" and ("localization" not in self.tasks or self.semantics == "shared"):
+            raise ConfigError(
+                f"coordinates: '{self.coordinates}' needs the task localization with an encoder of its own"
+            )
         if "segmentation" in self.tasks and not 2 <= self.classes <= 255:
             raise ConfigError(f"classes: {self.classes} is not within 2 and 255")
 
@@ -100,6 +116,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "warp": ("4f", "5c"),
     "fusion": ("adaptive", "concat"),
     "depth": ("none", "sensor", "network"),
+    "coordinates": ("none", "res3"),
     "siamese": ("tied", "untied"),
     "activation": ("elu", "relu"),
     "segmentation_activation": ("elu", "relu"),
@@ -120,6 +137,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mtl_shared": {**_MTL, "semantics": "shared"},
     "mtl_no_warp": {**_MTL, **_NO_WARP},
     "mtl_no_fusion": {**_MTL, "fusion": "concat"},
+    "stl_coordinates": {"tasks": ("localization",), "past": "none", "coordinates": "res3"},
     "fcn8s": {"tasks": ("segmentation",), "past": "none", "segmentation_decoder": "fcn8s"},
 }
 """What each preset changes in `NetworkConfig`'s defaults."""

@@ -26,6 +26,7 @@ PARTS = (
     "warp_fusion_4f", "segmentation.res5", "warp_fusion_5c", "segmentation.decoder",
     "localization.res4", "localization.semantic_fusion", "localization.pose_map", "localization.res5",
     "localization.past_fusion", "localization.head", "localization.scale_head",
+    "coordinates",
 )  # fmt: skip
 """Parts of `VLocNetPlusPlus` in the order in which a step runs them."""
 

@@ -15,10 +15,11 @@ from torch import Tensor
 from vlocnetpp.data import frames as data
 from vlocnetpp.data.cache import frame_arrays
 from vlocnetpp.data.new_views import move_clip
+from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig, register_depth
 from vlocnetpp.data.transforms import change_light, warp_together
 from vlocnetpp.geometry import resized_shape, scale_intrinsics
 from vlocnetpp.network import NetworkConfig
-from vlocnetpp.network.preprocess import resize_depth, resize_image
+from vlocnetpp.network.preprocess import correct_focal, resize_depth, resize_image
 from vlocnetpp.training.config import AugmentConfig
 
 NOWHERE_7 = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
@@ -79,10 +80,12 @@ def open_store(
     description: str,
     cache: Path | None,
     with_depth: bool = False,
+    depth_camera: DepthCameraConfig = REGISTERED,
 ) -> FrameStore:
     """Frames decoded and resized once, then memory-mapped from the folder `cache`; None keeps them in memory.
 
-    Masks are stored for networks that segment, depth for those that need one or `with_depth`, for new views.
+    Masks are stored for networks that segment, depth for those that need one or `with_depth`, for new views and scene
+    coordinates, registered to the colour images where `depth_camera` says that it is not.
     Raises DataError for a frame that cannot be read or has another shape, and where the cache cannot be written.
     """
     frames = [frame for sequence in sequences for frame in sequence.frames]
@@ -96,12 +99,16 @@ def open_store(
         layers["mask"] = (shape, np.uint8)
 
     def prepare(frame: data.Frame) -> dict[str, NDArray]:
-        return _resized(frame, config, shape, layers)
+        return _resized(frame, config, shape, layers, depth_camera)
 
-    settings = (config.height, config.width_px, config.resize, config.classes if "mask" in layers else None)
+    settings: tuple[object, ...] = (
+        config.height, config.width_px, config.resize, config.classes if "mask" in layers else None
+    )  # fmt: skip
+    if depth_camera != REGISTERED:
+        settings = (*settings, depth_camera)
     arrays = frame_arrays(frames, layers, prepare, settings, cache, description)
     cameras = [
-        scale_intrinsics(torch.from_numpy(np.asarray(frame.K_33, np.float64)), shape[1] / width, shape[0] / height)
+        scale_intrinsics(_intrinsics(frame, config), shape[1] / width, shape[0] / height)
         for frame, (height, width) in zip(frames, arrays["size"].tolist(), strict=True)
     ]
     poses = [frame.pose_7 if frame.pose_7 is not None else np.full(7, np.nan) for frame in frames]
@@ -125,8 +132,17 @@ def _stored_shape(image_shape: tuple[int, ...], config: NetworkConfig) -> tuple[
     return resized_shape(image_shape[0], image_shape[1], config.height, config.width_px, config.resize == "whole")
 
 
+def _intrinsics(frame: data.Frame, config: NetworkConfig) -> Tensor:
+    """K (3, 3) of the colour image."""
+    return correct_focal(torch.from_numpy(np.asarray(frame.K_33, np.float64)), config.focal_correction)
+
+
 def _resized(
-    frame: data.Frame, config: NetworkConfig, shape: tuple[int, int], layers: dict[str, tuple[tuple[int, ...], type]]
+    frame: data.Frame,
+    config: NetworkConfig,
+    shape: tuple[int, int],
+    layers: dict[str, tuple[tuple[int, ...], type]],
+    depth_camera: DepthCameraConfig,
 ) -> dict[str, NDArray]:
     """The layers of one frame after the resize, before the crop."""
     pixels = frame.image()
@@ -140,6 +156,8 @@ def _resized(
     made = {"image": image.numpy(), "size": np.array(pixels.shape[:2], np.int32)}
     if "depth" in layers:
         metres, units = frame.depth(), torch.zeros(shape)
+        if metres is not None and depth_camera != REGISTERED:
+            metres = register_depth(metres, _intrinsics(frame, config).numpy(), depth_camera)
         if metres is not None:
             units = resize_depth(torch.from_numpy(metres)[None, None], *shape)[0, 0] * frame.depth_units_per_m
         made["depth"] = units.round().numpy().astype(np.uint16)
@@ -234,7 +252,7 @@ def gather_clip(
             image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L = warp_together(
                 image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L, geometric, generator
             )
-        if config.depth == "none":  # it was only needed for the new view
+        if config.depth == "none" and config.coordinates == "none":  # it was only needed for the new view
             depth_L1HW = torch.zeros(()).expand(depth_L1HW.shape)
         # A camera's pixels are whole numbers, too.
         image_L3HW = change_light(image_L3HW, augment, generator).round_().to(torch.uint8)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from vlocnetpp.data.new_views import ViewConfig
+from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig
 from vlocnetpp.losses import LossConfig
 from vlocnetpp.network.presets import TASKS, WIDTHS, ConfigError, nearest
@@ -81,6 +82,8 @@ class DataConfig:
     """Frames of a clip are up to so many apart, as on a robot that drops some."""
     workers: int = 0
     """Processes that make the batches ahead of the training step; 0: the training process makes them itself."""
+    depth_camera: DepthCameraConfig = field(default_factory=DepthCameraConfig)
+    """Where depth is not registered to colour, and K and the poses are the depth camera's."""
     cache: str = ""
     """Folder for decoded frames, `none` to keep them in memory; empty: the user's cache folder."""
 

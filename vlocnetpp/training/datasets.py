@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp.data import Dataset, LabelClass, Sequence, dataset_digest, open_dataset
+from vlocnetpp.data import Dataset, Frame, LabelClass, Sequence, dataset_digest, open_dataset
 from vlocnetpp.data.cache import cache_folder
+from vlocnetpp.data.registration import REGISTERED
 from vlocnetpp.geometry import relative
 from vlocnetpp.network import ConfigError, NetworkConfig, network_config
 from vlocnetpp.network.preprocess import network_intrinsics
+from vlocnetpp.network.scene_coordinates import coordinate_labels
 from vlocnetpp.training.clips import FrameStore, open_store
 from vlocnetpp.training.config import TrainConfig
 
+SCENE_FRAMES = 50
+"""Frames, about, from which the extent of the scene is taken."""
 FARTHEST_M = 1e4
 """Beyond this a float32 no longer holds the millimetres of a position."""
 
@@ -49,12 +53,13 @@ class TrainingData:
     def stores(self, network: NetworkConfig, config: TrainConfig) -> tuple[list[FrameStore], list[FrameStore]]:
         """The frames to train on and to validate with, one store for each dataset that has any."""
         cache = cache_folder(config.data.cache)
-        with_depth = config.augment.views.probability > 0
+        with_depth = config.augment.views.probability > 0 or network.coordinates != "none"
         several = len(self.parts) > 1
         train, held_out = [], []
         for part in self.parts:
             of = f" of {part.dataset.root.name}" if several else ""
-            train.append(open_store(part.train, network, f"loading training frames{of}", cache, with_depth))
+            text, camera = f"loading training frames{of}", config.data.depth_camera
+            train.append(open_store(part.train, network, text, cache, with_depth, camera))
             if part.held_out:
                 held_out.append(open_store(part.held_out, network, f"loading validation frames{of}", cache))
         return train, held_out
@@ -115,6 +120,7 @@ def hold_out(dataset: Dataset, split: str, share: float) -> tuple[tuple[Sequence
 def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     """The preset with what the data decides: number of classes, centre and spread of the map, size of a motion."""
     settings = dict(config.network)
+    settings.setdefault("focal_correction", 1.0 / config.data.depth_camera.focal)
     for name in ("preset", "width"):
         if name in settings:
             raise ConfigError(f"network: '{name}' does not exist here; it stands at the top of the configuration")
@@ -135,6 +141,11 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     if data.classes:
         settings.setdefault("classes", len(data.classes))
     network = network_config(config.preset, config.width, **settings)
+    if network.coordinates != "none" and "scene_centre" not in settings:
+        centre, spread = scene_extent(root, [f for s in data.map.train for f in s.frames if f.pose_7 is not None])
+        network = replace(network, scene_centre=centre, scene_spread=spread)
+    if network.depth == "sensor" and config.data.depth_camera != REGISTERED:
+        raise ConfigError("data.depth_camera: depth 'sensor' needs registered depth, on the robot as in training")
     if "segmentation" in network.tasks and not data.classes:
         raise TrainingError(f"{config.data.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
     if {"localization", "odometry"} & set(network.tasks) and not poses:
@@ -142,6 +153,28 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
             f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"
         )
     return network
+
+
+def scene_extent(root: Path, frames: Several[Frame]) -> tuple[tuple[float, float, float], float]:
+    """Mean of the points that posed frames see, and their largest standard deviation along an axis, metres.
+
+    Of a few frames spread over all. Raises TrainingError where none has a depth.
+    """
+    seen = [frame for frame in frames if frame.depth_path is not None]
+    points = []
+    for frame in seen[:: max(1, len(seen) // SCENE_FRAMES)]:
+        depth_HW = frame.depth()
+        assert depth_HW is not None
+        depth = torch.from_numpy(depth_HW)[None, None].double()
+        target, known = coordinate_labels(
+            depth, torch.from_numpy(frame.K_33)[None], torch.from_numpy(frame.pose_7)[None]
+        )
+        points.append(target[0][:, known[0]].numpy())
+    if not points:
+        raise TrainingError(f"{root}: scene coordinates are learned from depth images, and no posed frame has one")
+    all_3N = np.concatenate(points, axis=1)
+    x, y, z = all_3N.mean(axis=1).tolist()
+    return (x, y, z), max(float(all_3N.std(axis=1).max()), 1e-3)
 
 
 def describe_data(data: TrainingData, network: NetworkConfig) -> dict[str, Any]:

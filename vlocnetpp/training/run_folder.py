@@ -21,7 +21,7 @@ from vlocnetpp.training.clips import Clips
 CONFIG_NAME, LAST_NAME, BEST_NAME = "config.yaml", "last.pt", "best.pt"
 LOG_NAME, CURVES_NAME, ENVIRONMENT_NAME = "metrics.csv", "curves.png", "environment.json"
 BAD_BATCH_NAME, TENSORBOARD_NAME = "bad_batch", "tensorboard"
-TERMS = ("x", "q", "x_rel", "q_rel", "x_vo", "q_vo", "seg", "depth", "scale")
+TERMS = ("x", "q", "x_rel", "q_rel", "x_vo", "q_vo", "seg", "depth", "scale", "coord")
 VALIDATED = (
     ("localization", "median_translation_m"),
     ("localization", "median_rotation_deg"),
@@ -131,7 +131,11 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels: list[tuple[str, dict[str, str], bool]] = [
-        ("loss terms, mean since the row before", {name: f"loss_{name}" for name in TERMS if name != "scale"}, True),
+        (
+            "loss terms, mean since the row before",
+            {name: f"loss_{name}" for name in TERMS if name not in ("scale", "coord")},
+            True,
+        ),
         ("learned weights s, change since the first row", {name: name for name in rows[0] if _is_weight(name)}, False),
         ("learning rate", {"learning rate": "learning_rate"}, True),
     ]

@@ -10,6 +10,7 @@ from vlocnetpp.geometry import relative
 from vlocnetpp.losses import (
     VOID,
     LossConfig,
+    coordinate_loss,
     depth_loss,
     euclidean_terms,
     mapnet_relative_terms,
@@ -20,12 +21,14 @@ from vlocnetpp.losses import (
     segmentation_loss,
 )
 from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network.scene_coordinates import cell_depth, coordinate_labels
 from vlocnetpp.step import State
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.leak_probe import remember_truth
 
-LABELS = ("poses", "motions", "pixels", "depths")
-"""What is counted: frames with a pose, frames whose predecessor has one too, labelled pixels, pixels with a depth."""
+LABELS = ("poses", "motions", "pixels", "depths", "cells")
+"""What is counted: frames with a pose, frames whose predecessor has one too, labelled pixels, pixels of the last frames
+with a depth, cells of posed frames with a depth."""
 
 
 def count_labels(clips: Clips) -> dict[str, float]:
@@ -36,6 +39,7 @@ def count_labels(clips: Clips) -> dict[str, float]:
         (posed_BL[:, 1:] * posed_BL[:, :-1]).sum(),
         (clips.mask_BLHW != VOID).sum(),
         (clips.depth_BL1HW[:, -1] > 0).sum(),
+        (posed_BL[:, :, None, None] * (cell_depth(clips.depth_BL1HW) > 0)).sum(),
     )
     return {name: float(count) for name, count in zip(LABELS, found, strict=True)}
 
@@ -66,6 +70,7 @@ def unroll(
     tasks = tuple(task for task in tasks if task in network.config.tasks)
     counts = count_labels(clips) if counts is None else counts
     poses_count, motions_count, pixels_count = counts["poses"], counts["motions"], counts["pixels"]
+    cells_count = counts["cells"]
     batch, length = clips.image_BL3HW.shape[:2]
     state = network.cold_state(batch)
     mapnet = loss.localization == "mapnet"
@@ -94,6 +99,10 @@ def unroll(
             scale = scale_terms(prediction.log_scale_B2, prediction.pose_B7, truth)
             means = [masked_mean(value, posed, poses_count) for value in (x, q, scale)]
             add(x=means[0], q=means[1], scale=means[2])
+            if network.coordinates is not None and cells_count:
+                target, known = coordinate_labels(clips.depth_BL1HW[:, t], clips.K_BL33[:, t], truth)
+                known = known & (posed > 0)[:, None, None]
+                add(coord=coordinate_loss(prediction.coordinates_B4HW, target, known, cells_count))
             if consistency and t > 0 and motions_count:
                 previous = poses[t - 1].detach() if cut else poses[t - 1]
                 if mapnet:

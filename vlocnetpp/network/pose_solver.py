@@ -1,0 +1,116 @@
+"""The camera from which scene points are seen along given rays: robust least squares with a fixed number of rounds.
+
+It scripts, exports, differentiates and runs on any device: plain arithmetic, because ONNX has no solver, and no step
+that depends on the data. The error of a point is its distance from its ray (Lu, Hager & Mjolsness, Fast and Globally
+Convergent Pose Estimation from Video Images, 2000), in units of the deviation that was predicted for it. Outliers lose
+their weight by Geman and McClure's kernel, which narrows from round to round (Yang et al., Graduated Non-Convexity for
+Robust Spatial Perception, 2020), so that the start may be far off.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vlocnetpp.geometry import quaternion_from_matrix, rotation_matrix
+
+ROUNDS = 10
+WIDEST, NARROWEST, NARROWING = 20.0, 3.0, 0.6
+"""Width of the kernel in the first and in the last rounds, in predicted deviations, and its factor between rounds."""
+DAMPING = 1e-3
+"""Added to the diagonal of the normal equations, whose entries are inverse variances in m and rad."""
+
+
+class Solution(NamedTuple):
+    """What the points say of the camera."""
+
+    pose_B7: Tensor
+    """Camera-to-world."""
+    deviation_B2: Tensor
+    """Standard deviations of position, metres, and rotation, radians, if the points' errors were independent."""
+    inliers_B: Tensor
+    """Mean of the kernel's weights over the points, 0 to 1."""
+
+
+def solve_pose(
+    start_B7: Tensor,
+    points_BN3: Tensor,
+    log_deviation_BN: Tensor,
+    rays_BN3: Tensor,
+    rounds: int = ROUNDS,
+    widest: float = WIDEST,
+    narrowest: float = NARROWEST,
+    narrowing: float = NARROWING,
+) -> Solution:
+    """Refine a camera by points in the map: Gauss-Newton steps whose weights are taken anew in each round.
+
+    Args:
+        start_B7: camera-to-world, where to begin.
+        points_BN3: in the map, metres.
+        log_deviation_BN: log of the standard deviation of each point, metres.
+        rays_BN3: unit vectors in the camera along which the points are seen.
+        rounds, widest, narrowest, narrowing: as the constants of this file.
+    """
+    position_B13, R_B33 = start_B7[:, None, :3], rotation_matrix(start_B7[:, 3:])
+    trust_BN = torch.exp(-2.0 * log_deviation_BN)
+    unit_33 = torch.eye(3, dtype=start_B7.dtype, device=start_B7.device)
+    turns_B33 = moves_B33 = torch.zeros_like(R_B33)
+    kernel_BN = torch.zeros_like(trust_BN)
+    width = widest
+    for _ in range(rounds):
+        camera_BN3 = torch.matmul(points_BN3 - position_B13, R_B33)
+        # Of a point behind the camera, all is off.
+        off_BN3 = camera_BN3 - (camera_BN3 * rays_BN3).sum(dim=2, keepdim=True).clamp_min(0.0) * rays_BN3
+        kernel_BN = torch.square(1.0 / (1.0 + off_BN3.square().sum(dim=2) * trust_BN / (width * width)))
+        matrix_B66, side_B61 = normal_equations(camera_BN3, off_BN3, rays_BN3, kernel_BN * trust_BN)
+        # By blocks, turn and move: the Schur complement of the turn is what is known of the move alone.
+        A, B, D = matrix_B66[:, :3, :3], matrix_B66[:, :3, 3:], matrix_B66[:, 3:, 3:]
+        inverse_A = invert(A)
+        eliminate = torch.matmul(B.transpose(1, 2), inverse_A)
+        moves_B33 = invert(D - torch.matmul(eliminate, B))
+        move_B31 = torch.matmul(moves_B33, side_B61[:, 3:] - torch.matmul(eliminate, side_B61[:, :3]))
+        turn_B31 = torch.matmul(inverse_A, side_B61[:, :3] - torch.matmul(B, move_B31))
+        turns_B33 = inverse_A + torch.matmul(eliminate.transpose(1, 2), torch.matmul(moves_B33, eliminate))
+        position_B13 = position_B13 + torch.matmul(R_B33, move_B31).transpose(1, 2)
+        # Cayley's rotation by the turn, exact for any length.
+        half_B33 = skew(0.5 * turn_B31.transpose(1, 2))[:, 0]
+        squared = 0.25 * turn_B31.square().sum(dim=1, keepdim=True)
+        R_B33 = torch.matmul(R_B33, unit_33 + 2.0 / (1.0 + squared) * (half_B33 + torch.matmul(half_B33, half_B33)))
+        width = max(narrowest, width * narrowing)
+    variances = [torch.diagonal(block, dim1=1, dim2=2).sum(dim=1) for block in (moves_B33, turns_B33)]
+    pose_B7 = torch.cat((position_B13[:, 0], quaternion_from_matrix(R_B33)), dim=1)
+    return Solution(pose_B7, torch.stack(variances, dim=1).clamp_min(0.0).sqrt(), kernel_BN.mean(dim=1))
+
+
+def normal_equations(
+    camera_BN3: Tensor, off_BN3: Tensor, rays_BN3: Tensor, weight_BN: Tensor, damping: float = DAMPING
+) -> tuple[Tensor, Tensor]:
+    """Matrix (B, 6, 6) and right side (B, 6, 1) of a Gauss-Newton step: a turn in radians, then a move, in the camera.
+
+    A turn w and a move d of the camera take a point p to p + p x w - d; of that, what is across the ray counts.
+    """
+    turn_BN33 = skew(camera_BN3)
+    unit_33 = torch.eye(3, dtype=turn_BN33.dtype, device=turn_BN33.device)
+    change_BN36 = torch.cat((turn_BN33, -unit_33.expand_as(turn_BN33)), dim=3)
+    rays_BN31 = rays_BN3.unsqueeze(3)
+    across_BN36 = change_BN36 - rays_BN31 * (rays_BN31 * change_BN36).sum(dim=2, keepdim=True)
+    weighted_B6M = (across_BN36 * weight_BN[:, :, None, None]).flatten(1, 2).transpose(1, 2)
+    matrix_B66 = torch.matmul(weighted_B6M, across_BN36.flatten(1, 2))
+    side_B61 = torch.matmul(weighted_B6M, -off_BN3.flatten(1).unsqueeze(2))
+    return matrix_B66 + damping * torch.eye(6, dtype=unit_33.dtype, device=unit_33.device), side_B61
+
+
+def skew(vectors_BN3: Tensor) -> Tensor:
+    """Matrices (B, N, 3, 3) whose product with a vector is the cross product with it."""
+    unit_33 = torch.eye(3, dtype=vectors_BN3.dtype, device=vectors_BN3.device)
+    return torch.linalg.cross(unit_33.expand(vectors_BN3.shape + (3,)), vectors_BN3.unsqueeze(2))
+
+
+def invert(matrix_B33: Tensor) -> Tensor:
+    """Inverse of symmetric positive definite matrices, by cofactors."""
+    rows = torch.cat((matrix_B33, matrix_B33[:, :2]), dim=1)
+    cofactors_B33 = torch.linalg.cross(rows[:, 1:4], rows[:, 2:5])
+    determinant_B11 = (matrix_B33[:, :1] * cofactors_B33[:, :1]).sum(dim=2, keepdim=True)
+    return cofactors_B33.transpose(1, 2) / determinant_B11
