@@ -46,11 +46,12 @@ class CoordinateHead(nn.Module):
     def start(self) -> None:
         """Begin at the centre of the scene with a deviation of its spread."""
         nn.init.normal_(self.conv.weight, std=0.1 / self.conv.in_channels**0.5)
-        nn.init.constant_(self.conv.bias, 0.0)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, 4, H, W): x, y, z in metres and the log of a standard deviation in metres, in full precision."""
-        raw = self.conv(self.act(self.norm(self.units(x_BCHW)))).float()
+        raw = self.conv(self.act(self.norm(self.units(x_BCHW))))
+        if raw.dtype == torch.float16 or raw.dtype == torch.bfloat16:
+            raw = raw.float()  # as in `PoseHead`: half a number holds no millimetres
         x, y, z, scale = raw.unbind(1)
         spread = self.spread
         log_spread = torch.log(torch.full_like(scale, spread))
