@@ -141,9 +141,6 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     if data.classes:
         settings.setdefault("classes", len(data.classes))
     network = network_config(config.preset, config.width, **settings)
-    if network.coordinates != "none" and "scene_centre" not in settings:
-        centre, spread = scene_extent(root, [f for s in data.map.train for f in s.frames if f.pose_7 is not None])
-        network = replace(network, scene_centre=centre, scene_spread=spread)
     if network.depth == "sensor" and config.data.depth_camera != REGISTERED:
         raise ConfigError("data.depth_camera: depth 'sensor' needs registered depth, on the robot as in training")
     if "segmentation" in network.tasks and not data.classes:
@@ -152,6 +149,9 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
         raise TrainingError(
             f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"
         )
+    if network.coordinates != "none" and "scene_centre" not in settings:
+        centre, spread = scene_extent(root, [f for s in data.map.train for f in s.frames if f.pose_7 is not None])
+        network = replace(network, scene_centre=centre, scene_spread=spread)
     return network
 
 
