@@ -92,7 +92,7 @@ from vlocnetpp.runtime import load_model
 from vlocnetpp.step import State
 for path in sys.argv[1:]:
     saved = torch.load(path + ".pt", weights_only=True)
-    model = load_model(path, "cpu")
+    model = load_model(path, "cpu", "fp32")
     shapes = model.metadata.state_shapes
     state = State(**{name: torch.zeros((1, *shapes[name])) for name in State._fields})
     with torch.inference_mode():
