@@ -28,6 +28,7 @@ from vlocnetpp.runtime import RingBuffer
 from vlocnetpp.runtime.model_file import multiplies_bf16
 from vlocnetpp.speed import WAYS, Case, case_of_preset, measure
 from vlocnetpp.speed.measure import time_in_turn
+from vlocnetpp.speed.report import tables
 
 Named = tuple[str, str | float, int, int]
 """Preset, width, rows and columns of the input."""
@@ -60,10 +61,12 @@ def case_of(named: Named, precision: str | None = None) -> Case:
 
 
 def by_way() -> dict[str, Any]:
-    """Each case in each of its ways."""
+    """Each case in each of its ways, printed as `vlocnetpp speed` prints it."""
     found = {}
     for named, (ways, repetitions) in CASES.items():
-        report = measure(case_of(named), ways, repetitions).to_json()
+        measured = measure(case_of(named), ways, repetitions)
+        print_table(*tables(measured)[0])
+        report = measured.to_json()
         found[label(named)] = {key: report[key] for key in ("gmac", "roofline", "ways", "failed", "streams_ms")}
     return found
 
@@ -188,14 +191,6 @@ def main() -> int:
     report["tasks"] = by_cost(TASKS, precisions, 10)
     report["ring_mb"] = ring_mb()
     report["ratios"] = ratios(report)
-    for case, figures in report["ways"].items():
-        rows = [
-            [way, t["precision"], f"{t['p50_ms']:.1f}", f"{t['p95_ms']:.1f}", f"{t['p99_ms']:.1f}",
-             f"{t['time_by_scripted']:.2f}", f"{t['share_of_convolution_limit']:.0%}", f"{t['difference']:.0e}"]
-            for way, t in figures["ways"].items()
-        ]  # fmt: skip
-        columns = ("way", "in", "p50 ms", "p95 ms", "p99 ms", "time by scripted", "of limit", "difference")
-        print_table(f"{case}, {figures['gmac']:.2f} GMAC", columns, rows)
     for name in ("inputs", "widths", "tasks"):
         rows = [[key, *(f"{row[each]:.2f}" for each in ("gmac", *precisions))] for key, row in report[name].items()]
         print_table(f"runtime by {name}", ("network", "GMAC", *(f"{each} ms" for each in precisions)), rows)

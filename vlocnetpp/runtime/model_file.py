@@ -185,6 +185,13 @@ def fastest_precision(metadata: Metadata, device: torch.device) -> str:
     return "bf16" if metadata.gmac >= BF16_GMAC and multiplies_bf16() else "fp32"
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """The type of numbers that a precision names. Raises ModelFileError for one that does not exist."""
+    if precision not in PRECISIONS:
+        raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
 def load_model(path: str | Path, device: str = "auto", precision: str | None = None) -> Model:
     """Load a model file for inference, in the fastest way that answers alike.
 
@@ -204,10 +211,8 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     chosen = choose_device(device)
     if precision is None:
         precision = fastest_precision(metadata, chosen)
-    if precision not in PRECISIONS:
-        raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
+    dtype = dtype_of(precision)
     step = load_script(path, chosen)
-    dtype = PRECISIONS[precision]
     step.eval()
     step.to(dtype)
     optimizations = ["frozen"]

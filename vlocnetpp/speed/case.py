@@ -16,8 +16,8 @@ from vlocnetpp.export.rebuild import network_of_file
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
 from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
-from vlocnetpp.runtime.model_file import PRECISIONS, choose_device, fastest_precision, metadata_from_json
+from vlocnetpp.runtime import Metadata, read_metadata
+from vlocnetpp.runtime.model_file import choose_device, dtype_of, fastest_precision, metadata_from_json
 from vlocnetpp.step import Answer, State
 
 Run = Callable[[Inputs, State], tuple[Answer, State]]
@@ -84,9 +84,7 @@ def _case(
     chosen = choose_device(device)
     runtime_precision = precision or fastest_precision(metadata, chosen)
     precision = precision or ("fp32" if chosen.type == "cpu" else metadata.precision)
-    if precision not in PRECISIONS:
-        raise ModelFileError(f"precision '{precision}' does not exist; use {', '.join(PRECISIONS)}")
-    step = ExportedStep(network).eval().requires_grad_(False).to(chosen, PRECISIONS[precision])
+    step = ExportedStep(network).eval().requires_grad_(False).to(chosen, dtype_of(precision))
     size = default_size(network.config, metadata, [])
     clip = random_clip(network.config, size, raw_intrinsics(metadata, size))
 
