@@ -37,7 +37,7 @@ from vlocnetpp.evaluation.benchmark.significance import compare_medians
 from vlocnetpp.evaluation.peers import ODOMETRY_PEERS, PEERS
 from vlocnetpp.network import network_config
 from vlocnetpp.training import loop as training_loop
-from vlocnetpp.training.config import build_config
+from vlocnetpp.training.config import build_config, load_config
 from vlocnetpp.training.schedule import check_stages
 
 TINY = ["width=0.0625", "network.height=64", "network.width_px=64", "batch=4", "validations=1", "epochs=1"]
@@ -68,18 +68,30 @@ def done(wall, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_each_method_is_a_whole_configuration_of_64_frames_a_step(name):
+def test_each_method_is_a_whole_configuration(name):
     """Equal but for what the method is; what it needs is what its network learns from."""
     method = METHODS[name]
     config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
+    coordinates = config.preset == "stl_coordinates"
     check_stages(config, network_config(config.preset, config.width, **config.network), True)
     assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
-    assert config.batch * config.data.clip_length in (63, 64) and config.augment.brightness == 0.2
+    assert (
+        config.batch * config.data.clip_length in ((16,) if coordinates else (63, 64))
+        and config.augment.brightness == 0.2
+    )
     assert method.greyed == config.leak_probe == (name == LEAK_PROBE)
     wanted = {"odometry": {"pose"}, "segmentation": {"mask"}, "localization": {"pose"}}[method.section]
+    if coordinates:
+        wanted = {"pose", "depth"}
     if config.preset.startswith("mtl"):
         wanted = {"pose", "mask"} | ({"depth"} if config.stages[0].tasks == ("depth",) else set())
     assert set(needs(method)) == wanted
+
+
+def test_scene_coordinates_are_trained_as_their_configuration_file_says():
+    path = Path(__file__).parent.parent / "config/train/coordinates.yaml"
+    given = {"budget": "1m", "data.root": "lab"}
+    assert build_config(METHODS["stl_coordinates"].train, given, "row") == load_config(path, given)
 
 
 # --- plan -----------------------------------------------------------------------------------------------------------
@@ -102,6 +114,7 @@ def test_the_plan_has_a_row_for_everything_the_labels_allow_and_a_reason_for_the
         made = plan(open_dataset(bare), Settings(budget="1s", seeds=1))
         left_out = {each.name: each.reason for each in made.skipped}
         assert f"no {missing}" in left_out["mtl"]
+        assert ("stl_coordinates" in left_out) == (missing == "depth")
         assert ("stl_segmentation" in left_out) == (missing == "mask")
         assert {"stl_pose", "mean pose"} <= {job.name for job in made.jobs}
         assert not {job.name for job in made.jobs} & set(left_out)
@@ -114,6 +127,9 @@ def test_the_plan_has_a_row_for_everything_the_labels_allow_and_a_reason_for_the
         (["--sections", "odometri"], "did you mean 'odometry'"),
         (["--split", "train"], "not judged on the frames that they learned from"),
         (["--split", "tset"], "no split 'tset'"),
+        (["--split", "test,train"], "not judged on the frames that they learned from"),
+        (["--split", "all,test"], "'all' stands alone"),
+        (["--split", ","], "names no split"),
         (["--budget-per-model", "10"], "budget '10' is not a time"),
         (["--budget-per-model", "1s", "--set", "epochs=1"], "give one of them"),
         (["--set", "bacth=1", "--plan"], "did you mean 'batch'"),
@@ -155,7 +171,7 @@ def test_every_row_has_its_figures_and_its_errors_frame_by_frame(wall, done):
     assert set(rows["mtl-seed0"]["metrics"]["segmentation"]["iou"]) == {"Sky", "Road", "Building"}
     assert rows["mtl-seed0"]["metrics"]["odometry"]["frames"] == 8
     assert "odometry" not in rows["stl_pose-seed0"]["metrics"]
-    lines = (done / "results" / "mtl-seed0.csv").read_text().splitlines()
+    lines = (done / "results" / "test" / "mtl-seed0.csv").read_text().splitlines()
     assert "metres, degrees" in lines[0] and lines[2].startswith("frame,translation_error_m,rotation_error_deg")
     table = list(csv.reader(lines[3:]))
     assert [cells[0] for cells in table] == [frame.name for frame in open_dataset(wall).frames("test")]
@@ -217,12 +233,13 @@ def test_the_page_is_whole_and_needs_no_other_file(done):
 
 
 def test_what_is_finished_is_not_done_again(wall, done, monkeypatch):
-    before = (done / "results" / "stl_pose-seed0.json").read_bytes()
+    result = done / "results" / "test" / "stl_pose-seed0.json"
+    before = result.read_bytes()
     monkeypatch.setattr(run, "make", lambda *_: pytest.fail("a finished row was made again"))
     (done / "report.md").unlink()
     assert main(command(wall, done, "--methods", "stl_pose,mtl")) == 0
     assert (done / "report.md").exists()
-    assert (done / "results" / "stl_pose-seed0.json").read_bytes() == before
+    assert result.read_bytes() == before
 
 
 def test_a_benchmark_that_was_stopped_between_and_during_trainings_ends_as_one_that_was_not(
@@ -247,13 +264,14 @@ def test_a_benchmark_that_was_stopped_between_and_during_trainings_ends_as_one_t
     monkeypatch.setattr(training_loop, "agree", stop_in_training)
     monkeypatch.setattr(run, "make", stop_between)
     assert main(command(wall, out, "--seeds", "2")) == 130
-    assert read_record(out / "results", "mean-pose") is not None
+    results = out / "results" / "test"
+    assert read_record(results, "mean-pose") is not None
     assert main(command(wall, out, "--seeds", "2")) == 128 + signal.SIGTERM
-    assert read_record(out / "results", "stl_pose-seed0") is not None
-    assert read_record(out / "results", "stl_pose-seed1") is None
+    assert read_record(results, "stl_pose-seed0") is not None
+    assert read_record(results, "stl_pose-seed1") is None
     assert not (out / "report.md").exists()
     assert main(command(wall, out, "--seeds", "2")) == 0
-    ours, undisturbed = (read_errors(folder / "results", "stl_pose-seed0") for folder in (out, done))
+    ours, undisturbed = (read_errors(folder / "results" / "test", "stl_pose-seed0") for folder in (out, done))
     np.testing.assert_array_equal(ours.metres_N, undisturbed.metres_N)
     assert (out / "report.html").exists()
 
@@ -272,7 +290,7 @@ def test_other_settings_or_data_are_refused_in_the_same_folder(wall, done, tmp_p
     (tmp_path / "foreign" / "runs").mkdir(parents=True)
     assert "of something else" in refused(command(wall, tmp_path / "foreign"))
     again = shutil.copytree(done, tmp_path / "again")
-    (again / "results" / "stl_pose-seed0.json").unlink()
+    (again / "results" / "test" / "stl_pose-seed0.json").unlink()
     config = again / "runs" / "stl_pose-seed0" / "config.yaml"
     config.write_text(config.read_text().replace("weight_decay: 0.0001", "weight_decay: 0.5"))
     assert "was trained with other settings (weight_decay)" in refused(command(wall, again))

@@ -28,7 +28,7 @@ def benchmark(args: argparse.Namespace) -> int:
         seeds=args.seeds,
         methods=names(args.methods),
         sections=names(args.sections) or SECTIONS,
-        split=args.split,
+        splits=names(args.split),
         layout=args.layout or "",
         device=args.device,
         width=width,
@@ -81,7 +81,12 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     command.add_argument("--seeds", type=positive, default=3, help="trainings of each method (default: 3)")
     command.add_argument("--methods", help="what to train, e.g. stl_pose,mtl, or none (default: all); peers always run")
     command.add_argument("--sections", help="of localization,odometry,segmentation (default: all)")
-    command.add_argument("--split", default="test", help="which split is judged on (default: test)")
+    command.add_argument(
+        "--split",
+        default="test",
+        metavar="NAMES",
+        help="which splits are judged on, e.g. test,lane_025, or all: every one but train and val (default: test)",
+    )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     command.add_argument("--width", help="of all networks: tiny, full or a number (default: tiny)")
     command.add_argument(

@@ -43,7 +43,7 @@ def plot_error_bars(path: Path, rows: Sequence[Row], title: str) -> None:
     """
     if not rows:
         raise DataError(f"{path}: there is no method to draw")
-    figure = _figure((7.2, 1.6 + 0.22 * len(rows)))
+    figure = new_figure((7.2, 1.6 + 0.22 * len(rows)))
     axes = figure.subplots(1, 2, sharey=True)
     places = np.arange(len(rows))[::-1]
     for number, (axis, (label, field)) in enumerate(zip(axes, PANELS, strict=True)):
@@ -62,8 +62,8 @@ def plot_error_bars(path: Path, rows: Sequence[Row], title: str) -> None:
             if np.isfinite(middle):
                 axis.plot(middle, place, "o", color=colour, markersize=5, markerfacecolor="w" if row.greyed else colour)
         axis.set(xscale="log", xlim=(left, right), xlabel=label)
-        _plain_numbers(axis.xaxis)
-        _tidy(axis, "x")
+        plain_numbers(axis.xaxis)
+        tidy(axis, "x")
     axes[0].set_yticks(places, [_name(row) for row in rows])
     axes[0].set_ylim(-0.7, len(rows) - 0.3)
     from matplotlib.lines import Line2D
@@ -72,7 +72,7 @@ def plot_error_bars(path: Path, rows: Sequence[Row], title: str) -> None:
     handles = [Line2D([], [], color=c, marker="o", markerfacecolor=face, label=text) for text, c, face in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(f"{title}: median and quartiles", x=0.01, ha="left", fontsize=9, fontweight="bold")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_error_by_distance(path: Path, rows: Sequence[Row], distance_N: Floats, title: str) -> None:
@@ -93,7 +93,7 @@ def plot_error_by_distance(path: Path, rows: Sequence[Row], distance_N: Floats, 
     seen = [*ends]
     entries = 2 + min(max(map(len, sides)), MOST_LINES)
     legend_in = 0.16 * entries + 0.1
-    figure = _figure((7.2, 3.5 + legend_in))
+    figure = new_figure((7.2, 3.5 + legend_in))
     axes, places = figure.subplots(2, 2, sharex="row", sharey="row", height_ratios=(3.0, legend_in))
     for side, (axis, place, heading) in enumerate(zip(axes, places, ("without training", "trained here"), strict=True)):
         mine = sides[side][:MOST_LINES]
@@ -113,15 +113,15 @@ def plot_error_by_distance(path: Path, rows: Sequence[Row], distance_N: Floats, 
         left_out = f", the best {len(mine)} of {len(sides[side])}" if len(mine) < len(sides[side]) else ""
         axis.set_title(heading + left_out, fontsize=8, loc="left")
         axis.set(xlabel="distance to the nearest training pose [m]", xscale="log", yscale="log", xlim=ends)
-        _plain_numbers(axis.xaxis)
-        _plain_numbers(axis.yaxis)
-        _tidy(axis, "both")
+        plain_numbers(axis.xaxis)
+        plain_numbers(axis.yaxis)
+        tidy(axis, "both")
         place.set_axis_off()
         place.legend(*axis.get_legend_handles_labels(), loc="upper left", fontsize=7, frameon=False, borderaxespad=0)
     axes[0].set(ylabel="median translation error [m]", ylim=(min(seen) / 1.3, max(seen) * 2.0))
     heading = f"{title}: error by distance to the training poses (small numbers: frames)"
     figure.suptitle(heading, x=0.01, ha="left", fontsize=9, fontweight="bold")
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_shares(path: Path, rows: Sequence[Row], title: str) -> None:
@@ -139,7 +139,7 @@ def plot_shares(path: Path, rows: Sequence[Row], title: str) -> None:
         if len(kept) < MOST_LINES:
             kept.add(row.name)
     shown = [row for row in shown if row.name in kept][:MOST_LINES]
-    figure = _figure((7.2, 3.2))
+    figure = new_figure((7.2, 3.2))
     axes = figure.subplots(1, 2, sharey=True)
     for number, (axis, (label, _), unit) in enumerate(zip(axes, PANELS, UNITS, strict=True)):
         values = [np.sort(row.pooled()[number]) for row in shown]
@@ -154,14 +154,14 @@ def plot_shares(path: Path, rows: Sequence[Row], title: str) -> None:
         axis.axvline(bound, color="#BBBBBB", linewidth=0.8, zorder=0)
         axis.text(bound, 101, f"{bound:g} {unit}", fontsize=6, color="#777777", ha="center", va="bottom")
         axis.set(xscale="log", xlim=limits, ylim=(0, 100), xlabel=label)
-        _plain_numbers(axis.xaxis)
-        _tidy(axis, "both")
+        plain_numbers(axis.xaxis)
+        tidy(axis, "both")
     axes[0].set_ylabel("share of the frames [%]")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     heading = f"{title}: share of the frames within an error (dashed: without training)"
     figure.suptitle(heading, x=0.01, ha="left", fontsize=9, fontweight="bold")
-    _save(figure, path)
+    save(figure, path)
 
 
 def distance_bins(distance_N: Floats) -> Floats:
@@ -194,7 +194,7 @@ def _name(row: Row) -> str:
     return f"{row.name} (truth)" if row.greyed else row.name
 
 
-def _figure(size: tuple[float, float]) -> Figure:
+def new_figure(size: tuple[float, float]) -> Figure:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -205,7 +205,7 @@ def _figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _tidy(axis: Axes, grid: str) -> None:
+def tidy(axis: Axes, grid: str) -> None:
     axis.grid(axis=grid, which="major", color="#E5E5E5", linewidth=0.7)  # type: ignore[arg-type]
     axis.set_axisbelow(True)
     axis.tick_params(labelsize=7, length=2)
@@ -215,7 +215,7 @@ def _tidy(axis: Axes, grid: str) -> None:
         axis.spines[side].set_visible(False)
 
 
-def _plain_numbers(axis: Any) -> None:
+def plain_numbers(axis: Any) -> None:
     """0.05 and 20 instead of powers of ten, at 1, 2 and 5 of each decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -224,7 +224,7 @@ def _plain_numbers(axis: Any) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     for legend in figure.legends:
         for text in legend.get_texts():
             text.set_fontsize(7)

@@ -1,8 +1,8 @@
-"""How one row is made: a peer asked, or a method trained, exported and streamed over the same frames."""
+"""How rows are made: a peer's map built or a method trained and exported, once; then asked about split after split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vlocnetpp.evaluation.benchmark.methods import Method
 from vlocnetpp.evaluation.benchmark.plan import BenchmarkError, Job, Settings, configuration
 from vlocnetpp.evaluation.benchmark.record import Errors, Record
 from vlocnetpp.evaluation.metrics import latency_metrics, localization_metrics, pose_errors
-from vlocnetpp.evaluation.peers import OdometryPeer, Peer, run_odometry_peer, run_peer
+from vlocnetpp.evaluation.peers import OdometryPeer, Peer, ask, build_map, run_odometry_peer
 from vlocnetpp.evaluation.poses import Floats
 from vlocnetpp.evaluation.score import mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import Streamed, stream
@@ -35,6 +35,8 @@ FREE = ("device",)
 FREE_DATA = ("root", "cache", "workers")
 """Settings of a training that may differ when it goes on."""
 Made = tuple[Record, Errors | None]
+Judge = Callable[[str], Made]
+"""Name of a split -> the row for its frames."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,12 @@ class Shared:
         return [frame for frame in self.dataset.frames(split) if frame.pose_7 is not None]
 
 
-def make(job: Job, shared: Shared, machine: str) -> Made | int:
-    """A row with its errors; or, where a signal stopped its training, the number of the signal.
+def make(job: Job, shared: Shared, machine: str) -> Judge | int:
+    """Build the map or train the network of a job, and hand back what answers for any split with it.
 
-    A training that breaks, or a network that its file does not equal, is a row that says so. What is wrong with the
-    data, the disk or the settings is raised: it would be wrong for every row.
+    Where a signal stopped the training, the number of the signal. A training that breaks, or a network that its file
+    does not equal, is a row that says so. What is wrong with the data, the disk or the settings is raised: it would be
+    wrong for every row.
     """
     about: dict[str, Any] = {"name": job.name, "kind": job.kind, "seed": job.seed, "note": job.what.note}
     about |= {"source_revision": source_revision(), "machine": machine}
@@ -66,7 +69,8 @@ def make(job: Job, shared: Shared, machine: str) -> Made | int:
     try:
         return _method(job, job.what, shared, about)
     except (TrainingError, ParityError) as error:
-        return Record(**about, greyed=job.what.greyed, failed=" ".join(str(error).split())), None
+        failed = Record(**about, greyed=job.what.greyed, failed=" ".join(str(error).split()))
+        return lambda split: (failed, None)
 
 
 def errors_of(frames: Sequence[Frame], pose_N7: Floats, latency_ms_N: Floats) -> Errors:
@@ -77,28 +81,34 @@ def errors_of(frames: Sequence[Frame], pose_N7: Floats, latency_ms_N: Floats) ->
     return Errors(names, metres, degrees, latency_ms_N[posed])
 
 
-def _peer(peer: Peer, shared: Shared, about: dict[str, Any]) -> Made:
-    test = shared.posed(shared.settings.split)
-    answers = run_peer(peer, shared.posed("train"), test)
-    metrics = {
-        "localization": localization_metrics(answers.pose_N7, true_poses(test)[1]),
-        "latency_ms": latency_metrics(answers.latency_ms_N),
-    }
-    record = Record(
-        **about, greyed=peer.oracle, metrics=metrics, size_bytes=answers.map_bytes, training_s=answers.build_s
-    )
-    return record, errors_of(test, answers.pose_N7, answers.latency_ms_N)
+def _peer(peer: Peer, shared: Shared, about: dict[str, Any]) -> Judge:
+    place, build_s = build_map(peer, shared.posed("train"))
+
+    def judge(split: str) -> Made:
+        test = shared.posed(split)
+        pose_N7, latency_ms_N = ask(place, test, f"{peer.name}, {split}")
+        metrics = {
+            "localization": localization_metrics(pose_N7, true_poses(test)[1]),
+            "latency_ms": latency_metrics(latency_ms_N),
+        }
+        record = Record(**about, greyed=peer.oracle, metrics=metrics, size_bytes=place.map_bytes, training_s=build_s)
+        return record, errors_of(test, pose_N7, latency_ms_N)
+
+    return judge
 
 
-def _odometry_peer(peer: OdometryPeer, shared: Shared, about: dict[str, Any]) -> Made:
-    split = shared.settings.split
-    motion, valid, times = run_odometry_peer(peer, shared.dataset.sequences(split))
-    none = np.full((len(times), 7), np.nan)
-    answers = Streamed(none, motion, valid, none[:, :2], times)
-    return Record(**about, greyed=peer.oracle, metrics=score(shared.dataset.frames(split), answers, (), NONE, ())), None
+def _odometry_peer(peer: OdometryPeer, shared: Shared, about: dict[str, Any]) -> Judge:
+    def judge(split: str) -> Made:
+        motion, valid, times = run_odometry_peer(peer, shared.dataset.sequences(split))
+        none = np.full((len(times), 7), np.nan)
+        answers = Streamed(none, motion, valid, none[:, :2], times)
+        metrics = score(shared.dataset.frames(split), answers, (), NONE, ())
+        return Record(**about, greyed=peer.oracle, metrics=metrics), None
+
+    return judge
 
 
-def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> Made | int:
+def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> Judge | int:
     """Train, export and stream a method; the last checkpoint, so that no held-out frame takes part in the choice."""
     config = configuration(method, job.seed or 0, shared.dataset, shared.settings)
     run = shared.runs / job.key
@@ -109,29 +119,33 @@ def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> 
         if stopped:
             return stopped
     progress = load_checkpoint(run / LAST_NAME)["progress"]
-    size: int | None = None
-    if config.leak_probe:
-        metrics, errors = _score_leak_probe(run / LAST_NAME, shared)
-    else:
-        exported = run / MODEL_NAME
+    exported = run / MODEL_NAME
+    model: Model | None = None
+    if not config.leak_probe:
         export_run(run, exported, checkpoint="last")
-        size = exported.stat().st_size
-        metrics, errors = _score(load_model(exported, shared.settings.device), shared)
-    record = Record(
-        **about,
-        greyed=method.greyed or config.leak_probe,  # --set can make a probe of any vlocnet row
-        metrics=metrics,
-        size_bytes=size,
-        training_s=progress["total_s"],
-        steps=progress["step"],
-        settings=to_plain(config),
-    )
-    return record, errors
+        model = load_model(exported, shared.settings.device)
+
+    def judge(split: str) -> Made:
+        metrics, errors = (
+            _score_leak_probe(run / LAST_NAME, shared, split) if model is None else _score(model, shared, split)
+        )
+        record = Record(
+            **about,
+            greyed=method.greyed or config.leak_probe,  # --set can make a probe of any vlocnet row
+            metrics=metrics,
+            size_bytes=None if model is None else exported.stat().st_size,
+            training_s=progress["total_s"],
+            steps=progress["step"],
+            settings=to_plain(config),
+        )
+        return record, errors
+
+    return judge
 
 
-def _score(model: Model, shared: Shared) -> tuple[dict[str, Any], Errors | None]:
-    """Stream the split through an exported model and score what it answers."""
-    frames = shared.dataset.frames(shared.settings.split)
+def _score(model: Model, shared: Shared, split: str) -> tuple[dict[str, Any], Errors | None]:
+    """Stream a split through an exported model and score what it answers."""
+    frames = shared.dataset.frames(split)
     names = [name for name, _ in model.metadata.classes]
     matrix = np.zeros((len(names), len(names)), np.int64)
 
@@ -140,17 +154,17 @@ def _score(model: Model, shared: Shared) -> tuple[dict[str, Any], Errors | None]
         if truth is not None:
             matrix[:] += mask_confusion(answer_HW, truth, len(names))
 
-    answers = stream(model, shared.dataset, shared.settings.split, count)
+    answers = stream(model, shared.dataset, split, count)
     metrics = score(frames, answers, model.metadata.tasks, matrix, names)
     localizes = "localization" in metrics
     return metrics, errors_of(frames, answers.pose_N7, answers.latency_ms_N) if localizes else None
 
 
-def _score_leak_probe(checkpoint: Path, shared: Shared) -> tuple[dict[str, Any], Errors | None]:
+def _score_leak_probe(checkpoint: Path, shared: Shared, split: str) -> tuple[dict[str, Any], Errors | None]:
     """The same for a network that is fed the truth and has no model file: of its poses alone, without latency."""
-    frames = shared.dataset.frames(shared.settings.split)
+    frames = shared.dataset.frames(split)
     device = str(choose_device(shared.settings.device))
-    answers = stream_checkpoint(checkpoint, shared.dataset, shared.settings.split, True, device)
+    answers = stream_checkpoint(checkpoint, shared.dataset, split, True, device)
     posed, truth = true_poses(frames)
     metrics = {"localization": localization_metrics(answers.pose_N7[posed], truth[posed])}
     return metrics, errors_of(frames, answers.pose_N7, answers.latency_ms_N)

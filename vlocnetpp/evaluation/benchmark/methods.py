@@ -1,7 +1,7 @@
 """The methods that a benchmark trains, as data: each a complete training configuration, all under the same budget.
 
 Fair by time: every method has the whole budget for all that it must learn, a multitask network for its four kinds of
-answer together, and 64 frames in each step.
+answer together, and 64 frames in each step, but for scene coordinates: they need many small steps.
 """
 
 from __future__ import annotations
@@ -39,6 +39,17 @@ TRIPLES: dict[str, Any] = {"batch": 21, "data": {"clip_length": 3, "max_skip": 1
 """MapNet's clips: three frames, up to ten frames apart (Brahmbhatt et al., 2018, section 4)."""
 LONGER: dict[str, Any] = {"batch": 16, "data": {"clip_length": 4}}
 """For `vlocnet`, fed or not: the first frame of a clip has no past, so that of pairs half would teach nothing of it."""
+COORDINATES: dict[str, Any] = {
+    "batch": 16,
+    "data": {"clip_length": 1},
+    "channels_last": True,
+    "augment": {
+        **COMMON["augment"],
+        "geometric": {"probability": 0.5, "rotation_deg": 10, "scale": 0.2, "translation": 0.1},
+        "views": {"probability": 0.6, "translation_m": 0.2, "rotation_deg": 12},
+    },
+}
+"""As config/train/coordinates.yaml."""
 TASKS = ["localization", "odometry", "segmentation"]
 
 
@@ -84,6 +95,9 @@ METHODS = {
         _method("vlocnet", _POSES, _consistent(TASKS[:2]), "VLocNet fed the true pose of the frame before, in training "
                 "and here: no method, no robot has it", "vlocnet_leak_probe", greyed=True, leak_probe=True, **LONGER),
         _method("stl_pose", _POSES, _consistent(TASKS[:1]), "the paper's single-task pose network"),
+        _method("stl_coordinates", _POSES, [_stage("pose", TASKS[:1], 1.0, 1.5e-3)], "beyond the paper: where each "
+                "part of the image lies, by which the pose is refined; learns from the depth of the training frames "
+                "and from views re-rendered by it, and answers without depth", **COORDINATES),
         _method("stl_odometry", "odometry", _alone("odometry", "odometry"), "the paper's odometry network"),
         _method("stl_segmentation", _CLASSES, _alone("segmentation", _CLASSES), "AdapNet", **SINGLE),
         _method("fcn8s", _CLASSES, _alone("segmentation", _CLASSES), "FCN-8s on AdapNet's trunk without its "
@@ -103,5 +117,5 @@ def needs(method: Method) -> tuple[str, ...]:
     """Which of pose, mask and depth the training frames of a method must have."""
     network = network_config(method.train["preset"], "tiny")
     wanted = {"localization": "pose", "odometry": "pose", "segmentation": "mask"}
-    found = [wanted[task] for task in network.tasks] + (["depth"] if network.depth == "network" else [])
-    return tuple(dict.fromkeys(found))
+    from_depth = network.depth == "network" or network.coordinates != "none"
+    return tuple(dict.fromkeys([*(wanted[task] for task in network.tasks), *(["depth"] if from_depth else [])]))

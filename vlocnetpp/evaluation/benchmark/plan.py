@@ -14,6 +14,8 @@ from vlocnetpp.network.presets import nearest, network_config
 from vlocnetpp.training.config import TrainConfig, build_config, seconds
 
 SECTIONS = ("localization", "odometry", "segmentation")
+ALL_SPLITS, NOT_JUDGED = "all", ("train", "val")
+"""`--split all` is every split but these: one is learned from, by the other choices are made."""
 NO_METHODS = "none"
 """Given instead of names of methods: peers alone."""
 BESIDE_TRAINING_S = 35.0
@@ -38,7 +40,8 @@ class Settings:
     methods: tuple[str, ...] = ()
     """Names of methods to train; empty: all; `none`: peers alone."""
     sections: tuple[str, ...] = SECTIONS
-    split: str = "test"
+    splits: tuple[str, ...] = ("test",)
+    """Names of splits to judge on; `all`: every split but `train` and `val`."""
     layout: str = ""
     device: str = "auto"
     width: float | None = None
@@ -47,10 +50,12 @@ class Settings:
     """Settings of the trainer for every method, `section.key: text`."""
 
     def fixed(self) -> dict[str, Any]:
-        """The settings that decide a result: a folder holds the results of one choice of them."""
+        """The settings that decide a result: a folder holds the results of one choice of them.
+
+        A result is that of one split, so that splits may be added later.
+        """
         return {
             "--budget-per-model": self.budget,
-            "--split": self.split,
             "--width": self.width,
             "--device": self.device,
             "--set": dict(sorted(self.overrides.items())),
@@ -58,11 +63,12 @@ class Settings:
 
 
 class Job(NamedTuple):
-    """One row to make."""
+    """A row to make for each of its splits: a map is built, a method trained, once for all of them."""
 
     what: Peer | OdometryPeer | Method
     seed: int | None
     """Of a method."""
+    splits: tuple[str, ...]
     expected_s: float | None
     """None where epochs instead of a budget leave it open."""
 
@@ -97,6 +103,8 @@ class Plan(NamedTuple):
 
     jobs: list[Job]
     skipped: list[Skipped]
+    splits: tuple[str, ...]
+    """That are judged on, `all` resolved."""
 
 
 def plan(dataset: Dataset, settings: Settings) -> Plan:
@@ -105,31 +113,40 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
     Raises BenchmarkError too where nothing at all can be run.
     """
     _check(settings)
+    splits = judged(dataset, settings.splits)
     train = labels(dataset.frames("train"))
-    test = labels(dataset.frames(settings.split))
-    frames = len(dataset.frames("train")) + len(dataset.frames(settings.split))
+    test = {split: labels(dataset.frames(split)) for split in splits}
+    asked = sum(len(dataset.frames(split)) for split in splits)
+    frames = len(dataset.frames("train")) + asked
     jobs: list[Job] = []
     skipped: list[Skipped] = []
 
     def add(what: Peer | OdometryPeer | Method, section: str, wanted: Iterable[str], seeds: Sequence[int | None],
             expected_s: float | None) -> None:  # fmt: skip
-        reason = _missing(section, wanted, train, test, settings.split)
+        reason = _unlearnable(wanted, train)
         if reason:
             skipped.append(Skipped(what.name, reason))
-        else:
-            jobs.extend(Job(what, seed, expected_s) for seed in seeds)
+            return
+        label = "mask" if section == "segmentation" else "pose"
+        good = tuple(split for split in splits if label in test[split])
+        skipped.extend(
+            Skipped(what.name, f"the frames of '{split}' have no {label} to judge by")
+            for split in splits
+            if split not in good
+        )
+        if good:
+            jobs.extend(Job(what, seed, good, expected_s) for seed in seeds)
 
     if "localization" in settings.sections:
         for peer in PEERS:
             add(peer, "localization", ("pose", *peer.needs), [None], frames * PEER_FRAME_S)
     if "odometry" in settings.sections:
         for motion in ODOMETRY_PEERS:
-            add(motion, "odometry", (), [None], len(dataset.frames(settings.split)) * PEER_FRAME_S)
+            add(motion, "odometry", (), [None], asked * PEER_FRAME_S)
     training_s = seconds(settings.budget) + BESIDE_TRAINING_S if settings.budget else None
     for method in METHODS.values():
         if method.section in settings.sections and (not settings.methods or method.name in settings.methods):
-            streaming_s = len(dataset.frames(settings.split)) * STREAM_FRAME_S
-            expected_s = None if training_s is None else training_s + streaming_s
+            expected_s = None if training_s is None else training_s + asked * STREAM_FRAME_S
             config = configuration(method, 0, dataset, settings)
             # Refuses what the trainer would, before anything is run.
             network_config(config.preset, config.width, **config.network)
@@ -137,7 +154,21 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
     if not jobs:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:3])
         raise BenchmarkError(f"{dataset.root}: nothing can be run on it ({reasons or 'no section has a row'})")
-    return Plan(jobs, skipped)
+    return Plan(jobs, skipped, splits)
+
+
+def judged(dataset: Dataset, splits: Sequence[str]) -> tuple[str, ...]:
+    """The splits to judge on, `all` resolved.
+
+    Raises BenchmarkError where that is none, DataError for one that is not there.
+    """
+    if list(splits) == [ALL_SPLITS]:
+        splits = [split for split in dataset.splits if split not in NOT_JUDGED]
+        if not splits:
+            raise BenchmarkError(f"--split all: {dataset.root} has no split but {', '.join(sorted(dataset.splits))}")
+    for split in splits:
+        dataset.sequences(split)
+    return tuple(dict.fromkeys(splits))
 
 
 def configuration(method: Method, seed: int, dataset: Dataset, settings: Settings) -> TrainConfig:
@@ -160,16 +191,16 @@ def labels(frames: Sequence[Frame]) -> set[str]:
     return found
 
 
-def _missing(section: str, wanted: Iterable[str], train: set[str], test: set[str], split: str) -> str:
-    for label in wanted:
-        if label not in train:
-            return f"the training frames have no {label}"
-    judged_by = "mask" if section == "segmentation" else "pose"
-    return "" if judged_by in test else f"the frames of '{split}' have no {judged_by} to judge by"
+def _unlearnable(wanted: Iterable[str], train: set[str]) -> str:
+    return next((f"the training frames have no {label}" for label in wanted if label not in train), "")
 
 
 def _check(settings: Settings) -> None:
-    if settings.split == "train":
+    if not settings.splits:
+        raise BenchmarkError("--split: names no split")
+    if ALL_SPLITS in settings.splits and len(settings.splits) > 1:
+        raise BenchmarkError(f"--split: '{ALL_SPLITS}' stands alone")
+    if "train" in settings.splits:
         raise BenchmarkError("--split train: methods are not judged on the frames that they learned from")
     if settings.seeds < 1:
         raise BenchmarkError(f"--seeds: {settings.seeds} is not at least 1")

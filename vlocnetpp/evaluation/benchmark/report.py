@@ -16,7 +16,7 @@ from vlocnetpp.evaluation.benchmark.page import write_page
 from vlocnetpp.evaluation.benchmark.plan import Job, Settings, Skipped
 from vlocnetpp.evaluation.benchmark.record import Errors, Record
 from vlocnetpp.evaluation.benchmark.rows import Row, join
-from vlocnetpp.evaluation.benchmark.sentences import costs, duel_table, duels, leak_gap, usefulness, winners
+from vlocnetpp.evaluation.benchmark.sentences import as_json, costs, duel_table, duels, leak_gap, usefulness, winners
 from vlocnetpp.evaluation.files import write_json, write_text
 from vlocnetpp.evaluation.metrics import pose_errors
 from vlocnetpp.evaluation.peers.nearest_training_pose import METRES_PER_DEGREE, NEAREST_TRAINING_POSE
@@ -35,6 +35,8 @@ class About:
 
     dataset: Dataset
     settings: Settings
+    splits: tuple[str, ...]
+    """That were judged on."""
     digest: str
     command: str
 
@@ -45,11 +47,15 @@ class About:
 
 
 def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skipped], about: About) -> None:
-    """Write report.md, report.html, benchmark.json and figures/. Raises DataError where they cannot be written."""
+    """Write report.md, report.html, benchmark.json and figures/ of one split.
+
+    Raises DataError where they cannot be written.
+    """
     rows = join([(record, errors) for _, record, errors in results])
     failed = [Skipped(job.key, record.failed) for job, record, _ in results if record.failed]
     localizing = [row for row in rows if row.errors]
-    distance_N = distances(about.dataset, about.settings.split) if localizing else np.empty(0)
+    (split,) = about.splits
+    distance_N = distances(about.dataset, split)[:, 0] if localizing else np.empty(0)
     pictures = draw(out, localizing, distance_N, about.name)
     found = duels(rows)
     classes = [each.name for each in about.dataset.classes]
@@ -63,8 +69,8 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
     ]
     chapters = [(table, words) for table, words in chapters if table.rows]
     says = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
-    title = f"Benchmark on {about.name}, {about.settings.split}"
-    notes = facts(results, rows, about)
+    title = f"Benchmark on {about.name}, {split}"
+    notes = facts([record for _, record, _ in results], about)
     text = markdown_report(title, notes, says, chapters, pictures, rows, [*skipped, *failed])
     write_text(out / "report.md", text)
     write_page(out / "report.html", title, text)
@@ -72,17 +78,11 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         out / "benchmark.json",
         {
             "version": VERSION,
-            "dataset": {"name": about.name, "digest": about.digest, "split": about.settings.split},
+            "dataset": {"name": about.name, "digest": about.digest, "split": split},
             "settings": asdict(about.settings),
             "command": about.command,
-            "rows": [
-                {"key": job.key, **asdict(record), "machine": record.machine} for job, record, _ in results
-            ],
-            "comparisons": [
-                {"method": d.method, "against": d.rival}
-                | {unit: {**c._asdict(), "verdict": c.verdict} for unit, c in (("m", d.metres), ("deg", d.degrees))}
-                for d in found
-            ],
+            "rows": [{"key": job.key, **asdict(record)} for job, record, _ in results],
+            "comparisons": [as_json(duel) for duel in found],
             "says": says,
             "left_out": [each._asdict() for each in skipped],
             "tables": [table._asdict() for table, _ in chapters],
@@ -91,14 +91,15 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
 
 
 def distances(dataset: Dataset, split: str) -> Floats:
-    """Metres from each posed frame of a split to the training pose that is nearest, by the balance of the oracle."""
+    """From each posed frame of a split to its nearest training pose by the oracle's balance (N, 2): metres, degrees."""
     train = np.array([f.pose_7 for f in dataset.frames("train") if f.pose_7 is not None], np.float64)
     found = []
     for frame in dataset.frames(split):
         if frame.pose_7 is not None:
             metres, degrees = pose_errors(train, np.tile(frame.pose_7, (len(train), 1)))
-            found.append(metres[np.argmin(metres + METRES_PER_DEGREE * degrees)])
-    return np.array(found)
+            best = np.argmin(metres + METRES_PER_DEGREE * degrees)
+            found.append((metres[best], degrees[best]))
+    return np.array(found, np.float64).reshape(-1, 2)
 
 
 def drift_words(rows: Sequence[Row]) -> str:
@@ -138,16 +139,16 @@ def verdicts(rows: Sequence[Row], distance_N: Floats) -> list[str]:
     return lines
 
 
-def facts(results: Sequence[Result], rows: Sequence[Row], about: About) -> list[str]:
+def facts(records: Sequence[Record], about: About) -> list[str]:
     """How the report was made."""
     settings, dataset = about.settings, about.dataset
-    records = [record for _, record, _ in results]
     loads = [record.load for record in records]
-    train, test = (len(dataset.frames(split)) for split in ("train", settings.split))
+    train = len(dataset.frames("train"))
+    judged = ", ".join(f"{len(dataset.frames(split))} in '{split}'" for split in about.splits)
     budget = f"{settings.budget} of training steps for each method and seed, all its stages and tasks together"
     lines = [
         f"command: `{about.command}`" if about.command else "",
-        f"data: {about.name}, layout {dataset.layout}, {train} frames for training, {test} in '{settings.split}'",
+        f"data: {about.name}, layout {dataset.layout}, {train} frames for training, {judged}",
         f"digest of the data: {about.digest}",
         f"budget: {budget if settings.budget else ' '.join(f'{k}={v}' for k, v in settings.overrides.items())}",
         f"seeds: {settings.seeds}; a figure is the mean over the seeds, in brackets the smallest and the largest",
@@ -169,20 +170,21 @@ def markdown_report(
     without_result: Sequence[Skipped],
 ) -> str:
     """The whole page. Pictures are linked from the folder `figures` beside it."""
-    parts = [f"# {title}", _list(notes)]
+    parts = [f"# {title}", markdown_list(notes)]
     if says:
-        parts += ["## What the figures say", _list(says)]
+        parts += ["## What the figures say", markdown_list(says)]
     for number, (table, words) in enumerate(chapters):
         parts += [f"## {table.title}", words, markdown_table(table.columns, table.rows)]
         if number == 0:
             parts += [f"![{caption}](figures/{file.name})\n\n{caption}." for caption, file in pictures.items()]
-    parts += ["## The rows", _list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
+    parts += ["## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
     if without_result:
-        parts += ["## Rows without a result", _list([f"{each.name}: {each.reason}" for each in without_result])]
+        parts += ["## Rows without a result", markdown_list([f"{each.name}: {each.reason}" for each in without_result])]
     return "\n\n".join(parts) + "\n"
 
 
-def _list(lines: Sequence[str]) -> str:
+def markdown_list(lines: Sequence[str]) -> str:
+    """Each line an item."""
     return "\n".join(f"- {line}" for line in lines)
 
 

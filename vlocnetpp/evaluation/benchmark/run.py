@@ -19,15 +19,16 @@ from vlocnetpp.data import dataset_digest, open_dataset
 from vlocnetpp.evaluation.benchmark.machine import describe_machine
 from vlocnetpp.evaluation.benchmark.make import Shared, make
 from vlocnetpp.evaluation.benchmark.plan import BenchmarkError, Job, Plan, Settings, plan
-from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors, read_record, write_record
-from vlocnetpp.evaluation.benchmark.report import About, write_benchmark
+from vlocnetpp.evaluation.benchmark.record import read_errors, read_record, write_record
+from vlocnetpp.evaluation.benchmark.report import About, Result, write_benchmark
+from vlocnetpp.evaluation.benchmark.suite_report import write_suite
 from vlocnetpp.evaluation.files import write_json
 from vlocnetpp.evaluation.tables import Table
 from vlocnetpp.progress import duration
 from vlocnetpp.runtime.model_file import choose_device
 
 SETTINGS_NAME, RESULTS, RUNS = "settings.json", "results", "runs"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
     with alone(out):
         if stopped_by := _run(planned, Shared(dataset, settings, out / RUNS), out, machine):
             return Outcome(stopped_by=stopped_by)
-        return report(root, out, planned, About(dataset, settings, digest, command))
+        return report(out, planned, About(dataset, settings, planned.splits, digest, command))
 
 
 @contextmanager
@@ -75,33 +76,49 @@ def alone(out: Path) -> Iterator[None]:
 
 def _run(planned: Plan, shared: Shared, out: Path, machine: str) -> int:
     """Make the rows that are left; the number of the signal that stopped one, or 0."""
-    left = [job for job in planned.jobs if read_record(out / RESULTS, job.key) is None]
+    left = [job for job in planned.jobs if _missing(out, job)]
     paces: dict[str, list[float]] = {}
     for number, job in enumerate(left):
         _say(job, len(planned.jobs) - len(left) + number + 1, len(planned.jobs), _left_s(left[number:], paces))
         began = time.monotonic()
-        made = make(job, shared, machine)
-        if isinstance(made, int):
-            return made
-        record, errors = made
-        write_record(out / RESULTS, job.key, replace(record, load=round(os.getloadavg()[0], 1)), errors)
+        judge = make(job, shared, machine)
+        if isinstance(judge, int):
+            return judge
+        for split in _missing(out, job):
+            record, errors = judge(split)
+            record = replace(record, load=round(os.getloadavg()[0], 1))
+            write_record(out / RESULTS / split, job.key, record, errors)
         if job.expected_s:
             paces.setdefault(job.kind, []).append((time.monotonic() - began) / job.expected_s)
     return 0
 
 
-def report(root: Path, out: Path, planned: Plan, about: About) -> Outcome:
+def _missing(out: Path, job: Job) -> list[str]:
+    """The splits for which a job has no row yet."""
+    return [split for split in job.splits if read_record(out / RESULTS / split, job.key) is None]
+
+
+def report(out: Path, planned: Plan, about: About) -> Outcome:
     """Write the report of a benchmark all of whose rows are there."""
     print(f"benchmark: writing the report into {out}", file=sys.stderr, flush=True)
-    results: list[tuple[Job, Record, Errors | None]] = []
-    for job in planned.jobs:
-        record = read_record(out / RESULTS, job.key)
-        if record is None:
-            raise BenchmarkError(f"{out}: the result of {job.key} has gone; begin the benchmark again to make it anew")
-        localizes = not record.failed and "localization" in record.metrics
-        results.append((job, record, read_errors(out / RESULTS, job.key) if localizes else None))
-    write_benchmark(out, results, planned.skipped, about)
-    return Outcome(tuple(job.key for job, record, _ in results if record.failed))
+    results: dict[str, list[Result]] = {}
+    for split in planned.splits:
+        jobs = [job for job in planned.jobs if split in job.splits]
+        results[split] = [_read(out / RESULTS / split, job) for job in jobs]
+    if len(planned.splits) == 1:
+        write_benchmark(out, results[planned.splits[0]], planned.skipped, about)
+    else:
+        write_suite(out, results, planned.skipped, about)
+    failed = [job.key for rows in results.values() for job, record, _ in rows if record.failed]
+    return Outcome(tuple(dict.fromkeys(failed)))
+
+
+def _read(folder: Path, job: Job) -> Result:
+    record = read_record(folder, job.key)
+    if record is None:
+        raise BenchmarkError(f"{folder}: the result of {job.key} has gone; begin the benchmark again to make it anew")
+    localizes = not record.failed and "localization" in record.metrics
+    return job, record, read_errors(folder, job.key) if localizes else None
 
 
 def begin(out: Path, settings: Settings, digest: str) -> None:
@@ -120,6 +137,8 @@ def begin(out: Path, settings: Settings, digest: str) -> None:
         raise BenchmarkError(f"{noted}: cannot be read; name another folder, or delete this one") from error
     if changed:
         name = changed[0]
+        if name == "version":
+            raise BenchmarkError(f"{out}: was begun by another version of vlocnetpp; name another folder")
         if name == "dataset":
             raise BenchmarkError(f"{out}: was begun on other data; name another folder, or restore the data")
         raise BenchmarkError(
@@ -136,10 +155,10 @@ def open_plan(root: Path, out: Path, settings: Settings) -> tuple[Table, str]:
     planned = plan(open_dataset(root, settings.layout or None), settings)
     rows, left = [], []
     for job in planned.jobs:
-        record = read_record(out / RESULTS, job.key)
-        state = "begun" if (out / RUNS / job.key).exists() else "to do"
-        if record is not None:
-            state = "failed" if record.failed else "done"
+        records = [read_record(out / RESULTS / split, job.key) for split in job.splits]
+        state = "begun" if any(records) or (out / RUNS / job.key).exists() else "to do"
+        if all(records):
+            state = "failed" if any(record.failed for record in records if record) else "done"
         else:
             left.append(job)
         expected = "unknown" if job.expected_s is None else f"about {duration(job.expected_s)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,25 +65,22 @@ def duel_table(found: Sequence[Duel]) -> Table:
     return Table("Paired bootstrap", (*columns, "in degrees"), cells)
 
 
+def as_json(duel: Duel) -> dict[str, Any]:
+    """Differences, intervals and verdicts for programs."""
+    units = {"m": duel.metres, "deg": duel.degrees}
+    compared = {unit: {**each._asdict(), "verdict": each.verdict} for unit, each in units.items()}
+    return {"method": duel.method, "against": duel.rival, **compared}
+
+
 def winners(rows: Sequence[Row], found: Sequence[Duel]) -> list[str]:
     """Who wins localization, whether it was trained, and what training buys against each rival."""
     ranked = [row for row in rows if row.errors and not row.greyed]
     if not ranked:
         return []
-    lines = []
-    for figure, unit, what in (
-        ("median_translation_m", "m", "position"),
-        ("median_rotation_deg", "deg", "orientation"),
-    ):
-        best = min(ranked, key=lambda row: _last_if_nan(row.mean("localization", figure)))
-        kind = "which was trained here" if best.learned else "which needs no training"
-        line = f"Best median {what}: **{best.name}**, {kind}, with {_with_unit(best, figure, unit)}."
-        others = [row for row in ranked if row.learned != best.learned]
-        if others:
-            other = min(others, key=lambda row: _last_if_nan(row.mean("localization", figure)))
-            of = "without training" if best.learned else "of those trained here"
-            line += f" The best {of} is {other.name} with {_with_unit(other, figure, unit)}."
-        lines.append(line)
+    lines = [
+        "Best median position: " + _winner(ranked, "median_translation_m", "m"),
+        "Best median orientation: " + _winner(ranked, "median_rotation_deg", "deg"),
+    ]
     best = max(ranked, key=lambda row: row.mean("localization", "recall_5cm_5deg"))
     share = best.mean("localization", "recall_5cm_5deg")
     lines.append(
@@ -100,6 +97,24 @@ def winners(rows: Sequence[Row], found: Sequence[Duel]) -> list[str]:
             parts.append(f"in {unit} {'; '.join(said)}")
         lines.append(f"Trained methods against {rival}: " + ". And ".join(parts) + ".")
     return lines
+
+
+def nearest(rows: Sequence[Row]) -> str:
+    """Who has the smallest median position error, and who of the other kind; empty where nobody localizes."""
+    ranked = [row for row in rows if row.errors and not row.greyed]
+    return _winner(ranked, "median_translation_m", "m") if ranked else ""
+
+
+def _winner(ranked: Sequence[Row], figure: str, unit: str) -> str:
+    best = min(ranked, key=lambda row: _last_if_nan(row.mean("localization", figure)))
+    kind = "which was trained here" if best.learned else "which needs no training"
+    line = f"**{best.name}**, {kind}, with {_with_unit(best, figure, unit)}."
+    others = [row for row in ranked if row.learned != best.learned]
+    if others:
+        other = min(others, key=lambda row: _last_if_nan(row.mean("localization", figure)))
+        of = "without training" if best.learned else "of those trained here"
+        line += f" The best {of} is {other.name} with {_with_unit(other, figure, unit)}."
+    return line
 
 
 def costs(rows: Sequence[Row]) -> list[str]:

@@ -6,7 +6,7 @@ from vlocnetpp.evaluation.peers.nearest_training_pose import NEAREST_TRAINING_PO
 from vlocnetpp.evaluation.peers.odometry import CONSTANT_VELOCITY, NO_MOTION, OdometryPeer, run_odometry_peer
 from vlocnetpp.evaluation.peers.orb_odometry import ORB_ESSENTIAL
 from vlocnetpp.evaluation.peers.orb_pnp import ORB_PNP
-from vlocnetpp.evaluation.peers.peer import Answers, Peer, Place, run_peer
+from vlocnetpp.evaluation.peers.peer import Answers, Peer, Place, ask, build_map, run_peer
 from vlocnetpp.evaluation.peers.thumbnail_retrieval import THUMBNAIL_RETRIEVAL
 
 PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST, INTERPOLATION, ORB_PNP, NEAREST_TRAINING_POSE)
@@ -24,6 +24,8 @@ __all__ = [
     "OdometryPeer",
     "Peer",
     "Place",
+    "ask",
+    "build_map",
     "run_odometry_peer",
     "run_peer",
 ]

@@ -52,10 +52,15 @@ class Answers(NamedTuple):
 
 
 def run_peer(peer: Peer, train_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> Answers:
-    """Build a peer's map and ask it about each test frame.
+    """Build a peer's map and ask it about each test frame. Raises DataError as `build_map` and `ask` do."""
+    place, build_s = build_map(peer, train_frames)
+    return Answers(*ask(place, test_frames, peer.name), place.map_bytes, build_s)
 
-    Raises DataError if there is no training frame, one of them has no pose, none has what the peer needs, or an oracle
-    meets a test frame without a pose.
+
+def build_map(peer: Peer, train_frames: Sequence[Frame]) -> tuple[Place, float]:
+    """What a peer keeps of the training frames, and the seconds that took.
+
+    Raises DataError if there is no training frame, one of them has no pose, or none has what the peer needs.
     """
     poses_of(train_frames)
     for need in peer.needs:
@@ -63,16 +68,23 @@ def run_peer(peer: Peer, train_frames: Sequence[Frame], test_frames: Sequence[Fr
             raise DataError(f"{peer.name}: needs {need}, and no training frame has it")
     began = time.perf_counter()
     place = peer.build(train_frames)
-    build_s = time.perf_counter() - began
+    return place, time.perf_counter() - began
+
+
+def ask(place: Place, test_frames: Sequence[Frame], name: str) -> tuple[Floats, Floats]:
+    """Poses (N, 7), NaN without an answer, and latencies in ms; `name` is shown with the progress.
+
+    Raises DataError if an oracle meets a frame without a pose.
+    """
     pose_N7, latency_ms_N = np.full((len(test_frames), 7), np.nan), np.zeros(len(test_frames))
-    for i, frame in enumerate(track(test_frames, f"{peer.name}: test images")):
+    for i, frame in enumerate(track(test_frames, f"{name}: test images")):
         image = frame.image()
         began = time.perf_counter()
         pose = place.locate(frame, image)
         latency_ms_N[i] = 1e3 * (time.perf_counter() - began)
         if pose is not None:
             pose_N7[i] = pose
-    return Answers(pose_N7, latency_ms_N, place.map_bytes, build_s)
+    return pose_N7, latency_ms_N
 
 
 def poses_of(train_frames: Sequence[Frame]) -> Floats:

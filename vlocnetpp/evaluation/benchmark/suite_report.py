@@ -1,0 +1,158 @@
+"""The report of a benchmark on several splits: tables of methods by splits, a picture, then a table for each split.
+
+Maps were built and networks trained once; each split asks them another question (docs/rendered-suite.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vlocnetpp.evaluation.benchmark import paper_tables as tables
+from vlocnetpp.evaluation.benchmark.page import write_page
+from vlocnetpp.evaluation.benchmark.plan import Skipped
+from vlocnetpp.evaluation.benchmark.report import COST, VERSION, About, Result, distances, facts, markdown_list
+from vlocnetpp.evaluation.benchmark.rows import Row, join, spread
+from vlocnetpp.evaluation.benchmark.sentences import RIVALS, as_json, costs, duels, nearest
+from vlocnetpp.evaluation.benchmark.suite_figure import plot_error_by_split
+from vlocnetpp.evaluation.files import write_json, write_text
+from vlocnetpp.evaluation.tables import Table, format_cell, markdown_table
+
+Rows = Mapping[str, Sequence[Row]]
+"""The rows of each split, in the order of the splits."""
+
+
+class Figure(NamedTuple):
+    """A figure that has a table of methods by splits."""
+
+    title: str
+    section: str
+    key: str
+    scale: float = 1.0
+
+
+FIGURES = (
+    Figure("Median position error [m]", "localization", "median_translation_m"),
+    Figure("Median rotation error [deg]", "localization", "median_rotation_deg"),
+    Figure("Frames within 25 cm and 5 deg [%]", "localization", "recall_25cm_5deg", 100),
+    Figure("Drift of the odometry [%]", "odometry", "translation_percent"),
+    Figure("Mean IoU [%]", "segmentation", "mean_iou", 100),
+)
+
+
+def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Sequence[Skipped], about: About) -> None:
+    """Write report.md, report.html, benchmark.json and figures/. Raises DataError where they cannot be written.
+
+    Args:
+        results: of each split, in the order of the report, every job that was judged on it.
+    """
+    rows: Rows = {split: join([(record, errors) for _, record, errors in found]) for split, found in results.items()}
+    every = join([(record, errors) for found in results.values() for _, record, errors in found])
+    once = list({row.name: row for found in rows.values() for row in found}.values())
+    chapters = [
+        (splits_table(rows, about), SPLITS),
+        *((figure_table(rows, figure), "") for figure in FIGURES),
+        (duel_table(rows), DUELS),
+        *((tables.localization_table(found, f"{about.name}, {split}"), "") for split, found in rows.items()),
+        (tables.cost_table(once), COST),
+    ]
+    chapters = [(table, words) for table, words in chapters if table.rows]
+    best = {split: nearest(found) for split, found in rows.items()}
+    says = [f"{split}: nearest in the median is {said}" for split, said in best.items() if said] + costs(every)
+    failed = {job.key: record.failed for found in results.values() for job, record, _ in found if record.failed}
+    localizing: Rows = {split: [row for row in found if row.errors] for split, found in rows.items()}
+    picture = out / "figures" / "error_by_split.png"
+    if any(localizing.values()):
+        plot_error_by_split(picture, localizing, about.name)
+
+    title = f"Benchmark on {about.name}, {len(about.splits)} splits"
+    records = [record for found in results.values() for _, record, _ in found]
+    parts = [f"# {title}", markdown_list(facts(records, about))]
+    if says:
+        parts += ["## What the figures say", markdown_list(says)]
+    if any(localizing.values()):
+        parts.append(f"![{CAPTION}](figures/{picture.name})\n\n{CAPTION}.")
+    for table, words in chapters:
+        parts += [part for part in (f"## {table.title}", words, markdown_table(*table[1:])) if part]
+    parts += ["## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in once if row.note])]
+    without = [*skipped, *(Skipped(key, reason) for key, reason in failed.items())]
+    if without:
+        parts += ["## Rows without a result", markdown_list([f"{each.name}: {each.reason}" for each in without])]
+    text = "\n\n".join(parts) + "\n"
+    write_text(out / "report.md", text)
+    write_page(out / "report.html", title, text)
+    write_json(
+        out / "benchmark.json",
+        {
+            "version": VERSION,
+            "dataset": {"name": about.name, "digest": about.digest, "splits": list(about.splits)},
+            "settings": asdict(about.settings),
+            "command": about.command,
+            "rows": [
+                {"split": split, "key": job.key, **asdict(record)}
+                for split, found in results.items()
+                for job, record, _ in found
+            ],
+            "comparisons": [{"split": split, **as_json(duel)} for split in rows for duel in duels(rows[split])],
+            "says": says,
+            "left_out": [each._asdict() for each in skipped],
+            "tables": [table._asdict() for table, _ in chapters],
+        },
+    )
+
+
+def splits_table(rows: Rows, about: About) -> Table:
+    """What each split holds, and how far it is from what was learned from."""
+    cells = []
+    for split in rows:
+        sequences = about.dataset.sequences(split)
+        found_N2 = distances(about.dataset, split)
+        medians = np.median(found_N2, axis=0) if len(found_N2) else (np.nan, np.nan)
+        frames = sum(len(sequence.frames) for sequence in sequences)
+        cells.append([split, len(sequences), frames, *(float(each) for each in medians)])
+    columns = ("split", "sequences", "frames", "to the nearest training pose, median [m]", "median [deg]")
+    return Table("The splits", columns, cells)
+
+
+def figure_table(rows: Rows, figure: Figure) -> Table:
+    """Methods by splits; without rows where no method has the figure."""
+    found: dict[str, dict[str, str]] = {}
+    for split, of_split in rows.items():
+        for row in of_split:
+            values = row.values(figure.section, figure.key)
+            if values:
+                found.setdefault(tables.marked(row), {})[split] = spread(values, figure.scale)
+    cells = [[name, *(cell.get(split, "-") for split in rows)] for name, cell in found.items()]
+    return Table(figure.title, ("method", *rows), cells)
+
+
+def duel_table(rows: Rows) -> Table:
+    """Each trained method against the best peer of each kind, by split: difference of the medians, and the verdict."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for split, of_split in rows.items():
+        for duel in duels(of_split):
+            kind = next(word for word in RIVALS if word in duel.rival)
+            sign = "+" if duel.metres.difference > 0 else ""
+            text = f"{sign}{format_cell(duel.metres.difference)} {duel.metres.verdict}"
+            found.setdefault((duel.method, f"best {kind}"), {})[split] = text
+    cells = [[*names, *(cell.get(split, "-") for split in rows)] for names, cell in found.items()]
+    return Table("Paired bootstrap", ("method", "against", *rows), cells)
+
+
+CAPTION = (
+    "Median error (mark) with quartiles (bar) by split; an arrow: half of the frames have no answer; dashes: distance "
+    "to the nearest training pose"
+)
+SPLITS = (
+    "Maps were built and networks trained once, on the training frames; then asked about every split. Nothing is "
+    "aligned; a frame without an answer counts as infinitely wrong. Rows in italics look at the ground truth of the "
+    "frames they are judged on: bounds, not methods. Nearest is meant in metres plus 0.01 m a degree."
+)
+DUELS = (
+    "Difference of the median position errors on the same frames in metres (method minus the best retrieval or PnP on "
+    "that split; negative: the method is nearer), and the verdict of a paired bootstrap over frames at 95 %."
+)
