@@ -30,7 +30,7 @@ CEILING = 200.0
 def plot_error_by_split(path: Path, rows: Mapping[str, Sequence[Row]], title: str) -> None:
     """Median and quartiles of each method's errors by split, metres above and degrees below, on a logarithmic axis.
 
-    An arrow at the edge is a median beyond it: infinite where half of the frames have no answer. Rows that look at the
+    An arrow at the edge is a median beyond it: infinite where half of the frames have no answer. Peers that look at the
     truth are dashed lines across their split. Of many methods the best are drawn, by their ranks on the splits. Raises
     DataError without a row.
     """
@@ -48,7 +48,7 @@ def plot_error_by_split(path: Path, rows: Mapping[str, Sequence[Row]], title: st
             for row in found:
                 errors = row.pooled()[number]
                 quarter, middle, most = (percentile(errors, share) for share in (25, 50, 75))
-                if row.greyed:
+                if row.greyed and not row.learned:
                     ends = [place - GROUP / 2 - 0.06, place + GROUP / 2 + 0.06]
                     axis.plot(ends, [middle] * 2, color="#777777", linewidth=1.2, dashes=(3, 2), zorder=1)
                 if row.name not in shown:
@@ -74,8 +74,10 @@ def plot_error_by_split(path: Path, rows: Mapping[str, Sequence[Row]], title: st
                markerfacecolor=COLOURS[i] if learned[name] else "w")
         for i, name in enumerate(shown)
     ]  # fmt: skip
-    if any(row.greyed for found in rows.values() for row in found):
-        handles.append(Line2D([], [], color="#777777", linewidth=1.2, dashes=(3, 2), label="looks at the truth"))
+    bounds = dict.fromkeys(row.name for found in rows.values() for row in found if row.greyed and not row.learned)
+    for name in bounds:
+        label = f"{name} (truth)"
+        handles.append(Line2D([], [], color="#777777", linewidth=1.2, dashes=(3, 2), label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     heading = f"{title}: median and quartiles by split (filled: trained here)"
     figure.suptitle(heading, x=0.01, ha="left", fontsize=9, fontweight="bold")

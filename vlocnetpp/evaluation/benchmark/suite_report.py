@@ -144,8 +144,8 @@ def duel_table(rows: Rows) -> Table:
 
 
 CAPTION = (
-    "Median error (mark) with quartiles (bar) by split; an arrow: half of the frames have no answer; dashes: distance "
-    "to the nearest training pose"
+    "Median error (mark) with quartiles (bar) by split; an arrow at the edge: a median beyond it, or half of the frames "
+    "without an answer; dashes: the nearest training pose"
 )
 SPLITS = (
     "Maps were built and networks trained once, on the training frames; then asked about every split. Nothing is "
