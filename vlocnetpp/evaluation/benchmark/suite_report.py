@@ -144,7 +144,7 @@ def duel_table(rows: Rows) -> Table:
 
 
 CAPTION = (
-    "Median error (mark) with quartiles (bar) by split; an arrow at the edge: a median beyond it, or half of the frames "
+    "Median error (mark) with quartiles (bar) by split; an arrow at the edge: a median beyond it, or half the frames "
     "without an answer; dashes: the nearest training pose"
 )
 SPLITS = (
