@@ -17,6 +17,7 @@ import pytest
 from wall_dataset import write_wall
 
 from vlocnetpp.cli import main
+from vlocnetpp.cli.benchmark import setting
 from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.evaluation.benchmark import BenchmarkError, Settings, published, run
 from vlocnetpp.evaluation.benchmark.figures import (
@@ -28,7 +29,7 @@ from vlocnetpp.evaluation.benchmark.figures import (
 )
 from vlocnetpp.evaluation.benchmark.methods import METHODS, needs
 from vlocnetpp.evaluation.benchmark.paper_tables import localization_table
-from vlocnetpp.evaluation.benchmark.plan import plan
+from vlocnetpp.evaluation.benchmark.plan import configuration, plan
 from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors, read_record, write_record
 from vlocnetpp.evaluation.benchmark.report import LEAK_PROBE
 from vlocnetpp.evaluation.benchmark.rows import Row, join, spread
@@ -92,6 +93,14 @@ def test_scene_coordinates_are_trained_as_their_configuration_file_says():
     path = Path(__file__).parent.parent / "config/train/coordinates.yaml"
     given = {"budget": "1m", "data.root": "lab"}
     assert build_config(METHODS["stl_coordinates"].train, given, "row") == load_config(path, given)
+
+
+def test_a_depth_camera_beside_the_colour_camera_can_be_set_for_every_row(wall):
+    words = ["data.depth_camera.focal=1.1143", "data.depth_camera.offset_m=[-0.0255, 0, 0]"]
+    settings = Settings(budget="1s", overrides=dict(setting(word) for word in words))
+    for method in METHODS.values():
+        camera = configuration(method, 0, open_dataset(wall), settings).data.depth_camera
+        assert (camera.focal, camera.offset_m) == (1.1143, (-0.0255, 0.0, 0.0))
 
 
 # --- plan -----------------------------------------------------------------------------------------------------------
