@@ -15,8 +15,9 @@ from random_models import CLASSES, K_33, export_random
 from wall_dataset import write_wall
 
 from vlocnetpp.cli import main
-from vlocnetpp.data import Frame, open_dataset
+from vlocnetpp.data import Frame, Sequence, open_dataset
 from vlocnetpp.evaluation.answers import COLUMNS, jumps
+from vlocnetpp.evaluation.evaluate import motion_between_poses
 from vlocnetpp.evaluation.poses import accumulate
 from vlocnetpp.evaluation.score import score
 from vlocnetpp.evaluation.stream import Streamed
@@ -153,6 +154,19 @@ def test_a_truth_for_a_part_of_the_frames() -> None:
     assert scored["odometry"]["segment_lengths_m"] == []
     assert scored["odometry"]["rpe_translation_m"] == 0.0
     assert np.isnan(scored["odometry"]["translation_percent"])
+
+
+def test_the_motion_between_poses_leaves_out_borders_and_counts_failures() -> None:
+    def sequence(name: str, positions: list[float]) -> Sequence:
+        poses = [np.array([x, 0, 0, 1, 0, 0, 0]) for x in positions]
+        return Sequence(name, tuple(Frame(str(i), i, Path("none.png"), K_33, pose) for i, pose in enumerate(poses)))
+
+    sequences = [sequence("a", [0.0, 1.0, 2.0]), sequence("b", [50.0, 51.0])]
+    off = np.array([[x + 7.0, 3.0, 0, 1, 0, 0, 0] for x in (0.0, 1.0, 2.0, 50.0, 51.0)])
+    found = motion_between_poses(sequences, off)
+    assert found["frames"] == 3 and found["rpe_translation_m"] == 0.0  # everywhere off by as much, and no border counts
+    off[1] = np.nan
+    assert motion_between_poses(sequences, off)["rpe_translation_m"] == np.inf
 
 
 def test_all_frames_failed_is_said_and_drawn(place: Path, tmp_path: Path) -> None:

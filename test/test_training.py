@@ -32,7 +32,7 @@ from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, 
 from vlocnetpp.training.checkpoint import save_checkpoint
 from vlocnetpp.training.clips import gather_clips, open_store
 from vlocnetpp.training.config import DataConfig, StageConfig, TrainConfig, save_config, seconds
-from vlocnetpp.training.datasets import hold_out
+from vlocnetpp.training.datasets import hold_out, open_data
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.optimization import parameter_groups
 from vlocnetpp.training.schedule import Progress, Schedule, learning_rate
@@ -143,6 +143,22 @@ def test_held_out_frames_are_the_end_of_each_sequence(wall):
     train_sequences, val = hold_out(without, "train", 0.25)
     assert [len(s.frames) for s in train_sequences] == [9, 9] and [len(s.frames) for s in val] == [3, 3]
     assert val[0].frames[0].stamp_ns > train_sequences[0].frames[-1].stamp_ns
+
+
+def test_sequences_are_held_out_whole_by_name(wall):
+    names = [sequence.name for sequence in open_dataset(wall).splits["train"]]
+
+    def opened(*held):
+        data = DataConfig(root=str(wall), validation_sequences=held)
+        return open_data(TrainConfig(data=data, epochs=1, stages=STAGES))
+
+    part = opened(names[1]).map
+    assert [s.name for s in part.train] == names[:1] and [s.name for s in part.held_out] == names[1:]
+    assert len(part.held_out[0].frames) == 12
+    with pytest.raises(TrainingError, match=f"'{names[0]}x' is not a sequence of 'train', did you mean '{names[0]}'"):
+        opened(names[0] + "x")
+    with pytest.raises(TrainingError, match="holds out all of 'train'"):
+        opened(*names)
 
 
 # --- the unrolled step ----------------------------------------------------------------------------------------------

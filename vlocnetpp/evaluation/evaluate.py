@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Several
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.data import Dataset, Frame, Sequence
 from vlocnetpp.evaluation.answers import CONVENTIONS, write_answers, write_odometry
 from vlocnetpp.evaluation.figures import plot_trajectory
 from vlocnetpp.evaluation.files import write_json
 from vlocnetpp.evaluation.mask_sheet import Row, plot_masks
-from vlocnetpp.evaluation.metrics import localization_metrics
+from vlocnetpp.evaluation.metrics import localization_metrics, odometry_metrics
 from vlocnetpp.evaluation.peers import QUICK_PEERS, run_peer
+from vlocnetpp.evaluation.poses import Floats, relative
 from vlocnetpp.evaluation.report import write_report
 from vlocnetpp.evaluation.score import check_labels, mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import stream
@@ -49,6 +51,8 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
 
     answers = stream(model, dataset, split, look)
     metrics = score(frames, answers, model.metadata.tasks, matrix, names)
+    if "localization" in metrics:
+        metrics["motion_between_poses"] = motion_between_poses(dataset.sequences(split), answers.pose_N7)
     out.mkdir(parents=True, exist_ok=True)
     data = f"{dataset.root.resolve().name}, {split}"
     about = {"model": model.path.name, "data": data, "arithmetic": model.arithmetic}
@@ -78,6 +82,18 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     ]
     write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
     return metrics, tables
+
+
+def motion_between_poses(sequences: Several[Sequence], pose_N7: Floats) -> dict[str, Any]:
+    """The motions that the global poses of neighbouring frames amount to, scored as odometry: how smooth the poses are.
+
+    Of a model with odometry, what the odometry itself is to be held against.
+    """
+    posed, truth = true_poses([frame for sequence in sequences for frame in sequence.frames])
+    follows = np.concatenate([np.arange(len(sequence.frames)) > 0 for sequence in sequences])
+    motion = np.full_like(pose_N7, np.nan)
+    motion[1:] = relative(pose_N7[:-1], pose_N7[1:])
+    return odometry_metrics(motion, truth, follows & posed & np.roll(posed, 1))
 
 
 def peer_table(dataset: Dataset, split: str, ours: dict[str, Any], name: str) -> Table:

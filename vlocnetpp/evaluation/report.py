@@ -11,6 +11,15 @@ from typing import Any
 from vlocnetpp.evaluation.files import write_text
 from vlocnetpp.evaluation.tables import Table, format_cell, markdown_table
 
+MOTION = {
+    "translation_percent": "drift of accumulated relative motions over segments, in parts of the travelled length",
+    "rotation_deg_per_m": "the same for the angle",
+    "rpe_translation_m": "error of one frame's relative motion, root mean square",
+    "rpe_rotation_deg": "the same for the angle",
+    "frames": "frames with a previous frame, so with a relative motion",
+    "segments": "segments that fitted into uninterrupted runs, one from each frame for each length",
+    "segment_lengths_m": "lengths of the segments along the ground-truth path; the longest true path chose them",
+}
 HOW = {
     "localization": {
         "frames": "frames with a ground-truth pose that were put in",
@@ -24,15 +33,8 @@ HOW = {
         "recall_5cm_5deg": "share of all frames within 5 cm and 5 degrees",
         "recall_25cm_5deg": "share of all frames within 25 cm and 5 degrees",
     },
-    "odometry": {
-        "translation_percent": "drift of accumulated relative motions over segments, in parts of the travelled length",
-        "rotation_deg_per_m": "the same for the angle",
-        "rpe_translation_m": "error of one frame's relative motion, root mean square",
-        "rpe_rotation_deg": "the same for the angle",
-        "frames": "frames with a previous frame, so with a relative motion",
-        "segments": "segments that fitted into uninterrupted runs, one from each frame for each length",
-        "segment_lengths_m": "lengths of the segments along the ground-truth path; the longest true path chose them",
-    },
+    "odometry": MOTION,
+    "motion_between_poses": MOTION,
     "calibration": {
         "frames": "frames with an estimate, a bound and a ground-truth pose",
         "mean_sigma_m": "mean of the predicted 68 % bounds; of two calibrated models the smaller is sharper",

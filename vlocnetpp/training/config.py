@@ -74,6 +74,9 @@ class DataConfig:
     """Split that is trained on."""
     validation_share: float = 0.05
     """Share of each training sequence, its end, that is held out where the dataset has no split `val`."""
+    validation_sequences: tuple[str, ...] = ()
+    """Names of training sequences that are held out whole instead of the ends of all, or of the split `val`: what a
+    network errs by on a drive that it has never seen. The end of a sequence looks like the frames before it."""
     clip_length: int = 2
     """Frames that one clip unrolls; the first of each is a cold start."""
     truncate: int = 0

@@ -18,6 +18,7 @@ from vlocnetpp.data.registration import REGISTERED
 from vlocnetpp.geometry import relative
 from vlocnetpp.network import ConfigError, NetworkConfig, network_config
 from vlocnetpp.network.preprocess import network_intrinsics
+from vlocnetpp.network.presets import nearest
 from vlocnetpp.network.scene_coordinates import coordinate_labels
 from vlocnetpp.training.clips import FrameStore, open_store
 from vlocnetpp.training.config import TrainConfig
@@ -83,7 +84,17 @@ def open_data(config: TrainConfig) -> TrainingData:
                 f"dataset before it ({', '.join(c.name for c in classes)}); one network has one list of classes"
             )
         classes = classes or dataset.classes
-    parts = [Part(d, *hold_out(d, config.data.split, config.data.validation_share)) for d in datasets]
+    whole, share = config.data.validation_sequences, config.data.validation_share
+    known = [sequence.name for d in datasets for sequence in d.sequences(config.data.split)]
+    for name in whole:
+        if name not in known:
+            raise TrainingError(
+                f"{config.data.root}: data.validation_sequences: '{name}' is not a sequence of '{config.data.split}'"
+                f"{nearest(name, known)}"
+            )
+    parts = [Part(d, *hold_out(d, config.data.split, share, whole)) for d in datasets]
+    if not any(part.train for part in parts):
+        raise TrainingError(f"{config.data.root}: data.validation_sequences holds out all of '{config.data.split}'")
     posed = [part for part in parts if _has_poses(part.train)]
     map_part = posed[0] if posed else parts[0]
     for part in posed[1:]:
@@ -102,19 +113,24 @@ def _without_poses(sequences: Several[Sequence]) -> tuple[Sequence, ...]:
     return tuple(replace(s, frames=tuple(replace(f, pose_7=None) for f in s.frames)) for s in sequences)
 
 
-def hold_out(dataset: Dataset, split: str, share: float) -> tuple[tuple[Sequence, ...], tuple[Sequence, ...]]:
-    """Training and validation sequences: the split `val` where there is one, else the end of each sequence."""
+def hold_out(
+    dataset: Dataset, split: str, share: float, whole: Several[str] = ()
+) -> tuple[tuple[Sequence, ...], tuple[Sequence, ...]]:
+    """Training and held-out sequences: those named in `whole`, else the split `val`, else the end of each sequence."""
     sequences = dataset.sequences(split)
+    if whole:
+        held = tuple(sequence for sequence in sequences if sequence.name in whole)
+        return tuple(sequence for sequence in sequences if sequence.name not in whole), held
     if "val" in dataset.splits and split != "val":
         return sequences, dataset.splits["val"]
-    train, held = [], []
+    train, ends = [], []
     for sequence in sequences:
         count = round(len(sequence.frames) * share)
         cut = len(sequence.frames) - count
         train.append(replace(sequence, frames=sequence.frames[:cut]))
         if count:
-            held.append(replace(sequence, frames=sequence.frames[cut:]))
-    return tuple(train), tuple(held)
+            ends.append(replace(sequence, frames=sequence.frames[cut:]))
+    return tuple(train), tuple(ends)
 
 
 def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
