@@ -1,6 +1,6 @@
 """How fast clips are loaded, against how fast a network trains on them on the same cores in the same run.
 
-    python benchmarks/loader.py ROOT [--config config/train/robot.yaml] [--steps 10] [--batches 1000]
+    python benchmarks/loader.py ROOT [--config config/train/pose.yaml] [--steps 10] [--batches 1000]
 
 Prints the building and opening of the cache, what each change of the pixels costs, frames per second of the loader and
 of tiny networks in training, training with the loader in the loop, and memory over many batches.
@@ -216,8 +216,8 @@ def watch_memory(store: FrameStore, network: NetworkConfig, config: TrainConfig,
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="folder of a dataset with poses, e.g. ../shared/data/redkitchen")
-    robot = Path(__file__).parents[1] / "config/train/robot.yaml"
-    parser.add_argument("--config", type=Path, default=robot, help="training configuration (default: robot.yaml)")
+    poses = Path(__file__).parents[1] / "config/train/pose.yaml"
+    parser.add_argument("--config", type=Path, default=poses, help="training configuration (default: pose.yaml)")
     parser.add_argument("--steps", type=int, default=10, help="training steps and batches that are timed (default: 10)")
     parser.add_argument("--batches", type=int, default=1000, help="batches over which memory is watched; 0: none")
     arguments = parser.parse_args()

@@ -138,6 +138,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mtl_no_warp": {**_MTL, **_NO_WARP},
     "mtl_no_fusion": {**_MTL, "fusion": "concat"},
     "stl_coordinates": {"tasks": ("localization",), "past": "none", "coordinates": "res3"},
+    "mtl_coordinates": {**_MTL, "coordinates": "res3"},
     "fcn8s": {"tasks": ("segmentation",), "past": "none", "segmentation_decoder": "fcn8s"},
 }
 """What each preset changes in `NetworkConfig`'s defaults."""

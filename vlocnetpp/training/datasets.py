@@ -187,7 +187,10 @@ def scene_extent(root: Path, frames: Several[Frame]) -> tuple[tuple[float, float
         )
         points.append(target[0][:, known[0]].numpy())
     if not points:
-        raise TrainingError(f"{root}: scene coordinates are learned from depth images, and no posed frame has one")
+        raise TrainingError(
+            f"{root}: scene coordinates are learned from depth images, and no posed frame has one; "
+            "config/train/pose.yaml does without"
+        )
     all_3N = np.concatenate(points, axis=1)
     x, y, z = all_3N.mean(axis=1).tolist()
     return (x, y, z), max(float(all_3N.std(axis=1).max()), 1e-3)

@@ -62,7 +62,7 @@ def _alone(name: str, task: str, consistency: bool = False) -> list[dict[str, An
 
 
 def _consistent(tasks: list[str]) -> list[dict[str, Any]]:
-    """As config/train/robot.yaml: poses first, then with the relative motion of eq. 1."""
+    """As config/train/pose.yaml: poses first, then with the relative motion of eq. 1."""
     return [_stage("pose", tasks, 0.8), _stage("consistent", tasks, 0.2, 2e-4, True)]
 
 
