@@ -13,6 +13,7 @@ from vlocnetpp.geometry import compose, log_quaternion, normalize_quaternion, re
 from vlocnetpp.losses import (
     LossConfig,
     MultitaskLoss,
+    class_weights,
     depth_loss,
     euclidean_terms,
     l2,
@@ -176,6 +177,20 @@ def test_masked_mean_ignores_what_is_not_valid_even_nan():
     mean.backward()
     assert torch.isfinite(values.grad).all()
     assert masked_mean(torch.ones(2), torch.zeros(2)).item() == 0
+
+
+def test_class_weights_are_what_balance_means():
+    pixels_C = torch.tensor([900, 90, 10])
+    assert torch.equal(class_weights(pixels_C, 0.0), torch.ones(3))
+    share = pixels_C / 1000
+    parts = class_weights(pixels_C, 1.0) * share
+    assert torch.allclose(parts, torch.full((3,), 1 / 3))  # every class has an equal part
+    half = class_weights(pixels_C, 0.5)
+    assert (half * share).sum().item() == pytest.approx(1.0) and (half[1] / half[0]).item() == pytest.approx(10**0.5)
+    assert torch.isfinite(class_weights(torch.tensor([5, 0]), 1.0)).all()
+    logits, mask = torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 2]]], dtype=torch.uint8)
+    weighted = segmentation_loss(logits, mask, None, torch.tensor([1.0, 1.0, 3.0]))
+    assert weighted.item() == pytest.approx(2 * math.log(3), rel=1e-6)
 
 
 def test_segmentation_loss_ignores_void():

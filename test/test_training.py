@@ -94,6 +94,7 @@ def test_configuration_round_trip_and_overrides(tmp_path):
         ("data: {validation_share: 1.5}", "not within 0 and 1"),
         ("loss: {relative_frame: wrold}", "not one of body, world"),
         ("loss: {localization: posenet}", "not one of vlocnet, mapnet"),
+        ("loss: {class_balance: 2}", "not within 0 and 1"),
         ("loss: {localization: mapnet, relative_frame: world}", "'mapnet' has no eq. 1"),
         ("leak_probe: 1", "not of type bool"),
         ("{budget: 5m, epochs: 3}", "either a budget"),

@@ -48,6 +48,9 @@ class LossConfig:
     """Start of every learnable scalar of a translation."""
     initial_s_q: float = -3.0
     """Start of every learnable scalar of a rotation."""
+    class_balance: float = 0.0
+    """How much more rare classes count: a pixel weighs by its class's share of the training pixels to the power of
+    minus this. 0 is the paper's plain mean over pixels (eq. 6), 1 gives all classes an equal part of the loss."""
     initial_s_x_vo: float = -3.0
     """Start of the scalar of odometry's translation, the paper's 0 in its presets. A motion is centimetres where a
     position is metres, and a scalar moves by a learning rate a step: from 0, rotation outweighs it all night."""
@@ -61,6 +64,8 @@ class LossConfig:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise LossConfigError(f"loss.{name}: '{getattr(self, name)}' is not one of {', '.join(values)}")
+        if not 0 <= self.class_balance <= 1:
+            raise LossConfigError(f"loss.class_balance: {self.class_balance} is not within 0 and 1")
         if self.localization == "mapnet" and (self.relative_frame, self.relative_target) != ("body", "truth"):
             raise LossConfigError("loss.localization: 'mapnet' has no eq. 1; leave out relative_frame, relative_target")
 
@@ -151,10 +156,22 @@ def mapnet_relative_terms(
     return moved.abs().sum(dim=-1), (turned - target).abs().sum(dim=-1)
 
 
-def segmentation_loss(logits_BCHW: Tensor, mask_BHW: Tensor, count: float | None = None) -> Tensor:
+def segmentation_loss(
+    logits_BCHW: Tensor, mask_BHW: Tensor, count: float | None = None, class_weights_C: Tensor | None = None
+) -> Tensor:
     """Eq. 6: cross-entropy, averaged over labelled pixels; zero where no pixel is labelled. `count` as above."""
-    total = F.cross_entropy(logits_BCHW, mask_BHW.long(), ignore_index=VOID, reduction="sum")
+    total = F.cross_entropy(logits_BCHW, mask_BHW.long(), class_weights_C, ignore_index=VOID, reduction="sum")
     return total / ((mask_BHW != VOID).sum().clamp_min(1) if count is None else count)
+
+
+def class_weights(pixels_C: Tensor, balance: float) -> Tensor:
+    """(C,) what a pixel of each class counts under `LossConfig.class_balance`; their mean over the pixels is 1.
+
+    `pixels_C` counts the training pixels of each class. One of less than a pixel in ten thousand counts as so many.
+    """
+    share = (pixels_C.double() / pixels_C.sum().clamp_min(1)).clamp_min(1e-4)
+    weights = share**-balance
+    return (weights / (weights * share).sum() * share.sum()).float()
 
 
 def depth_loss(
@@ -199,6 +216,8 @@ class MultitaskLoss(nn.Module):
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
         self.config = config
+        self.class_weights_C: Tensor | None
+        self.register_buffer("class_weights_C", None, persistent=False)  # the trainer counts the pixels
         self.euclidean = Balance(config.initial_s_x, config.initial_s_q)
         self.relative = Balance(config.initial_s_x, config.initial_s_q)
         self.odometry = Balance(config.initial_s_x_vo, config.initial_s_q)

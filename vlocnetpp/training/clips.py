@@ -68,6 +68,13 @@ class FrameStore:
     def has_depth(self) -> bool:
         return self.depth_NHW is not None
 
+    def class_pixels(self, classes: int) -> NDArray[np.int64]:
+        """How many pixels each class has."""
+        counts = np.zeros(classes, np.int64)
+        for mask_HW in () if self.mask_NHW is None else self.mask_NHW:
+            counts += np.bincount(mask_HW[mask_HW < classes], minlength=classes)
+        return counts
+
     @cached_property
     def first_N(self) -> NDArray[np.int64]:
         """The first frame of each frame's sequence."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from vlocnetpp.losses import MultitaskLoss
+from vlocnetpp.losses import MultitaskLoss, class_weights
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.multitask import task_network
 from vlocnetpp.network.pretrained import load_pretrained
@@ -115,6 +115,9 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             state.restore(saved, out, config.data.root)
             fabric.strategy.precision.load_state_dict(state.scaler)
         stores, held_out = data.stores(settings, config)
+        if config.loss.class_balance and "segmentation" in settings.tasks:
+            pixels_C = sum(store.class_pixels(settings.classes) for store in stores)
+            state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
         check_stages(config, settings, any(store.has_depth for store in stores))
         if fabric.world_size > 1:
             share_norms(network)

@@ -45,8 +45,10 @@ class ClipLoss(nn.Module):
             terms = {name: value * share for name, value in terms.items()}
         else:
             tasks, consistency = self.stage.tasks, self.stage.consistency
-            config = self.loss.config
-            terms, _ = unroll(self.network, part, tasks, config, consistency, counts, self.truncate, self.leak_probe)
+            terms, _ = unroll(
+                self.network, part, tasks, self.loss.config, consistency, counts, self.truncate, self.leak_probe,
+                self.loss.class_weights_C,
+            )  # fmt: skip
         together = sum_everywhere(torch.stack([value.float() for value in terms.values()]))
         terms = dict(zip(terms, together.unbind(), strict=True))
         return self.loss(terms, share), {name: value.detach() for name, value in terms.items()}

@@ -53,6 +53,7 @@ def unroll(
     counts: dict[str, float] | None = None,
     truncate: int = 0,
     leak_probe: bool = False,
+    class_weights_C: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Run clips from a cold start and average the terms of `MultitaskLoss` over their labels.
 
@@ -63,6 +64,7 @@ def unroll(
         counts: labels of the whole batch, of which these clips are a part: the parts' terms add up to its means.
         truncate: gradients flow back through so many frames at most; 0: through all.
         leak_probe: as `TrainConfig.leak_probe`.
+        class_weights_C: from `losses.class_weights`; None: all alike.
 
     Returns:
         The mean terms, and the predicted poses (B, 7) of each frame.
@@ -116,7 +118,8 @@ def unroll(
             x, q = euclidean_terms(prediction.relative_B7, motion)
             add(x_vo=masked_mean(x, both, motions_count), q_vo=masked_mean(q, both, motions_count))
         if "segmentation" in tasks and pixels_count:
-            add(seg=segmentation_loss(prediction.logits_BCHW, clips.mask_BLHW[:, t], pixels_count))
+            mask_BHW = clips.mask_BLHW[:, t]
+            add(seg=segmentation_loss(prediction.logits_BCHW, mask_BHW, pixels_count, class_weights_C))
     return terms, poses
 
 
