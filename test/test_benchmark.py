@@ -90,7 +90,7 @@ def test_each_method_is_a_whole_configuration(name):
 
 
 def test_scene_coordinates_are_trained_as_their_configuration_file_says():
-    path = Path(__file__).parent.parent / "config/train/coordinates.yaml"
+    path = Path(__file__).parent.parent / "config/train/robot.yaml"
     given = {"budget": "1m", "data.root": "lab"}
     assert build_config(METHODS["stl_coordinates"].train, given, "row") == load_config(path, given)
 

@@ -49,7 +49,7 @@ COORDINATES: dict[str, Any] = {
         "views": {"probability": 0.6, "translation_m": 0.2, "rotation_deg": 12},
     },
 }
-"""As config/train/coordinates.yaml."""
+"""As config/train/robot.yaml."""
 TASKS = ["localization", "odometry", "segmentation"]
 
 
