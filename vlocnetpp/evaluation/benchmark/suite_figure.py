@@ -23,14 +23,14 @@ from vlocnetpp.evaluation.metrics import percentile
 
 GROUP = 0.76
 """Width of the marks of one split; 1 is the distance to the next split."""
-CEILING = 200.0
-"""What lies beyond 200 times the smallest median is not drawn: one far answer would flatten all others."""
+DECADES = 4
+"""Of the logarithmic axis at most, below the largest median; smaller ones are drawn at its lower edge."""
 
 
 def plot_error_by_split(path: Path, rows: Mapping[str, Sequence[Row]], title: str) -> None:
     """Median and quartiles of each method's errors by split, metres above and degrees below, on a logarithmic axis.
 
-    An arrow at the edge is a median beyond it: infinite where half of the frames have no answer. Peers that look at the
+    An arrow at the upper edge is an infinite median: half of the frames have no answer. Peers that look at the
     truth are dashed lines across their split. Of many methods the best are drawn, by their ranks on the splits. Raises
     DataError without a row.
     """
@@ -43,7 +43,8 @@ def plot_error_by_split(path: Path, rows: Mapping[str, Sequence[Row]], title: st
     for number, (axis, (label, _)) in enumerate(zip(axes, PANELS, strict=True)):
         medians = [percentile(row.pooled()[number], 50) for found in rows.values() for row in found]
         finite = [value for value in medians if np.isfinite(value) and value > 0] or [1.0]
-        low, high = min(finite) / 2, min(max(finite), CEILING * min(finite)) * 1.6
+        high = max(finite) * 1.6
+        low = max(min(finite) / 1.6, high / 10**DECADES)
         for place, found in enumerate(rows.values()):
             for row in found:
                 errors = row.pooled()[number]
@@ -56,10 +57,10 @@ def plot_error_by_split(path: Path, rows: Mapping[str, Sequence[Row]], title: st
                 index = shown.index(row.name)
                 x, colour = place + offsets[index], COLOURS[index]
                 axis.plot([x, x], np.clip([quarter, most], low, high), color=colour, linewidth=1.6, alpha=0.45)
-                beyond = middle > high
-                axis.plot(x, high if beyond else max(middle, low), color=colour, clip_on=not beyond, linestyle="none",
-                          marker=6 if beyond else MARKERS[index], markersize=5,
-                          markerfacecolor=colour if row.learned or beyond else "w")  # fmt: skip
+                none = np.isinf(middle)
+                axis.plot(x, np.clip(middle, low, high), color=colour, clip_on=False, linestyle="none", markersize=5,
+                          marker=6 if none else MARKERS[index],
+                          markerfacecolor=colour if row.learned or none else "w")  # fmt: skip
             if place:
                 axis.axvline(place - 0.5, color="#E5E5E5", linewidth=0.7, zorder=0)
         axis.set(yscale="log", ylim=(low, high), ylabel=label, xlim=(-0.5, len(rows) - 0.5))
