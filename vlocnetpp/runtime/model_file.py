@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from vlocnetpp.runtime.convolutions import freeze_packed
+from vlocnetpp.step import State
+
 FORMAT = 1
 """Raised whenever a reader of the last format could not run the file."""
 METADATA_NAME = "metadata.json"
@@ -215,12 +218,22 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     step = load_script(path, chosen)
     step.eval()
     step.to(dtype)
-    optimizations = ["frozen"]
-    if chosen.type == "cpu":
-        layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
-        step.to(**layout)
-        optimizations.append("channels-last")
-    return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), tuple(optimizations))
+    if chosen.type != "cpu":
+        return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), ("frozen",))
+    layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
+    step.to(**layout)
+    if not torch.backends.mkldnn.is_available() or (dtype != torch.float32 and not (dtype == torch.bfloat16 and multiplies_bf16())):
+        return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), ("frozen", "channels-last"))
+    frozen, how = freeze_packed(step, example_frame(metadata, dtype))
+    return Model(path, metadata, chosen, dtype, frozen, ("frozen", "channels-last", how))
+
+
+def example_frame(metadata: Metadata, dtype: torch.dtype) -> tuple[Any, ...]:
+    """Inputs of one step on the CPU, of the network's own size: a black image after nothing."""
+    image = torch.zeros((1, metadata.input_height, metadata.input_width, 3), dtype=torch.uint8)
+    K = torch.tensor(metadata.K_33)[None]
+    state = State(*(torch.zeros((1, *metadata.state_shapes[name]), dtype=dtype) for name in State._fields))
+    return image, torch.tensor([0, 1, 2]), K, torch.zeros((1, 1, 1, 1)), state
 
 
 def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:

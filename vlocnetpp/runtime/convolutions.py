@@ -1,0 +1,106 @@
+"""Convolutions of a frozen step as oneDNN runs them fastest: weights in its own layout, what follows inside.
+
+`aten::conv2d` brings the weights into oneDNN's layout at every call and leaves small 1x1 convolutions to a matrix
+product. Here each becomes `mkldnn::_convolution_pointwise`, the operator that PyTorch's own compiler uses, with weights
+that were laid out once, and with the ReLU or the sum that follows as part of it, one pass over the map less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+POINTWISE = "mkldnn::_convolution_pointwise"
+CONVOLUTION = "%c : Tensor = aten::conv2d(%x, %w, %b, %s, %p, %d, %g)"
+ONE = "%one : int = prim::Constant[value=1]()"
+ALONE = "graph(%x, %w, %b, %s, %p, %d, %g):"
+WITH_ANOTHER = "graph(%x, %w, %b, %s, %p, %d, %g, %y):"
+
+
+def _unary(kind: str) -> str:
+    return f"""{ALONE}
+  %kind : str = prim::Constant[value="{kind}"]()
+  %factors : Scalar?[] = prim::ListConstruct()
+  %how : str = prim::Constant[value=""]()
+  %r : Tensor = {POINTWISE}(%x, %w, %b, %p, %s, %d, %g, %kind, %factors, %how)
+  return (%r)"""
+
+
+SUM = f"""{WITH_ANOTHER}
+  %kind : str = prim::Constant[value="add"]()
+  %none : NoneType = prim::Constant()
+  %factors : Scalar?[] = prim::ListConstruct()
+  %r : Tensor = {POINTWISE}(%x, %y, %w, %b, %p, %s, %d, %g, %kind, %none, %none, %factors, %none)
+  return (%r)"""
+REWRITES = (
+    (f"{ALONE}\n  {CONVOLUTION}\n  %r : Tensor = aten::relu(%c)\n  return (%r)", _unary("relu")),
+    (f"{WITH_ANOTHER}\n  {CONVOLUTION}\n  {ONE}\n  %r : Tensor = aten::add(%c, %y, %one)\n  return (%r)", SUM),
+    (f"{WITH_ANOTHER}\n  {CONVOLUTION}\n  {ONE}\n  %r : Tensor = aten::add(%y, %c, %one)\n  return (%r)", SUM),
+    (f"{ALONE}\n  {CONVOLUTION}\n  return (%c)", _unary("none")),
+)
+"""What is looked for and what takes its place, in this order.
+
+oneDNN's sum wants maps of one shape; where the other map is spread over the result, the run on the example fails."""
+
+
+def freeze_packed(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> tuple[torch.jit.ScriptModule, str]:
+    """The step frozen and its convolutions packed, and `packed`; where that cannot be, only frozen, and why."""
+    frozen = torch.jit.freeze(step)
+    try:
+        pack_convolutions(frozen, example)
+    except (RuntimeError, AttributeError) as error:
+        return torch.jit.freeze(step), f"convolutions not packed: {str(error).strip().splitlines()[0]}"
+    return frozen, "packed"
+
+
+def pack_convolutions(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> int:
+    """Rewrite the graph of a frozen step on the CPU, which must not have run yet; return how many convolutions it has.
+
+    Args:
+        example: inputs of the size of every frame; they are run once, since the best layout depends on a map's size.
+
+    Raises:
+        RuntimeError, AttributeError: this PyTorch lacks the operator or a way into the graph. The step may have been
+            rewritten in part and must not be used.
+    """
+    graph: Any = step.graph
+    for pattern, replacement in REWRITES:
+        torch._C._jit_pass_custom_pattern_based_rewrite_graph(pattern, replacement, graph)
+    found = [node for node in _nodes(graph) if node.kind() == POINTWISE]
+    for node, size in zip(found, _input_sizes(graph, example), strict=True):
+        inputs = list(node.inputs())
+        at = next(i for i, value in enumerate(inputs) if value.node().kind() == "prim::Constant")  # maps are computed
+        weight, _, padding, stride, dilation, groups = (value.toIValue() for value in inputs[at : at + 6])
+        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, stride, dilation, groups, size)
+        constant = graph.create("prim::ConstantMKLDNNTensor", 1)
+        constant.t_("value", packed)
+        constant.insertBefore(node)
+        node.replaceInput(at, constant.output())
+    torch._C._jit_pass_dce(graph)  # the weights as they were
+    return len(found)
+
+
+def _input_sizes(graph: Any, example: tuple[Any, ...]) -> list[list[int]]:
+    """Size of the map that each convolution reads, in the order of the graph, from one run of a copy of it."""
+    copy = graph.copy()
+    while list(copy.outputs()):
+        copy.eraseOutput(0)
+    for node in [node for node in _nodes(copy) if node.kind() == POINTWISE]:
+        size = copy.create("aten::size", [next(node.inputs())], 1)
+        size.insertBefore(node)
+        size.output().setType(torch._C.ListType.ofInts())
+        copy.registerOutput(size.output())
+    copy.eraseInput(0)  # the module, of which nothing is left in a frozen graph
+    copy.makeMultiOutputIntoTuple()
+    with torch.inference_mode():
+        return list(torch._C._create_function_from_graph("sizes", copy)(*example))
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    """Every node of a graph, blocks of branches included."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
