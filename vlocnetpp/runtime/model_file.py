@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vlocnetpp.runtime.convolutions import freeze_packed
+from vlocnetpp.runtime.cpu import freeze_for_cpu
 from vlocnetpp.step import State
 
 FORMAT = 1
@@ -220,12 +220,10 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     step.to(dtype)
     if chosen.type != "cpu":
         return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), ("frozen",))
-    layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
-    step.to(**layout)
-    if not torch.backends.mkldnn.is_available() or (dtype != torch.float32 and not (dtype == torch.bfloat16 and multiplies_bf16())):
-        return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), ("frozen", "channels-last"))
-    frozen, how = freeze_packed(step, example_frame(metadata, dtype))
-    return Model(path, metadata, chosen, dtype, frozen, ("frozen", "channels-last", how))
+    packs = torch.backends.mkldnn.is_available() and (
+        dtype == torch.float32 or (precision == "bf16" and multiplies_bf16())
+    )
+    return Model(path, metadata, chosen, dtype, *freeze_for_cpu(step, example_frame(metadata, dtype), packs))
 
 
 def example_frame(metadata: Metadata, dtype: torch.dtype) -> tuple[Any, ...]:

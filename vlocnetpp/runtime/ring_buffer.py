@@ -7,6 +7,14 @@ import torch
 from vlocnetpp.step import State
 
 
+def _zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """On a CPU maps lie channels last, as the step makes them and reads them: a copy then reorders nothing."""
+    zeros = torch.zeros(shape, device=device, dtype=dtype)
+    if len(shape) == 4 and device.type == "cpu":
+        return zeros.contiguous(memory_format=torch.channels_last)
+    return zeros
+
+
 class RingBuffer:
     """Bounded memory of states; a slot is overwritten in place when its turn comes again.
 
@@ -22,9 +30,7 @@ class RingBuffer:
         if capacity < 1:
             raise ValueError(f"a ring buffer holds at least one frame, not {capacity}")
         self.capacity = capacity
-        self._slots = State(
-            **{name: torch.zeros((capacity, *shapes[name]), device=device, dtype=dtype) for name in State._fields}
-        )
+        self._slots = State(*(_zeros((capacity, *shapes[name]), device, dtype) for name in State._fields))
         self._cold = State(*(torch.zeros_like(slot[:1]) for slot in self._slots))
         self._stamps_ns: list[int] = []
         """Oldest first; the state of the i-th oldest lies in slot `(self._next - len + i) % capacity`."""

@@ -1,4 +1,4 @@
-"""Convolutions of a frozen step as oneDNN runs them fastest: weights in its own layout, what follows inside.
+"""What a CPU runs in place of what the file says: the same step, its convolutions as oneDNN runs them fastest.
 
 `aten::conv2d` brings the weights into oneDNN's layout at every call and leaves small 1x1 convolutions to a matrix
 product. Here each becomes `mkldnn::_convolution_pointwise`, the operator that PyTorch's own compiler uses, with weights
@@ -45,14 +45,43 @@ REWRITES = (
 oneDNN's sum wants maps of one shape; where the other map is spread over the result, the run on the example fails."""
 
 
-def freeze_packed(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> tuple[torch.jit.ScriptModule, str]:
-    """The step frozen and its convolutions packed, and `packed`; where that cannot be, only frozen, and why."""
+SAMPLING = (
+    "graph(%x, %g, %m, %p, %a):\n  %r : Tensor = aten::grid_sampler(%x, %g, %m, %p, %a)\n  return (%r)",
+    """graph(%x, %g, %m, %p, %a):
+  %float : int = prim::Constant[value=6]()
+  %no : bool = prim::Constant[value=0]()
+  %none : NoneType = prim::Constant()
+  %x_float : Tensor = aten::to(%x, %float, %no, %no, %none)
+  %g_float : Tensor = aten::to(%g, %float, %no, %no, %none)
+  %sampled : Tensor = aten::grid_sampler(%x_float, %g_float, %m, %p, %a)
+  %r : Tensor = aten::type_as(%sampled, %x)
+  return (%r)""",
+)
+"""For files written when the warping sampled in the precision of the maps: there PyTorch's kernel for half precision
+reads beyond maps that lie channels last."""
+
+
+def freeze_for_cpu(
+    step: torch.jit.ScriptModule, example: tuple[Any, ...], packs: bool
+) -> tuple[torch.jit.ScriptModule, tuple[str, ...]]:
+    """The step frozen, channels last and, where `packs`, its convolutions packed; and what was done.
+
+    Where packing fails the step is only frozen, and what was done says why.
+    """
+    layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
+    step.to(**layout)
+    done = ("frozen", "channels-last")
     frozen = torch.jit.freeze(step)
-    try:
-        pack_convolutions(frozen, example)
-    except (RuntimeError, AttributeError) as error:
-        return torch.jit.freeze(step), f"convolutions not packed: {str(error).strip().splitlines()[0]}"
-    return frozen, "packed"
+    _rewrite(frozen.graph, SAMPLING)
+    if packs:
+        try:
+            pack_convolutions(frozen, example)
+        except (RuntimeError, AttributeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            frozen, done = freeze_for_cpu(step, example, False)
+            return frozen, (*done, f"convolutions not packed: {reason}")
+        done = (*done, "packed")
+    return frozen, done
 
 
 def pack_convolutions(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> int:
@@ -66,8 +95,7 @@ def pack_convolutions(step: torch.jit.ScriptModule, example: tuple[Any, ...]) ->
             rewritten in part and must not be used.
     """
     graph: Any = step.graph
-    for pattern, replacement in REWRITES:
-        torch._C._jit_pass_custom_pattern_based_rewrite_graph(pattern, replacement, graph)
+    _rewrite(graph, *REWRITES)
     found = [node for node in _nodes(graph) if node.kind() == POINTWISE]
     for node, size in zip(found, _input_sizes(graph, example), strict=True):
         inputs = list(node.inputs())
@@ -80,6 +108,11 @@ def pack_convolutions(step: torch.jit.ScriptModule, example: tuple[Any, ...]) ->
         node.replaceInput(at, constant.output())
     torch._C._jit_pass_dce(graph)  # the weights as they were
     return len(found)
+
+
+def _rewrite(graph: Any, *rewrites: tuple[str, str]) -> None:
+    for pattern, replacement in rewrites:
+        torch._C._jit_pass_custom_pattern_based_rewrite_graph(pattern, replacement, graph)
 
 
 def _input_sizes(graph: Any, example: tuple[Any, ...]) -> list[list[int]]:
