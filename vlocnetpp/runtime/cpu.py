@@ -14,9 +14,8 @@ import torch
 
 POINTWISE = "mkldnn::_convolution_pointwise"
 CONVOLUTION = "%c : Tensor = aten::conv2d(%x, %w, %b, %s, %p, %d, %g)"
-ONE = "%one : int = prim::Constant[value=1]()"
 ALONE = "graph(%x, %w, %b, %s, %p, %d, %g):"
-WITH_ANOTHER = "graph(%x, %w, %b, %s, %p, %d, %g, %y):"
+WITH_ANOTHER = "graph(%x, %w, %b, %s, %p, %d, %g, %y, %alpha):"
 
 
 def _unary(kind: str) -> str:
@@ -32,17 +31,17 @@ SUM = f"""{WITH_ANOTHER}
   %kind : str = prim::Constant[value="add"]()
   %none : NoneType = prim::Constant()
   %factors : Scalar?[] = prim::ListConstruct()
-  %r : Tensor = {POINTWISE}(%x, %y, %w, %b, %p, %s, %d, %g, %kind, %none, %none, %factors, %none)
+  %r : Tensor = {POINTWISE}(%x, %y, %w, %b, %p, %s, %d, %g, %kind, %alpha, %none, %factors, %none)
   return (%r)"""
 REWRITES = (
     (f"{ALONE}\n  {CONVOLUTION}\n  %r : Tensor = aten::relu(%c)\n  return (%r)", _unary("relu")),
-    (f"{WITH_ANOTHER}\n  {CONVOLUTION}\n  {ONE}\n  %r : Tensor = aten::add(%c, %y, %one)\n  return (%r)", SUM),
-    (f"{WITH_ANOTHER}\n  {CONVOLUTION}\n  {ONE}\n  %r : Tensor = aten::add(%y, %c, %one)\n  return (%r)", SUM),
+    (f"{WITH_ANOTHER}\n  {CONVOLUTION}\n  %r : Tensor = aten::add(%c, %y, %alpha)\n  return (%r)", SUM),
+    (f"{WITH_ANOTHER}\n  {CONVOLUTION}\n  %r : Tensor = aten::add(%y, %c, %alpha)\n  return (%r)", SUM),
     (f"{ALONE}\n  {CONVOLUTION}\n  return (%c)", _unary("none")),
 )
 """What is looked for and what takes its place, in this order.
 
-oneDNN's sum wants maps of one shape; where the other map is spread over the result, the run on the example fails."""
+oneDNN's sum wants maps of one shape and a factor of 1, else the run on the example fails."""
 
 
 SAMPLING = (
