@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,13 @@ import torch
 from random_models import export_random, random_network
 
 from vlocnetpp.cli.main import main
-from vlocnetpp.runtime import ModelFileError, load_model, model_file, read_metadata
+from vlocnetpp.runtime import ModelFileError, RingBuffer, cpu, load_model, model_file, read_metadata
 from vlocnetpp.runtime.model_file import BF16_GMAC, fastest_precision, multiplies_bf16
 from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
 from vlocnetpp.speed.measure import Timing
 from vlocnetpp.speed.report import tables
 from vlocnetpp.speed.roofline import energy_j
+from vlocnetpp.step import State
 
 CPU = torch.device("cpu")
 
@@ -108,13 +110,54 @@ def test_a_mistake_ends_in_one_line(words, reason, capsys):
 # --- the runtime's switches -----------------------------------------------------------------------------------------
 
 
+PACKED = ("frozen", "channels-last", "packed")
+
+
 def test_the_loader_says_what_it_did_and_does_it(path):
     model = load_model(path, "cpu")
-    assert model.optimizations == ("frozen", "channels-last")
-    weights = [value for _, value in torch.jit.load(str(path)).named_parameters() if value.ndim == 4]
-    assert any(not value.is_contiguous(memory_format=torch.channels_last) for value in weights)
+    assert model.optimizations == PACKED
+    kinds = Counter(node.kind() for node in cpu._nodes(model.step.graph))
+    before = Counter(node.kind() for node in cpu._nodes(torch.jit.freeze(torch.jit.load(str(path)).eval()).graph))
+    assert kinds[cpu.POINTWISE] == before["aten::conv2d"] > 100 and kinds["aten::conv2d"] == 0
+    assert kinds["aten::add"] < before["aten::add"] - 30 and kinds["aten::relu"] < before["aten::relu"] - 30
     _, state = model.step(*case_of_file(path, "cpu").frames[0], random_network().cold_state(1))
     assert state[3].is_contiguous(memory_format=torch.channels_last)
+    ring = RingBuffer(2, model.metadata.state_shapes, CPU, torch.float32)
+    ring.push(1, State(*state))
+    assert ring.latest()[3].is_contiguous(memory_format=torch.channels_last) and torch.equal(ring.latest()[3], state[3])
+
+
+def test_where_convolutions_cannot_be_packed_the_model_says_why_and_answers_alike(path, monkeypatch):
+    packed = load_model(path, "cpu")
+    monkeypatch.setattr(cpu, "POINTWISE", "mkldnn::_no_such_operator")
+    monkeypatch.setattr(cpu, "REWRITES", ((cpu.REWRITES[-1][0], cpu.REWRITES[-1][1].replace("_conv", "_no_conv")),))
+    plain = load_model(path, "cpu")
+    assert plain.optimizations[:2] == PACKED[:2] and "not packed: " in plain.optimizations[2]
+    assert "\n" not in plain.optimizations[2]
+    frame, cold = case_of_file(path, "cpu").frames[0], random_network().cold_state(1)
+    for a, b in zip(packed.step(*frame, cold)[0], plain.step(*frame, cold)[0]):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
+
+
+def test_a_precision_that_the_processor_does_not_multiply_is_not_packed(path, monkeypatch):
+    monkeypatch.setattr(model_file, "multiplies_bf16", lambda: False)
+    assert load_model(path, "cpu", "bf16").optimizations == load_model(path, "cpu", "fp16").optimizations == PACKED[:2]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_file_that_samples_in_half_precision_samples_right(dtype):
+    """PyTorch's own kernel is wrong by more than one here: it reads beyond maps that lie channels last."""
+
+    class Sampling(torch.nn.Module):
+        def forward(self, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+    torch.manual_seed(0)
+    x, grid = torch.randn(1, 256, 16, 28).to(dtype), (torch.rand(1, 16, 28, 2) * 2 - 1).to(dtype)
+    step, done = cpu.freeze_for_cpu(torch.jit.script(Sampling()).eval(), (), packs=False)
+    found = step(x.contiguous(memory_format=torch.channels_last), grid)
+    torch.testing.assert_close(found, Sampling()(x.float(), grid.float()).to(dtype))
+    assert done == PACKED[:2]
 
 
 def test_a_cpu_says_whether_it_multiplies_bfloat16(tmp_path):
@@ -148,8 +191,10 @@ def test_a_network_with_enough_work_runs_in_bf16_where_the_processor_has_it(path
     monkeypatch.setattr(model_file, "multiplies_bf16", lambda: True)
     monkeypatch.setattr(model_file, "BF16_GMAC", read_metadata(path).gmac)
     model = load_model(path, "cpu")
-    assert model.dtype == torch.bfloat16 and model.arithmetic == "bf16, frozen, channels-last"
-    assert load_model(path, "cpu", "fp32").arithmetic == "fp32, frozen, channels-last", "what is asked for is done"
+    assert model.dtype == torch.bfloat16 and model.arithmetic == "bf16, frozen, channels-last, packed"
+    assert load_model(path, "cpu", "fp32").arithmetic == "fp32, frozen, channels-last, packed", (
+        "what is asked for is done"
+    )
     report = measure(case_of_file(path, "cpu"), ["scripted", "runtime"], 1)
     assert [timing.precision for timing in report.timings] == ["fp32", "bf16"] and set(report.rooflines) == {
         "fp32",

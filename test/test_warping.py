@@ -125,3 +125,16 @@ def test_unknown_depth_gives_finite_gradients():
     warped, _ = warp_features(torch.ones(1, 1, 4, 6), offset, valid)
     warped.sum().backward()
     assert torch.isfinite(depth.grad).all() and torch.isfinite(pose.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_warps_as_full_precision_does_however_a_map_lies(dtype):
+    torch.manual_seed(0)
+    features = torch.randn(1, 256, 16, 28).to(dtype)
+    K_33 = torch.tensor([[[200.0, 0, 223.5], [0, 200, 127.5], [0, 0, 1]]])
+    offset, valid = warping_flow(torch.full((1, 1, 256, 448), 2.0), K_33, yaw(0.02, x=0.1, z=0.1).float())
+    expected, _ = warp_features(features.float(), offset, valid)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        warped, mask = warp_features(features.contiguous(memory_format=layout), offset, valid)
+        assert warped.dtype == mask.dtype == dtype and mask.mean() > 0.5
+        torch.testing.assert_close(warped, expected.to(dtype))

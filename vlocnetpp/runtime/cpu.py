@@ -69,7 +69,7 @@ def freeze_for_cpu(
     """
     layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
     step.to(**layout)
-    done = ("frozen", "channels-last")
+    done: tuple[str, ...] = ("frozen", "channels-last")
     frozen = torch.jit.freeze(step)
     _rewrite(frozen.graph, SAMPLING)
     if packs:

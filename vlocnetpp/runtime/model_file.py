@@ -198,8 +198,8 @@ def dtype_of(precision: str) -> torch.dtype:
 def load_model(path: str | Path, device: str = "auto", precision: str | None = None) -> Model:
     """Load a model file for inference, in the fastest way that answers alike.
 
-    It is frozen, which folds batch norms into the convolutions before them. On a CPU the weights lie channels last as
-    well, as the pixels of a camera do, so that fewer maps are reordered on their way through oneDNN; see docs/speed.md.
+    It is frozen, which folds batch norms into the convolutions before them. On a CPU weights and maps lie channels last
+    as well, as the pixels of a camera do, and convolutions are packed for oneDNN; see `cpu` and docs/speed.md.
 
     Args:
         path: file written by `vlocnetpp export`.
@@ -220,9 +220,8 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     step.to(dtype)
     if chosen.type != "cpu":
         return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), ("frozen",))
-    packs = torch.backends.mkldnn.is_available() and (
-        dtype == torch.float32 or (precision == "bf16" and multiplies_bf16())
-    )
+    multiplied = precision == "fp32" or (precision == "bf16" and multiplies_bf16())
+    packs = multiplied and torch.backends.mkldnn.is_available()
     return Model(path, metadata, chosen, dtype, *freeze_for_cpu(step, example_frame(metadata, dtype), packs))
 
 
