@@ -165,7 +165,9 @@ def judged(dataset: Dataset, splits: Sequence[str]) -> tuple[str, ...]:
     if list(splits) == [ALL_SPLITS]:
         splits = [split for split in dataset.splits if split not in NOT_JUDGED]
         if not splits:
-            raise BenchmarkError(f"--split all: {dataset.root} has no split but {', '.join(sorted(dataset.splits))}")
+            raise BenchmarkError(
+                f"--split all: {dataset.root} has no split but {', '.join(sorted(dataset.splits))}; name one"
+            )
     for split in splits:
         dataset.sequences(split)
     return tuple(dict.fromkeys(splits))
