@@ -51,7 +51,6 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
         results: of each split, in the order of the report, every job that was judged on it.
     """
     rows: Rows = {split: join([(record, errors) for _, record, errors in found]) for split, found in results.items()}
-    every = join([(record, errors) for found in results.values() for _, record, errors in found])
     once = list({row.name: row for found in rows.values() for row in found}.values())
     chapters = [
         (splits_table(rows, about), SPLITS),
@@ -62,7 +61,8 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
     ]
     chapters = [(table, words) for table, words in chapters if table.rows]
     best = {split: nearest(found) for split, found in rows.items()}
-    says = [f"{split}: nearest in the median is {said}" for split, said in best.items() if said] + costs(every)
+    says = [f"{split}: nearest in the median is {said}" for split, said in best.items() if said]
+    says += costs(rows[about.splits[0]])
     failed = {job.key: record.failed for found in results.values() for job, record, _ in found if record.failed}
     localizing: Rows = {split: [row for row in found if row.errors] for split, found in rows.items()}
     picture = out / "figures" / "error_by_split.png"
