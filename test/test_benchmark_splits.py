@@ -99,6 +99,14 @@ def test_the_report_has_methods_by_splits_and_a_table_for_each_split(both):
         "by which the pose is ref",
     ):
         assert words in text
+    names = [cells[:2] for cells in tables["Uncertainty"]["rows"]]
+    assert names[0] == ["stl_coordinates", "median bound [m]"] and len(names) == 4
+    bounds = [
+        row["metrics"]["calibration"]["translation"]["median_sigma_m"]
+        for row in data["rows"]
+        if row["kind"] == "method"
+    ]
+    assert [float(cell) for cell in tables["Uncertainty"]["rows"][0][2:]] == pytest.approx(bounds, rel=0.01)
     (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     assert cv2.imread(str(both / picture)).shape[1] > 1000
     page = (both / "report.html").read_text()

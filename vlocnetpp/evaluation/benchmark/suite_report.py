@@ -5,6 +5,7 @@ Maps were built and networks trained once; each split asks them another question
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -43,6 +44,14 @@ FIGURES = (
     Figure("Mean IoU [%]", "segmentation", "mean_iou", 100),
 )
 
+BOUNDS = (
+    ("median bound [m]", "translation", "median_sigma_m", 1),
+    ("errors within it [%]", "translation", "within_1_sigma", 100),
+    ("median bound [deg]", "rotation", "median_sigma_deg", 1),
+    ("rotations within it [%]", "rotation", "within_1_sigma", 100),
+)
+"""Rows of the table of the uncertainty: name, kind of error, figure of `calibration`, factor."""
+
 
 def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Sequence[Skipped], about: About) -> None:
     """Write report.md, report.html, benchmark.json and figures/. Raises DataError where they cannot be written.
@@ -56,6 +65,7 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
         (splits_table(rows, about), SPLITS),
         *((figure_table(rows, figure), "") for figure in FIGURES),
         (duel_table(rows), DUELS),
+        (uncertainty_table(rows), UNCERTAINTY),
         *((localization_table(found, f"{about.name}, {split}"), "") for split, found in rows.items()),
         (tables.cost_table(once), COST),
     ]
@@ -132,23 +142,41 @@ def figure_table(rows: Rows, figure: Figure) -> Table:
             values = row.values(figure.section, figure.key)
             if values:
                 found.setdefault(tables.marked(row), {})[split] = spread(values, figure.scale)
-    cells = [[name, *(cell.get(split, "-") for split in rows)] for name, cell in found.items()]
-    return Table(figure.title, ("method", *rows), cells)
+    return Table(figure.title, ("method", *rows), _by_split({(name,): cells for name, cells in found.items()}, rows))
 
 
 def duel_table(rows: Rows) -> Table:
     """Each trained method against the best peer of each kind, by split: difference of the medians, and the verdict."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+    found: dict[tuple[str, ...], dict[str, str]] = {}
     for split, of_split in rows.items():
         for duel in duels(of_split):
             kind = next(word for word in RIVALS if word in duel.rival)
             sign = "+" if duel.metres.difference > 0 else ""
             text = f"{sign}{format_cell(duel.metres.difference)} {duel.metres.verdict}"
             found.setdefault((duel.method, f"best {kind}"), {})[split] = text
-    cells = [[*names, *(cell.get(split, "-") for split in rows)] for names, cell in found.items()]
-    return Table("Paired bootstrap", ("method", "against", *rows), cells)
+    return Table("Paired bootstrap", ("method", "against", *rows), _by_split(found, rows))
 
 
+def uncertainty_table(rows: Rows) -> Table:
+    """What each network says of its errors, by split, and the share of the errors for which that holds."""
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for split, of_split in rows.items():
+        for row in of_split:
+            known = [record.metrics["calibration"] for record in row.records if "calibration" in record.metrics]
+            for name, error, figure, scale in BOUNDS if known else ():
+                values = [math.nan if each[error][figure] is None else each[error][figure] for each in known]
+                found.setdefault((tables.marked(row), name), {})[split] = spread(values, scale)
+    return Table("Uncertainty", ("method", "figure", *rows), _by_split(found, rows))
+
+
+def _by_split(found: Mapping[tuple[str, ...], Mapping[str, str]], rows: Rows) -> list[list[str]]:
+    return [[*names, *(cells.get(split, "-") for split in rows)] for names, cells in found.items()]
+
+
+UNCERTAINTY = (
+    "The bound that a network gives with its pose; of a calibrated one 68 % of the errors lie within it. A larger "
+    "bound where the errors are larger is what a robot can withhold a pose by."
+)
 CAPTION = (
     "Median error (mark) with quartiles (bar) by split; an arrow: half of the frames have no answer; dashes: the "
     "nearest training pose"
