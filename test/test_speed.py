@@ -13,6 +13,7 @@ from random_models import export_random, random_network
 from vlocnetpp.cli.main import main
 from vlocnetpp.runtime import ModelFileError, RingBuffer, cpu, load_model, model_file, read_metadata
 from vlocnetpp.runtime.model_file import BF16_GMAC, fastest_precision, multiplies_bf16
+from vlocnetpp.runtime.cuda_graph import RECORDED
 from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
 from vlocnetpp.speed.measure import Timing
 from vlocnetpp.speed.report import tables
@@ -142,6 +143,22 @@ def test_where_convolutions_cannot_be_packed_the_model_says_why_and_answers_alik
 def test_a_precision_that_the_processor_does_not_multiply_is_not_packed(path, monkeypatch):
     monkeypatch.setattr(model_file, "multiplies_bf16", lambda: False)
     assert load_model(path, "cpu", "bf16").optimizations == load_model(path, "cpu", "fp16").optimizations == PACKED[:2]
+
+
+def test_a_cuda_graph_on_a_cpu_is_refused(path):
+    with pytest.raises(ModelFileError, match="device is 'cpu'"):
+        load_model(path, "cpu", cuda_graph=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
+def test_on_a_gpu_the_graph_answers_as_the_plain_step(path):
+    plain, recorded = load_model(path, "cuda"), load_model(path, "cuda", cuda_graph=True)
+    assert recorded.optimizations == ("frozen", RECORDED)
+    states = [State(*(value.cuda() for value in random_network().cold_state(1)))] * 2
+    for inputs in case_of_file(path, "cuda").frames * 2:
+        (a, states[0]), (b, states[1]) = plain.step(*inputs, states[0]), recorded.step(*inputs, State(*states[1]))
+        for x, y in zip(a, b):
+            torch.testing.assert_close(x.float(), y.float(), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

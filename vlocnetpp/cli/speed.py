@@ -46,8 +46,8 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         nargs="+",
         metavar="WAY",
         help="which, the first being what the others are held against: eager, scripted, frozen, optimized, "
-        "channels-last, runtime, recomputing, onnx, compile, aot-inductor (default: all but the last two, which "
-        "compile for minutes)",
+        "channels-last, runtime, cuda-graph, recomputing, onnx, compile, aot-inductor (default: all but the last two, "
+        "which compile for minutes)",
     )
     timer.add_argument("--repetitions", type=positive, default=20, help="of each way (default: 20)")
     timer.add_argument("--out", type=Path, help="folder for speed.json and speed.png")

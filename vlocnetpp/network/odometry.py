@@ -43,7 +43,7 @@ class OdometryStream(nn.Module):
         known = valid_B[:, None, None, None]
         relative_B7, _ = self.head(self.res5(torch.cat((res4f, past_4f * known), dim=1)))
         identity = torch.zeros_like(relative_B7)
-        identity[:, 3] = 1.0
+        identity[:, 3].fill_(1.0)  # see normalize_quaternion
         relative_B7 = torch.where(valid_B.unsqueeze(1) > 0, relative_B7, identity)
         if self.past is not None:
             res4f = self.past(image_B3HW)

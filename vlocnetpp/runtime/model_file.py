@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from vlocnetpp.runtime.cpu import freeze_for_cpu
+from vlocnetpp.runtime.cuda_graph import record_step
 from vlocnetpp.step import State
 
 FORMAT = 1
@@ -195,7 +196,7 @@ def dtype_of(precision: str) -> torch.dtype:
     return PRECISIONS[precision]
 
 
-def load_model(path: str | Path, device: str = "auto", precision: str | None = None) -> Model:
+def load_model(path: str | Path, device: str = "auto", precision: str | None = None, cuda_graph: bool = False) -> Model:
     """Load a model file for inference, in the fastest way that answers alike.
 
     It is frozen, which folds batch norms into the convolutions before them. On a CPU weights and maps lie channels last
@@ -205,6 +206,8 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
         path: file written by `vlocnetpp export`.
         device: auto, cpu, cuda or cuda:N.
         precision: fp32, fp16 or bf16; by default the fastest, see `fastest_precision`.
+        cuda_graph: on a GPU, record the step; see `cuda_graph`. Where that fails the step stays as it was, and the
+            model's `optimizations` say why.
 
     Raises:
         ModelFileError: missing, truncated, foreign or newer file, unknown device or precision.
@@ -212,6 +215,8 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     path = Path(path)
     metadata = read_metadata(path)
     chosen = choose_device(device)
+    if cuda_graph and chosen.type != "cuda":
+        raise ModelFileError(f"a CUDA graph was asked for, but the device is '{chosen}'")
     if precision is None:
         precision = fastest_precision(metadata, chosen)
     dtype = dtype_of(precision)
@@ -219,18 +224,23 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     step.eval()
     step.to(dtype)
     if chosen.type != "cpu":
-        return Model(path, metadata, chosen, dtype, torch.jit.freeze(step), ("frozen",))
+        frozen = torch.jit.freeze(step)
+        if not cuda_graph:
+            return Model(path, metadata, chosen, dtype, frozen, ("frozen",))
+        recorded, how = record_step(frozen, example_frame(metadata, dtype, chosen), dtype)
+        return Model(path, metadata, chosen, dtype, recorded, ("frozen", how))
     multiplied = precision == "fp32" or (precision == "bf16" and multiplies_bf16())
     packs = multiplied and torch.backends.mkldnn.is_available()
-    return Model(path, metadata, chosen, dtype, *freeze_for_cpu(step, example_frame(metadata, dtype), packs))
+    return Model(path, metadata, chosen, dtype, *freeze_for_cpu(step, example_frame(metadata, dtype, chosen), packs))
 
 
-def example_frame(metadata: Metadata, dtype: torch.dtype) -> tuple[Any, ...]:
-    """Inputs of one step on the CPU, of the network's own size: a black image after nothing."""
-    image = torch.zeros((1, metadata.input_height, metadata.input_width, 3), dtype=torch.uint8)
-    K = torch.tensor(metadata.K_33)[None]
-    state = State(*(torch.zeros((1, *metadata.state_shapes[name]), dtype=dtype) for name in State._fields))
-    return image, torch.tensor([0, 1, 2]), K, torch.zeros((1, 1, 1, 1)), state
+def example_frame(metadata: Metadata, dtype: torch.dtype, device: torch.device) -> tuple[Any, ...]:
+    """Inputs of one step of the network's own size: a black image after nothing."""
+    image = torch.zeros((1, metadata.input_height, metadata.input_width, 3), dtype=torch.uint8, device=device)
+    K, depth = torch.tensor(metadata.K_33, device=device)[None], torch.zeros((1, 1, 1, 1), device=device)
+    shapes = (metadata.state_shapes[name] for name in State._fields)
+    state = State(*(torch.zeros((1, *shape), dtype=dtype, device=device) for shape in shapes))
+    return image, torch.tensor([0, 1, 2], device=device), K, depth, state
 
 
 def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:

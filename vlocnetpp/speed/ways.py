@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vlocnetpp.export.onnx import write_onnx
 from vlocnetpp.export.parity import Inputs, onnx_way, torch_way
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.runtime import ModelFileError, RingBuffer, load_model
+from vlocnetpp.runtime.cuda_graph import RECORDED
 from vlocnetpp.runtime.model_file import metadata_to_json
 from vlocnetpp.speed.case import Case, Run
 from vlocnetpp.step import Answer, Prediction, State
@@ -35,6 +36,20 @@ class Recompute(nn.Module):
         return prediction
 
 
+class Flat(nn.Module):
+    """A step on tensors alone, since torch.export does not write down named tuples."""
+
+    def __init__(self, step: nn.Module) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(
+        self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor, *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        answer, new_state = self.step(image_BHWC, channels_3, K_B33, depth_B1HW, State(*state))
+        return (*answer, *new_state)
+
+
 def script(case: Case) -> torch.jit.ScriptModule:
     """The step as TorchScript, neither frozen nor optimized."""
     return torch.jit.script(copy.deepcopy(case.step))
@@ -52,13 +67,15 @@ def channels_last(case: Case, folder: Path) -> Run:
     return torch_way(torch.jit.freeze(torch.jit.script(step)))
 
 
-def runtime(case: Case, folder: Path) -> Run:
+def runtime(case: Case, folder: Path, cuda_graph: bool = False) -> Run:
     """What the robot runs: the file as the loader prepares it, the state through the ring buffer."""
     path = case.file
     if path is None:
         path = folder / "runtime.ts"
         export_network(copy.deepcopy(case.step.network).cpu().float(), path, K_33=case.metadata.K_33)
-    model = load_model(path, str(case.device), case.runtime_precision)
+    model = load_model(path, str(case.device), case.runtime_precision, cuda_graph)
+    if cuda_graph and model.optimizations[-1] != RECORDED:
+        raise ModelFileError(model.optimizations[-1])
     ring = RingBuffer(8, model.metadata.state_shapes, model.device, model.dtype)
     step = torch_way(model.step)
     clock = iter(range(1, 1 << 62))
@@ -91,9 +108,17 @@ def ahead_of_time(case: Case, folder: Path) -> Run:
     from torch._inductor import aoti_compile_and_package, aoti_load_package
 
     with torch.no_grad():
-        program = torch.export.export(copy.deepcopy(case.step), (*case.frames[0], case.cold()))
+        program = torch.export.export(Flat(copy.deepcopy(case.step)), (*case.frames[0], *case.cold()))
         library = aoti_compile_and_package(program, package_path=str(folder / "way.pt2"))
-    return torch_way(aoti_load_package(str(library)))
+    flat = aoti_load_package(str(library))
+
+    def step(*inputs: Any) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        *frame, state = inputs
+        # The library reads memory as the example's lay and does not look.
+        found = flat(*frame, *(value.contiguous() for value in state))
+        return found[: len(Answer._fields)], found[len(Answer._fields) :]
+
+    return torch_way(step)
 
 
 def recomputing(case: Case, folder: Path) -> Run:
@@ -115,6 +140,7 @@ WAYS: dict[str, Callable[[Case, Path], Run]] = {
     "optimized": optimized,
     "channels-last": channels_last,
     "runtime": runtime,
+    "cuda-graph": lambda case, folder: runtime(case, folder, cuda_graph=True),
     "recomputing": recomputing,
     "onnx": onnx_runtime,
     "compile": compiled,

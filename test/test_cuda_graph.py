@@ -1,0 +1,101 @@
+"""The recorded step: its buffers and its own check, on the CPU; on a GPU see test_speed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from random_models import random_network
+
+from vlocnetpp.runtime import cpu
+from vlocnetpp.runtime.cuda_graph import MOST, RecordedStep
+from vlocnetpp.step import Answer, State
+
+
+def toy_step(image, channels, K, depth, state):
+    """Remembers how many steps were taken and the mean of each image."""
+    brightness = image.float().mean().reshape(1, 1)
+    new = State(state.valid_B + 1, brightness.expand(1, 7).clone(), *state[2:])
+    pose = (state.pose_B7 + brightness + state.valid_B).repeat(1, 1)
+    return Answer(pose, pose * 2, pose[:, :2] * 3, image[..., 0].clone()), new
+
+
+def frame(level: int, height: int = 4):
+    return torch.full((1, height, 6, 3), level, dtype=torch.uint8), torch.arange(3), torch.eye(3)[None], torch.zeros(1)
+
+
+def cold() -> State:
+    return State(torch.zeros(1), torch.zeros(1, 7), *(torch.zeros(1, 0, 1, 1) for _ in range(4)))
+
+
+class Tape:
+    """Records as CUDA does: what was recorded runs again on the memory of then, its results lie where they lay."""
+
+    def __init__(self, error: str = "", shift: float = 0.0) -> None:
+        self.recorded, self.error, self.shift = 0, error, shift
+
+    def __call__(self, work, device):
+        if self.error:
+            raise RuntimeError(self.error)
+        self.recorded += 1
+        results = work()
+
+        def replay():
+            for part, again in zip(results, work()):
+                for kept, value in zip(part, again):
+                    kept.copy_(value)
+            results[0][0].add_(self.shift)
+
+        return replay, results
+
+
+def answers(step, levels):
+    found, state = [], cold()
+    for level in levels:
+        answer, state = step(*frame(level), State(*state))
+        found.append(answer)
+    return found
+
+
+def test_a_recorded_step_answers_as_the_plain_one_and_its_answers_stay():
+    tape = Tape()
+    recorded = answers(RecordedStep(toy_step, torch.float32, tape), (10, 20, 30, 20))
+    plain = answers(toy_step, (10, 20, 30, 20))
+    assert tape.recorded == 1
+    for a, b in zip(plain, recorded):  # compared at the end: a later step must not have overwritten them
+        assert all(torch.equal(x, y) for x, y in zip(a, b))
+    assert not torch.equal(plain[1][0], plain[3][0]), "the past counts"
+
+
+def test_every_size_has_its_recording_and_few_are_kept():
+    tape = Tape()
+    step = RecordedStep(toy_step, torch.float32, tape)
+    for height in (4, 5, 4, 6, 6, 4):
+        answer, _ = step(*frame(1, height), cold())
+        assert answer[3].shape == (1, height, 6)
+    assert tape.recorded == 4 and len(step._recordings) == MOST == 2
+
+
+@pytest.mark.parametrize(
+    ("tape", "reason"),
+    [(Tape(error="operation not permitted when stream is capturing"), "not permitted"),
+     (Tape(shift=0.5), "differ by"), (Tape(shift=float("nan")), "differ by nan")],
+)  # fmt: skip
+def test_a_recording_that_fails_or_answers_otherwise_is_not_used_and_the_reason_is_said(tape, reason):
+    step = RecordedStep(toy_step, torch.float32, tape)
+    with pytest.warns(RuntimeWarning, match=reason):
+        found = answers(step, (10, 20))
+    assert all(torch.equal(x, y) for a, b in zip(answers(toy_step, (10, 20)), found) for x, y in zip(a, b))
+
+
+WAITS = {"aten::tensor", "aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::Bool", "aten::is_nonzero",
+         "aten::IntImplicit", "aten::FloatImplicit", "aten::ScalarImplicit", "aten::masked_select"}  # fmt: skip
+"""Operators that bring a number from the host to the device or back, for which the host waits and a graph cannot."""
+
+
+@pytest.mark.parametrize(("preset", "settings"), [("vlocnet", {}), ("mtl", {"coordinates": "res3"})])
+def test_no_operator_of_a_step_waits_for_the_device(preset, settings):
+    from vlocnetpp.export.torchscript import ExportedStep
+
+    step = torch.jit.freeze(torch.jit.script(ExportedStep(random_network(preset, **settings)).eval()))
+    kinds = {node.kind() for node in cpu._nodes(step.graph)}
+    assert "aten::conv2d" in kinds and not kinds & WAITS
