@@ -12,8 +12,8 @@ from random_models import export_random, random_network
 
 from vlocnetpp.cli.main import main
 from vlocnetpp.runtime import ModelFileError, RingBuffer, cpu, load_model, model_file, read_metadata
-from vlocnetpp.runtime.model_file import BF16_GMAC, fastest_precision, multiplies_bf16
 from vlocnetpp.runtime.cuda_graph import RECORDED
+from vlocnetpp.runtime.model_file import BF16_GMAC, fastest_precision, multiplies_bf16
 from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
 from vlocnetpp.speed.measure import Timing
 from vlocnetpp.speed.report import tables
