@@ -166,6 +166,25 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         figure.savefig(partial)
 
 
+def markdown(report: Mapping[str, Any]) -> list[str]:
+    """The table of docs/speed.md: p50 in milliseconds, time by that of the first way, share of the limit."""
+    cases = report["ways"]
+    head = ["", *(f"`{case}`|by the first|of the limit" for case in cases)]
+    names = dict.fromkeys(name for figures in cases.values() for name in figures["ways"])
+    lines = ["|".join(head), "|".join(["---"] * (1 + 3 * len(cases)))]
+    for name in names:
+        cells = [name]
+        for figures in cases.values():
+            way, first = figures["ways"].get(name), next(iter(figures["ways"]))
+            cells += ["-"] * 3 if way is None else [
+                f"{way['p50_ms']:.1f} ({way['precision']})",
+                f"{way[f'time_by_{first}']:.2f}",
+                f"{way['share_of_convolution_limit']:.0%}",
+            ]  # fmt: skip
+        lines.append("|".join(cells))
+    return [f"|{line}|" for line in lines]
+
+
 def compare(now: Mapping[str, float], before: Mapping[str, float]) -> list[list[str]]:
     """Rows of what has become slower than 15 % more than before."""
     return [
@@ -194,6 +213,7 @@ def main() -> int:
     for name in ("inputs", "widths", "tasks"):
         rows = [[key, *(f"{row[each]:.2f}" for each in ("gmac", *precisions))] for key, row in report[name].items()]
         print_table(f"runtime by {name}", ("network", "GMAC", *(f"{each} ms" for each in precisions)), rows)
+    print("\n".join(markdown(report)))
     if args.out:
         write_json(args.out, report)
     if args.picture:

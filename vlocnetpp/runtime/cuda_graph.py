@@ -78,6 +78,7 @@ class RecordedStep(torch.nn.Module):
         self._step, self._dtype, self._record = step, dtype, record
         self._recordings: dict[Any, Step] = {}
 
+    @torch.inference_mode()
     def forward(self, *inputs: Any) -> tuple[Any, Any]:
         *frame, _state = inputs
         size = tuple(tuple(value.shape) for value in frame)
