@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.evaluation.calibration import calibration_metrics
+from vlocnetpp.evaluation.calibration import bound_factor, calibration_metrics, effective_count
 from vlocnetpp.evaluation.metrics import (
     confusion,
     latency_metrics,
@@ -346,6 +346,25 @@ def test_latency():
     assert latency_metrics(range(101)) == {"p50": 50.0, "p95": 95.0, "p99": 99.0}
     assert latency_metrics([7.0]) == {"p50": 7.0, "p95": 7.0, "p99": 7.0}
     assert all(math.isnan(value) for value in latency_metrics([]).values())
+
+
+def test_a_bound_counts_frames_that_err_alike_once():
+    alone = np.random.default_rng(0).exponential(size=400)
+    one_drive = np.zeros(400, int)
+    assert effective_count(alone, one_drive) > 200
+    assert bound_factor(alone, one_drive) == pytest.approx(np.quantile(alone, 0.68), rel=0.02)
+    alike = np.repeat(alone[:8], 50)  # eight errors, each for fifty frames
+    assert 4 < effective_count(alike, one_drive) < 16
+    level = 0.68 * (1 + 1 / 16), 0.68 * (1 + 1 / 4)
+    assert np.quantile(alike, level[0]) <= bound_factor(alike, one_drive) <= np.quantile(alike, level[1])
+
+
+def test_a_bound_from_drives_that_are_off_by_a_constant():
+    drives = np.repeat([0, 1, 2], 30)
+    assert effective_count(drives.astype(float), drives) == pytest.approx(3.0)  # each drive is one sample
+    assert bound_factor(drives + 1.0, drives) == 3.0  # 0.68 of three and one more is the largest
+    assert bound_factor(np.full(5, 2.0), np.zeros(5, int)) == 2.0
+    assert bound_factor([4.0], [0]) == 4.0
 
 
 def test_calibration_by_hand():

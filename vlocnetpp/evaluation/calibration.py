@@ -1,15 +1,15 @@
 """Does the predicted uncertainty say how wrong a pose is?
 
-The sigma of a pose is a bound: 68 % of the errors of validation data, distances and angles without direction, lay
-within it. What two and three such bounds cover follows from the shape of the errors. The network's uncertainty is
-trained with Laplace's likelihood, under which errors fall off exponentially: k bounds cover 1 - 0.32^k, that is 68, 90
-and 97 %. (Gaussian errors along one direction would give 68, 95 and 99.7 %.)
+The sigma of a pose is a bound: 68 % of the errors of another drive, distances and angles without direction, should lie
+within it, by what validation data says (`bound_factor`). What two and three such bounds cover follows from the shape of
+the errors. The network's uncertainty is trained with Laplace's likelihood, under which errors fall off exponentially: k
+bounds cover 1 - 0.32^k, that is 68, 90 and 97 %. (Gaussian errors along one direction would give 68, 95 and 99.7 %.)
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.evaluation.metrics import mean, percentile
@@ -19,6 +19,38 @@ COVERED = 0.68
 """Share of errors that one calibrated bound covers."""
 EXPECTED = {k: 1.0 - (1.0 - COVERED) ** k for k in (1, 2, 3)}
 """Share of errors within k bounds where these are calibrated."""
+
+
+def bound_factor(ratio_N: ArrayLike, sequence_N: ArrayLike) -> float:
+    """What to multiply predicted scales by, so that they hold `COVERED` of the errors of another drive.
+
+    A quantile of error over scale, as split conformal prediction takes it: of n frames at `COVERED` (1 + 1 / n), since
+    the frames that it is taken from are never quite the next ones (Angelopoulos & Bates, A Gentle Introduction to
+    Conformal Prediction, 2021). Frames of a drive err alike, so n is what they are worth together, by the
+    autocorrelation of their ranks: a drive that is off by as much everywhere is one sample.
+
+    Args:
+        ratio_N: error over predicted scale of each frame, in order.
+        sequence_N: number of the drive of each frame.
+    """
+    ratio = np.asarray(ratio_N, np.float64)
+    count = effective_count(_ranks(ratio), np.asarray(sequence_N))
+    return float(np.quantile(ratio, min(COVERED * (1.0 + 1.0 / count), 1.0)))
+
+
+def effective_count(value_N: Floats, sequence_N: NDArray[np.int64]) -> float:
+    """How many independent values would say as much: n / (1 + 2 * sum of autocorrelations), and at least the drives."""
+    away = value_N - value_N.mean()
+    drives = [away[sequence_N == number] for number in np.unique(sequence_N)]
+    together = np.zeros(max(len(drive) for drive in drives))
+    for drive in drives:
+        together[: len(drive)] += np.correlate(drive, drive, "full")[len(drive) - 1 :]
+    if together[0] == 0:
+        return float(len(drives))
+    correlation = together / together[0]
+    below = np.flatnonzero(correlation <= 0)  # noise from the first zero on
+    last = below[0] if len(below) else len(correlation)
+    return max(len(away) / (1.0 + 2.0 * float(correlation[1:last].sum())), float(len(drives)))
 
 
 def calibration_metrics(sigma_N2: ArrayLike, errors_N2: ArrayLike) -> dict[str, dict[str, float]]:

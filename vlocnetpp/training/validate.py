@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vlocnetpp.evaluation.calibration import bound_factor
 from vlocnetpp.evaluation.metrics import (
     confusion,
     localization_metrics,
@@ -31,7 +32,7 @@ def validate(
 
     Returns:
         The metrics of the tasks that have labels, by task, and the calibration: factors that turn the predicted scales
-        of translation and rotation into bounds that hold 68 % of the errors, None without localization.
+        of translation and rotation into 68 % bounds (`calibration.bound_factor`), None without localization.
     """
     network.eval()
     classes = network.config.classes
@@ -68,7 +69,8 @@ def validate(
         metrics["localization"] = localization_metrics(poses[posed], truth.numpy()[posed])
         metres, degrees = pose_errors(poses[posed], truth.numpy()[posed])
         ratios = np.stack((metres, np.radians(degrees)), axis=1) / scales[posed]
-        calibration = (float(np.quantile(ratios[:, 0], 0.68)), float(np.quantile(ratios[:, 1], 0.68)))
+        drive_N = np.cumsum([k == store.first_N[k] for store, k in frames])[posed]
+        calibration = (bound_factor(ratios[:, 0], drive_N), bound_factor(ratios[:, 1], drive_N))
     if "odometry" in tasks and posed.sum() > 1:
         valid = np.isfinite(motions).all(axis=1) & posed & np.roll(posed, 1)
         metrics["odometry"] = odometry_metrics(motions, truth.numpy(), valid)
