@@ -47,7 +47,9 @@ def test_from_training_to_a_scored_file(folder, capsys):
     assert "median translation" in said and "thumbnail retrieval" in said
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["localization"]["frames"] == 10 and metrics["localization"]["failed"] == 0
-    assert set(metrics) == {"about", "localization", "calibration", "odometry", "segmentation", "latency_ms"}
+    assert set(metrics) == {
+        "about", "localization", "calibration", "odometry", "motion_between_poses", "segmentation", "latency_ms"
+    }  # fmt: skip
     assert {path.name for path in out.iterdir()} == {
         "metrics.json", "report.md", "trajectory.png", "masks.png", "answers.csv", "estimate.tum", "ground_truth.tum",
         "odometry-test-00.tum", "odometry-test-01.tum"}  # fmt: skip
