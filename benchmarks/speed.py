@@ -23,6 +23,7 @@ import torch
 from vlocnetpp.evaluation import print_table
 from vlocnetpp.evaluation.benchmark.machine import describe_machine
 from vlocnetpp.evaluation.files import replacing, write_json
+from vlocnetpp.evaluation.tables import markdown_table
 from vlocnetpp.network import network_config
 from vlocnetpp.runtime import RingBuffer
 from vlocnetpp.runtime.model_file import multiplies_bf16
@@ -166,13 +167,12 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
         figure.savefig(partial)
 
 
-def markdown(report: Mapping[str, Any]) -> list[str]:
+def markdown(report: Mapping[str, Any]) -> str:
     """The table of docs/speed.md: p50 in milliseconds, time by that of the first way, share of the limit."""
     cases = report["ways"]
-    head = ["", *(f"`{case}`|by the first|of the limit" for case in cases)]
-    names = dict.fromkeys(name for figures in cases.values() for name in figures["ways"])
-    lines = ["|".join(head), "|".join(["---"] * (1 + 3 * len(cases)))]
-    for name in names:
+    columns = ["", *(column for case in cases for column in (f"`{case}`", "by the first", "of the limit"))]
+    rows = []
+    for name in dict.fromkeys(name for figures in cases.values() for name in figures["ways"]):
         cells = [name]
         for figures in cases.values():
             way, first = figures["ways"].get(name), next(iter(figures["ways"]))
@@ -181,8 +181,8 @@ def markdown(report: Mapping[str, Any]) -> list[str]:
                 f"{way[f'time_by_{first}']:.2f}",
                 f"{way['share_of_convolution_limit']:.0%}",
             ]  # fmt: skip
-        lines.append("|".join(cells))
-    return [f"|{line}|" for line in lines]
+        rows.append(cells)
+    return markdown_table(columns, rows)
 
 
 def compare(now: Mapping[str, float], before: Mapping[str, float]) -> list[list[str]]:
@@ -213,7 +213,7 @@ def main() -> int:
     for name in ("inputs", "widths", "tasks"):
         rows = [[key, *(f"{row[each]:.2f}" for each in ("gmac", *precisions))] for key, row in report[name].items()]
         print_table(f"runtime by {name}", ("network", "GMAC", *(f"{each} ms" for each in precisions)), rows)
-    print("\n".join(markdown(report)))
+    print(markdown(report))
     if args.out:
         write_json(args.out, report)
     if args.picture:

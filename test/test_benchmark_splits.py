@@ -19,6 +19,7 @@ from vlocnetpp.evaluation.benchmark import BenchmarkError, Settings, make, run
 from vlocnetpp.evaluation.benchmark.plan import judged, plan
 from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors
 from vlocnetpp.evaluation.benchmark.rows import Row
+from vlocnetpp.evaluation.benchmark.sentences import duels
 from vlocnetpp.evaluation.benchmark.suite_figure import best_names, plot_error_by_split
 from vlocnetpp.evaluation.benchmark.suite_report import FIGURES, duel_table, figure_table
 from vlocnetpp.evaluation.peers import PEERS
@@ -171,7 +172,7 @@ def test_tables_of_methods_by_splits():
         ["PnP", "-", "inf"],
     ]
     assert not figure_table(rows, FIGURES[-1]).rows
-    assert duel_table(rows).rows == [
+    assert duel_table({split: duels(found) for split, found in rows.items()}).rows == [
         ["net", "best retrieval", "+0.900 worse", "-0.900 better"],
         ["net", "best PnP", "-", "-inf better"],
     ]

@@ -17,8 +17,6 @@ POINTWISE = "mkldnn::_convolution_pointwise"
 CONVOLUTION = "%c : Tensor = aten::conv2d(%x, %w, %b, %s, %p, %d, %g)"
 ALONE = "graph(%x, %w, %b, %s, %p, %d, %g):"
 WITH_ANOTHER = "graph(%x, %w, %b, %s, %p, %d, %g, %y, %alpha):"
-
-
 PLAIN = f"""{ALONE}
   %kind : str = prim::Constant[value="none"]()
   %factors : Scalar?[] = prim::ListConstruct()
@@ -39,8 +37,6 @@ REWRITES = (
 """What is looked for and what takes its place, in this order.
 
 oneDNN's sum wants maps of one shape and a factor of 1, else the run on the example fails."""
-
-
 SAMPLING = (
     "graph(%x, %g, %m, %p, %a):\n  %r : Tensor = aten::grid_sampler(%x, %g, %m, %p, %a)\n  return (%r)",
     """graph(%x, %g, %m, %p, %a):

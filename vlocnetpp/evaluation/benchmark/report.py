@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,24 +71,49 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
     chapters = [(table, words) for table, words in chapters if table.rows]
     says = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
     title = f"Benchmark on {about.name}, {split}"
+    body: list[str] = []
+    for number, (table, words) in enumerate(chapters):
+        body += chapter(table, words)
+        if number == 0:
+            body += [picture(caption, file) for caption, file in pictures.items()]
     notes = facts([record for _, record, _ in results], about)
-    text = markdown_report(title, notes, says, chapters, pictures, rows, [*skipped, *failed])
+    text = markdown_report(title, notes, says, body, rows, [*skipped, *failed])
+    of_rows = [{"key": job.key, **asdict(record)} for job, record, _ in results]
+    comparisons = [as_json(duel) for duel in found]
+    content = {"rows": of_rows, "comparisons": comparisons, "says": says}
+    write_files(out, title, text, about, {"split": split}, content, skipped, chapters)
+
+
+def write_files(
+    out: Path,
+    title: str,
+    text: str,
+    about: About,
+    judged: Mapping[str, Any],
+    content: Mapping[str, Any],
+    skipped: Sequence[Skipped],
+    chapters: Sequence[tuple[Table, str]],
+) -> None:
+    """Write report.md, report.html and benchmark.json. Raises DataError where they cannot be written.
+
+    Args:
+        judged: what the JSON says of the split or splits, beside the dataset.
+        content: the rows, their comparisons and what is said of them, as plain data.
+    """
     write_text(out / "report.md", text)
     write_page(out / "report.html", title, text)
     write_json(
         out / "benchmark.json",
         {
             "version": VERSION,
-            "dataset": {"name": about.name, "digest": about.digest, "split": split},
+            "dataset": {"name": about.name, "digest": about.digest, **judged},
             "settings": asdict(about.settings),
             "command": about.command,
-            "rows": [{"key": job.key, **asdict(record)} for job, record, _ in results],
-            "comparisons": [as_json(duel) for duel in found],
-            "says": says,
+            **content,
             "left_out": [each._asdict() for each in skipped],
             "tables": [table._asdict() for table, _ in chapters],
         },
-    )  # fmt: skip
+    )
 
 
 def distances(dataset: Dataset, split: str) -> Floats:
@@ -164,23 +190,28 @@ def markdown_report(
     title: str,
     notes: Sequence[str],
     says: Sequence[str],
-    chapters: Sequence[tuple[Table, str]],
-    pictures: dict[str, Path],
+    body: Sequence[str],
     rows: Sequence[Row],
     without_result: Sequence[Skipped],
 ) -> str:
-    """The whole page. Pictures are linked from the folder `figures` beside it."""
+    """The whole page; `body` are its chapters and pictures."""
     parts = [f"# {title}", markdown_list(notes)]
     if says:
         parts += ["## What the figures say", markdown_list(says)]
-    for number, (table, words) in enumerate(chapters):
-        parts += [f"## {table.title}", words, markdown_table(table.columns, table.rows)]
-        if number == 0:
-            parts += [f"![{caption}](figures/{file.name})\n\n{caption}." for caption, file in pictures.items()]
-    parts += ["## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
+    parts += [*body, "## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
     if without_result:
         parts += ["## Rows without a result", markdown_list([f"{each.name}: {each.reason}" for each in without_result])]
     return "\n\n".join(parts) + "\n"
+
+
+def chapter(table: Table, words: str) -> list[str]:
+    """Heading, words where there are any, and the table."""
+    return [part for part in (f"## {table.title}", words, markdown_table(table.columns, table.rows)) if part]
+
+
+def picture(caption: str, file: Path) -> str:
+    """A picture of the folder `figures` beside the page, and its caption."""
+    return f"![{caption}](figures/{file.name})\n\n{caption}."
 
 
 def markdown_list(lines: Sequence[str]) -> str:

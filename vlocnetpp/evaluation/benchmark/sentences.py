@@ -32,7 +32,7 @@ def rivals(rows: Sequence[Row]) -> list[Row]:
     for word in RIVALS:
         kind = [row for row in rows if row.errors and not row.learned and not row.greyed and word in row.name]
         if kind:
-            found.append(min(kind, key=lambda row: _last_if_nan(row.mean("localization", "median_translation_m"))))
+            found.append(_smallest(kind, "median_translation_m"))
     return found
 
 
@@ -106,12 +106,12 @@ def nearest(rows: Sequence[Row]) -> str:
 
 
 def _winner(ranked: Sequence[Row], figure: str, unit: str) -> str:
-    best = min(ranked, key=lambda row: _last_if_nan(row.mean("localization", figure)))
+    best = _smallest(ranked, figure)
     kind = "which was trained here" if best.learned else "which needs no training"
     line = f"**{best.name}**, {kind}, with {_with_unit(best, figure, unit)}."
     others = [row for row in ranked if row.learned != best.learned]
     if others:
-        other = min(others, key=lambda row: _last_if_nan(row.mean("localization", figure)))
+        other = _smallest(others, figure)
         of = "without training" if best.learned else "of those trained here"
         line += f" The best {of} is {other.name} with {_with_unit(other, figure, unit)}."
     return line
@@ -124,7 +124,7 @@ def costs(rows: Sequence[Row]) -> list[str]:
     for learned in (True, False):
         kind = [row for row in ranked if row.learned == learned]
         if kind:
-            best = min(kind, key=lambda row: _last_if_nan(row.mean("localization", "median_translation_m")))
+            best = _smallest(kind, "median_translation_m")
             sizes = [record.size_bytes / 1e6 for record in best.records if record.size_bytes is not None]
             carried = f" and carries {format_cell(float(np.mean(sizes)))} MB" if sizes else ""
             parts.append(f"{best.name} answers in {format_cell(best.mean('latency_ms', 'p50'))} ms (p50){carried}")
@@ -170,5 +170,11 @@ def _interval(c: Comparison) -> str:
     return f"{'+' if c.difference > 0 else ''}{format_cell(c.difference)} ({low} to {high})"
 
 
-def _last_if_nan(value: float) -> float:
-    return value if value == value else float("inf")
+def _smallest(rows: Sequence[Row], figure: str) -> Row:
+    """The row that is best by a figure of localization; one without it comes last."""
+
+    def last_if_nan(row: Row) -> float:
+        value = row.mean("localization", figure)
+        return value if value == value else float("inf")
+
+    return min(rows, key=last_if_nan)

@@ -6,7 +6,7 @@ Maps were built and networks trained once; each split asks them another question
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -14,14 +14,22 @@ from typing import NamedTuple
 import numpy as np
 
 from vlocnetpp.evaluation.benchmark import paper_tables as tables
-from vlocnetpp.evaluation.benchmark.page import write_page
 from vlocnetpp.evaluation.benchmark.plan import Skipped
-from vlocnetpp.evaluation.benchmark.report import COST, VERSION, About, Result, distances, facts, markdown_list
+from vlocnetpp.evaluation.benchmark.report import (
+    COST,
+    About,
+    Result,
+    chapter,
+    distances,
+    facts,
+    markdown_report,
+    picture,
+    write_files,
+)
 from vlocnetpp.evaluation.benchmark.rows import Row, join, spread
-from vlocnetpp.evaluation.benchmark.sentences import RIVALS, as_json, costs, duels, nearest
+from vlocnetpp.evaluation.benchmark.sentences import RIVALS, Duel, as_json, costs, duels, nearest
 from vlocnetpp.evaluation.benchmark.suite_figure import plot_error_by_split
-from vlocnetpp.evaluation.files import write_json, write_text
-from vlocnetpp.evaluation.tables import Table, format_cell, markdown_table
+from vlocnetpp.evaluation.tables import Table, format_cell
 
 Rows = Mapping[str, Sequence[Row]]
 """The rows of each split, in the order of the splits."""
@@ -60,11 +68,12 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
         results: of each split, in the order of the report, every job that was judged on it.
     """
     rows: Rows = {split: join([(record, errors) for _, record, errors in found]) for split, found in results.items()}
+    found_duels = {split: duels(found) for split, found in rows.items()}
     once = list({row.name: row for found in rows.values() for row in found}.values())
     chapters = [
         (splits_table(rows, about), SPLITS),
         *((figure_table(rows, figure), "") for figure in FIGURES),
-        (duel_table(rows), DUELS),
+        (duel_table(found_duels), DUELS),
         (uncertainty_table(rows), UNCERTAINTY),
         *((localization_table(found, f"{about.name}, {split}"), "") for split, found in rows.items()),
         (tables.cost_table(once), COST),
@@ -75,44 +84,25 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
     says += costs(rows[about.splits[0]])
     failed = {job.key: record.failed for found in results.values() for job, record, _ in found if record.failed}
     localizing: Rows = {split: [row for row in found if row.errors] for split, found in rows.items()}
-    picture = out / "figures" / "error_by_split.png"
+    body: list[str] = []
     if any(localizing.values()):
-        plot_error_by_split(picture, localizing, about.name)
-
-    title = f"Benchmark on {about.name}, {len(about.splits)} splits"
-    records = [record for found in results.values() for _, record, _ in found]
-    parts = [f"# {title}", markdown_list(facts(records, about))]
-    if says:
-        parts += ["## What the figures say", markdown_list(says)]
-    if any(localizing.values()):
-        parts.append(f"![{CAPTION}](figures/{picture.name})\n\n{CAPTION}.")
+        file = out / "figures" / "error_by_split.png"
+        plot_error_by_split(file, localizing, about.name)
+        body.append(picture(CAPTION, file))
     for table, words in chapters:
-        parts += [part for part in (f"## {table.title}", words, markdown_table(*table[1:])) if part]
-    parts += ["## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in once if row.note])]
+        body += chapter(table, words)
+    title = f"Benchmark on {about.name}, {len(about.splits)} splits"
+    notes = facts([record for found in results.values() for _, record, _ in found], about)
     without = [*skipped, *(Skipped(key, reason) for key, reason in failed.items())]
-    if without:
-        parts += ["## Rows without a result", markdown_list([f"{each.name}: {each.reason}" for each in without])]
-    text = "\n\n".join(parts) + "\n"
-    write_text(out / "report.md", text)
-    write_page(out / "report.html", title, text)
-    write_json(
-        out / "benchmark.json",
-        {
-            "version": VERSION,
-            "dataset": {"name": about.name, "digest": about.digest, "splits": list(about.splits)},
-            "settings": asdict(about.settings),
-            "command": about.command,
-            "rows": [
-                {"split": split, "key": job.key, **asdict(record)}
-                for split, found in results.items()
-                for job, record, _ in found
-            ],
-            "comparisons": [{"split": split, **as_json(duel)} for split in rows for duel in duels(rows[split])],
-            "says": says,
-            "left_out": [each._asdict() for each in skipped],
-            "tables": [table._asdict() for table, _ in chapters],
-        },
-    )
+    text = markdown_report(title, notes, says, body, once, without)
+    of_rows = [
+        {"split": split, "key": job.key, **asdict(record)}
+        for split, found in results.items()
+        for job, record, _ in found
+    ]
+    comparisons = [{"split": split, **as_json(duel)} for split, found in found_duels.items() for duel in found]
+    content = {"rows": of_rows, "comparisons": comparisons, "says": says}
+    write_files(out, title, text, about, {"splits": list(about.splits)}, content, skipped, chapters)
 
 
 def splits_table(rows: Rows, about: About) -> Table:
@@ -145,16 +135,16 @@ def figure_table(rows: Rows, figure: Figure) -> Table:
     return Table(figure.title, ("method", *rows), _by_split({(name,): cells for name, cells in found.items()}, rows))
 
 
-def duel_table(rows: Rows) -> Table:
+def duel_table(duels_by_split: Mapping[str, Sequence[Duel]]) -> Table:
     """Each trained method against the best peer of each kind, by split: difference of the medians, and the verdict."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
-    for split, of_split in rows.items():
-        for duel in duels(of_split):
+    for split, of_split in duels_by_split.items():
+        for duel in of_split:
             kind = next(word for word in RIVALS if word in duel.rival)
             sign = "+" if duel.metres.difference > 0 else ""
             text = f"{sign}{format_cell(duel.metres.difference)} {duel.metres.verdict}"
             found.setdefault((duel.method, f"best {kind}"), {})[split] = text
-    return Table("Paired bootstrap", ("method", "against", *rows), _by_split(found, rows))
+    return Table("Paired bootstrap", ("method", "against", *duels_by_split), _by_split(found, duels_by_split))
 
 
 def uncertainty_table(rows: Rows) -> Table:
@@ -169,8 +159,8 @@ def uncertainty_table(rows: Rows) -> Table:
     return Table("Uncertainty", ("method", "figure", *rows), _by_split(found, rows))
 
 
-def _by_split(found: Mapping[tuple[str, ...], Mapping[str, str]], rows: Rows) -> list[list[str]]:
-    return [[*names, *(cells.get(split, "-") for split in rows)] for names, cells in found.items()]
+def _by_split(found: Mapping[tuple[str, ...], Mapping[str, str]], splits: Collection[str]) -> list[list[str]]:
+    return [[*names, *(cells.get(split, "-") for split in splits)] for names, cells in found.items()]
 
 
 UNCERTAINTY = (
