@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp.evaluation import print_table
-from vlocnetpp.evaluation.benchmark.machine import describe_machine
-from vlocnetpp.evaluation.files import replacing, write_json
-from vlocnetpp.evaluation.tables import markdown_table
+from vlocnetpp.benchmark.machine import describe_machine
 from vlocnetpp.network import network_config
+from vlocnetpp.reporting import print_table
+from vlocnetpp.reporting.files import replacing, write_json
+from vlocnetpp.reporting.tables import markdown_table
 from vlocnetpp.runtime import RingBuffer
 from vlocnetpp.runtime.model_file import multiplies_bf16
 from vlocnetpp.speed import WAYS, Case, case_of_preset, measure

@@ -16,27 +16,27 @@ import numpy as np
 import pytest
 from wall_dataset import write_wall
 
-from vlocnetpp.cli import main
-from vlocnetpp.cli.benchmark import setting
-from vlocnetpp.data import DataError, open_dataset
-from vlocnetpp.evaluation.benchmark import BenchmarkError, Settings, published, run
-from vlocnetpp.evaluation.benchmark.figures import (
+from vlocnetpp.benchmark import BenchmarkError, Settings, published, run
+from vlocnetpp.benchmark.figures import (
     distance_bins,
     median_by_distance,
     plot_error_bars,
     plot_error_by_distance,
     plot_shares,
 )
-from vlocnetpp.evaluation.benchmark.methods import METHODS, needs
-from vlocnetpp.evaluation.benchmark.paper_tables import localization_table
-from vlocnetpp.evaluation.benchmark.plan import configuration, plan
-from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors, read_record, write_record
-from vlocnetpp.evaluation.benchmark.report import LEAK_PROBE
-from vlocnetpp.evaluation.benchmark.rows import Row, join, spread
-from vlocnetpp.evaluation.benchmark.sentences import costs, duels, winners
-from vlocnetpp.evaluation.benchmark.significance import compare_medians
-from vlocnetpp.evaluation.peers import ODOMETRY_PEERS, PEERS
+from vlocnetpp.benchmark.methods import METHODS, needs
+from vlocnetpp.benchmark.paper_tables import localization_table
+from vlocnetpp.benchmark.plan import configuration, plan
+from vlocnetpp.benchmark.record import Errors, Record, read_errors, read_record, write_record
+from vlocnetpp.benchmark.report import LEAK_PROBE
+from vlocnetpp.benchmark.rows import Row, join, spread
+from vlocnetpp.benchmark.sentences import costs, duels, winners
+from vlocnetpp.benchmark.significance import compare_medians
+from vlocnetpp.cli import main
+from vlocnetpp.cli.benchmark import setting
+from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.network import network_config
+from vlocnetpp.peers import ODOMETRY_PEERS, PEERS
 from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.config import build_config, load_config
 from vlocnetpp.training.schedule import check_stages

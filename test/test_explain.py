@@ -16,7 +16,8 @@ from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import FolderWriter, open_dataset
-from vlocnetpp.evaluation.explain import (
+from vlocnetpp.evaluation.stream import stream
+from vlocnetpp.explain import (
     Cloud,
     ExplainError,
     Options,
@@ -29,16 +30,15 @@ from vlocnetpp.evaluation.explain import (
     watch,
     write_ply,
 )
-from vlocnetpp.evaluation.explain.explain import model_names
-from vlocnetpp.evaluation.explain.scene import polyline, thin
-from vlocnetpp.evaluation.explain.scene_figure import eyes
-from vlocnetpp.evaluation.explain.spread import spread
-from vlocnetpp.evaluation.figures import View
-from vlocnetpp.evaluation.stream import stream
+from vlocnetpp.explain.explain import model_names
+from vlocnetpp.explain.scene import polyline, thin
+from vlocnetpp.explain.scene_figure import eyes
+from vlocnetpp.explain.spread import spread
 from vlocnetpp.export import ExportedStep, rebuild
 from vlocnetpp.export.rebuild import network_of_file
 from vlocnetpp.network.heads import PoseHead
 from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.reporting.figures import View
 from vlocnetpp.runtime import ModelFileError, load_model, read_metadata
 from vlocnetpp.training.checkpoint import save_checkpoint
 

@@ -11,9 +11,9 @@ from random_models import random_network
 from training_runs import quick
 from wall_dataset import write_wall
 
+from vlocnetpp.benchmark.leak_probe import stream_checkpoint
 from vlocnetpp.cli import main
 from vlocnetpp.data import open_dataset
-from vlocnetpp.evaluation.benchmark.leak_probe import stream_checkpoint
 from vlocnetpp.evaluation.stream import stream
 from vlocnetpp.export import export_run
 from vlocnetpp.network import ConfigError

@@ -270,7 +270,7 @@ def test_the_library_is_free_of_ros():
 
 
 def test_the_runtime_needs_torch_and_numpy_only():
-    allowed = ("numpy", "torch", "vlocnetpp.geometry", "vlocnetpp.step", "vlocnetpp.runtime")
+    allowed = ("numpy", "torch", "vlocnetpp.encodings", "vlocnetpp.geometry", "vlocnetpp.step", "vlocnetpp.runtime")
     for path in [*shipped("vlocnetpp/runtime"), ROOT / "vlocnetpp" / "geometry.py", ROOT / "vlocnetpp" / "step.py"]:
         for name in imports(path):
             if name.partition(".")[0] not in sys.stdlib_module_names:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlocnetpp.encodings import VOID
 from vlocnetpp.geometry import (
     conjugate_quaternion,
     log_quaternion,
@@ -21,9 +22,6 @@ from vlocnetpp.geometry import (
     rotate,
     rotation_angle,
 )
-
-VOID = 255
-"""Mask id of a pixel without a label."""
 
 
 class LossConfigError(ValueError):

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from vlocnetpp.encodings import COLOR_ENCODINGS
+from vlocnetpp.encodings import COLOR_ENCODINGS, VOID
 from vlocnetpp_ros import environment
 from vlocnetpp_ros.frames import Floats, to_pose
 
 CHANNELS = {encoding: channels for encoding, (channels, _) in COLOR_ENCODINGS.items()}
 """Image encodings that are understood, with their bytes per pixel."""
-VOID = 255
 Classes = tuple[tuple[str, tuple[int, int, int]], ...]
 """Name and RGB colour of each class id, as a model file says them."""
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"

@@ -14,7 +14,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
 def data_info(args: argparse.Namespace) -> int:
     """Print what a dataset holds."""
     from vlocnetpp.data import open_dataset
-    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.reporting import print_table
 
     dataset = open_dataset(args.root, args.layout)
     rows = []

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 def evaluate(args: argparse.Namespace) -> int:
     """Score an exported model on a split."""
     from vlocnetpp.data import open_dataset
-    from vlocnetpp.evaluation import print_table
     from vlocnetpp.evaluation.evaluate import evaluate as run
     from vlocnetpp.evaluation.unlabelled import look
+    from vlocnetpp.reporting import print_table
     from vlocnetpp.runtime import load_model
 
     model, dataset = load_model(args.model, args.device, args.precision), open_dataset(args.root, args.layout)
@@ -36,8 +36,8 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
-    from vlocnetpp.evaluation import print_table
-    from vlocnetpp.evaluation.report import metric_rows, nested_tables
+    from vlocnetpp.reporting import print_table
+    from vlocnetpp.reporting.report import metric_rows, nested_tables
 
     for name, section in metrics.items():
         if rows := [row[:3] for row in metric_rows(name, section)]:
@@ -58,8 +58,8 @@ def inspect(args: argparse.Namespace) -> int:
             return 0
         print_model(Path(args.what), metadata)
         if is_onnx(Path(args.what)):
-            from vlocnetpp.evaluation import print_table
             from vlocnetpp.export.onnx import onnx_interface
+            from vlocnetpp.reporting import print_table
 
             print_table("ONNX", ("", "name", "type and shape"), onnx_interface(Path(args.what)))
     print_network(named_config(args))

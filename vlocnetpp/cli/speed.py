@@ -11,7 +11,7 @@ from vlocnetpp.cli.models import is_file, is_onnx, named_config, network_argumen
 
 def speed(args: argparse.Namespace) -> int:
     """Time a preset or a model file's network."""
-    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.reporting import print_table
     from vlocnetpp.runtime import ModelFileError
     from vlocnetpp.speed import case_of_file, case_of_preset, measure
     from vlocnetpp.speed.report import tables, write

@@ -13,13 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-VOID = 255
+from vlocnetpp.encodings import VOID as VOID
+from vlocnetpp.errors import DataError as DataError
+
 LATEST_NS = 2**63
 """Stamps must be earlier, to fit 64 bits: the year 2262."""
-
-
-class DataError(ValueError):
-    """A dataset, bag or file cannot be used; the message names the file and the reason in one line."""
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlocnetpp.data.frames import DataError
-
-TOLERANCE = 1e-3
-"""Largest deviation of R R^T from identity and of |q| from 1 that passes as rounding in a text file."""
-
-
-class PoseError(DataError):
-    """A stored pose is no rotation with a translation."""
+from vlocnetpp.errors import DataError
+from vlocnetpp.poses import TOLERANCE as TOLERANCE
+from vlocnetpp.poses import PoseError as PoseError
+from vlocnetpp.poses import checked_pose as checked_pose
 
 
 def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
@@ -37,25 +33,6 @@ def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
         raise PoseError(f"{where}: the rotation is a reflection (determinant -1), one axis is mirrored")
     x, y, z, w = Rotation.from_matrix(R).as_quat()
     return checked_pose((*T[:3, 3], w, x, y, z), where)
-
-
-def checked_pose(pose_7: ArrayLike, where: object) -> NDArray[np.float64]:
-    """(7,) x, y, z, qw, qx, qy, qz -> the same with |q| = 1 and w >= 0.
-
-    Raises PoseError, naming `where`, if a number is not finite or the quaternion is not of unit length.
-    """
-    pose = np.array(pose_7, np.float64)
-    if pose.shape != (7,):
-        raise PoseError(f"{where}: a pose has seven numbers (x, y, z, qw, qx, qy, qz), not shape {pose.shape}")
-    if not np.isfinite(pose).all():
-        raise PoseError(f"{where}: the pose has a NaN or infinite entry")
-    norm = float(np.linalg.norm(pose[3:]))
-    if abs(norm - 1.0) > TOLERANCE:
-        raise PoseError(f"{where}: the quaternion has length {norm:.4g} instead of 1")
-    # A length within rounding of 1 is left alone, so that what was written is read back bit for bit.
-    scale = 1.0 if abs(norm - 1.0) < 1e-12 else 1.0 / norm
-    pose[3:] *= -scale if pose[3] < 0 else scale
-    return pose
 
 
 def checked_intrinsics(K_33: ArrayLike, where: object) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame
-from vlocnetpp.evaluation.poses import Floats
+from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
 from vlocnetpp.runtime import Localizer, Model
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp.data import DataError, Frame, open_dataset
-from vlocnetpp.evaluation.files import write_json
+from vlocnetpp.data import Frame, open_dataset
+from vlocnetpp.errors import DataError
 from vlocnetpp.export.onnx import OPSET, require, write_onnx
 from vlocnetpp.export.parity import CLIP_LENGTH, Inputs, Report, compare, random_clip
 from vlocnetpp.export.torchscript import write_torchscript
@@ -25,6 +25,7 @@ from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.presets import NetworkConfig, config_from_json, config_to_json
 from vlocnetpp.network.summary import gmac
+from vlocnetpp.reporting.files import write_json
 from vlocnetpp.revision import source_revision
 from vlocnetpp.runtime.model_file import Metadata, ModelFileError, metadata_from_json, metadata_to_json
 

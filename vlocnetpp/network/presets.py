@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from typing import Any
+
+from vlocnetpp.errors import nearest
 
 TASKS = ("localization", "odometry", "segmentation")
 WIDTHS = {"tiny": 0.25, "full": 1.0}
@@ -168,12 +169,6 @@ def network_config(preset: str, width: str | float = "full", **settings: Any) ->
     tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
     merged: dict[str, Any] = {**PRESETS[preset], **tuples}
     return NetworkConfig(preset=preset, width=scale, **merged)
-
-
-def nearest(name: str, known: Any) -> str:
-    """', did you mean X?' where one of the known names is close, else nothing."""
-    close = get_close_matches(name, list(known), n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
 
 
 def config_to_json(config: NetworkConfig) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def count_step(network: VLocNetPlusPlus) -> FlopCounterMode:
 
 def print_network(config: NetworkConfig) -> None:
     """The table on standard output, with its total."""
-    from vlocnetpp.evaluation.tables import print_table
+    from vlocnetpp.reporting.tables import print_table
 
     parts = summarize(config)
     rows = [[p.name, " x ".join(map(str, p.shape)), f"{p.parameters / 1e6:.3f}", f"{p.macs / 1e9:.3f}"] for p in parts]
@@ -108,7 +108,7 @@ def print_network(config: NetworkConfig) -> None:
 
 def print_model(path: Path, metadata: Metadata) -> None:
     """What a model file says of itself, on standard output."""
-    from vlocnetpp.evaluation.tables import print_table
+    from vlocnetpp.reporting.tables import print_table
     from vlocnetpp.runtime.model_file import fastest_precision
 
     data = metadata.dataset

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from vlocnetpp.evaluation.files import replacing, write_json
-from vlocnetpp.evaluation.tables import Table
+from vlocnetpp.reporting.files import replacing, write_json
+from vlocnetpp.reporting.tables import Table
 from vlocnetpp.speed.measure import Report
 
 BAR, STREAM, LIMIT = "#0072B2", "#E69F00", "#333333"

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vlocnetpp.data.frames import DataError
+from vlocnetpp.errors import DataError
 from vlocnetpp.network import ConfigError, NetworkConfig
 from vlocnetpp.training.clips import Clips, FrameStore, clip_frames, gather_clip, stack_clips
 from vlocnetpp.training.config import AugmentConfig, DataConfig

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp.data.frames import VOID
-from vlocnetpp.evaluation.files import replacing, write_json
+from vlocnetpp.encodings import VOID
+from vlocnetpp.reporting.files import replacing, write_json
 from vlocnetpp.revision import source_revision
 from vlocnetpp.training.clips import Clips
 

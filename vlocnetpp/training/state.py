@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlocnetpp.evaluation.files import json_ready
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.reporting.files import json_ready
 from vlocnetpp.training.checkpoint import CheckpointError, save_checkpoint
 from vlocnetpp.training.config import TrainConfig, to_plain
 from vlocnetpp.training.schedule import Progress

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from vlocnetpp.encodings import VOID
 from vlocnetpp.geometry import relative
 from vlocnetpp.losses import (
-    VOID,
     LossConfig,
     coordinate_loss,
     depth_loss,

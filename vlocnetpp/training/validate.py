@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp.evaluation.calibration import bound_factor
-from vlocnetpp.evaluation.metrics import (
+from vlocnetpp.metrics import (
     confusion,
     localization_metrics,
     odometry_metrics,
     pose_errors,
     segmentation_metrics,
 )
+from vlocnetpp.metrics.calibration import bound_factor
 from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.training.clips import FrameStore, gather_clips
 from vlocnetpp.training.leak_probe import remember_truth

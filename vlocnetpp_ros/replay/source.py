@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import DataError, iter_bag
+from vlocnetpp.data import iter_bag
 from vlocnetpp.data.bags import messages as bag_messages
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, open_bag
 from vlocnetpp.data.bags.to_bag import CAMERA, MASK_TOPIC, POSE_TOPIC
 from vlocnetpp.data.poses import interpolate_poses
+from vlocnetpp.errors import DataError
 
 IMAGE_TYPES = (bag_messages.RAW, bag_messages.COMPRESSED)
 USUAL_IMAGES = (f"{CAMERA}/rgb/color/rect/image/compressed", f"{CAMERA}/rgb/color/rect/image")
