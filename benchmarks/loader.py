@@ -25,8 +25,9 @@ import torch
 from vlocnetpp.data import DataError, Sequence, open_dataset
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.losses import MultitaskLoss
-from vlocnetpp.network import ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
+from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus, network_config
 from vlocnetpp.network.multitask import task_network
 from vlocnetpp.training.clips import Clips, FrameStore, open_store
 from vlocnetpp.training.config import AugmentConfig, TrainConfig, load_config

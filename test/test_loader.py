@@ -29,8 +29,9 @@ from vlocnetpp.data import cache as caches
 from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.geometry import relative
-from vlocnetpp.network import ConfigError, network_config
+from vlocnetpp.network import network_config
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.training.clips import FrameStore, gather_clips, open_store
 from vlocnetpp.training.config import AugmentConfig, DataConfig

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_network
-from vlocnetpp.network import PRESETS, ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
+from vlocnetpp.network import PRESETS, NetworkConfig, VLocNetPlusPlus, network_config
 from vlocnetpp.network.fusion import AdaptiveFusion, ConcatFusion
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.presets import config_from_json, config_to_json

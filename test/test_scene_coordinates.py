@@ -15,11 +15,12 @@ from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.data import DataError
 from vlocnetpp.data.registration import DepthCameraConfig, register_depth
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_run
 from vlocnetpp.export.onnx import OPSET, FixedPreprocess, quiet
 from vlocnetpp.geometry import compose, normalize_quaternion, project, rotate, rotation_angle
 from vlocnetpp.losses import coordinate_loss
-from vlocnetpp.network import ConfigError, VLocNetPlusPlus, network_config
+from vlocnetpp.network import VLocNetPlusPlus, network_config
 from vlocnetpp.network.multitask import without
 from vlocnetpp.network.pose_solver import invert, solve_pose
 from vlocnetpp.network.preprocess import Preprocess

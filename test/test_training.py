@@ -24,9 +24,9 @@ from training_runs import STAGES, quick
 from wall_dataset import write_wall
 
 from vlocnetpp.data import dataset_digest, open_dataset
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_run
 from vlocnetpp.losses import LossConfig, LossConfigError, MultitaskLoss
-from vlocnetpp.network import ConfigError
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.checkpoint import save_checkpoint

@@ -1,4 +1,4 @@
-"""The error that every room may raise for what a user gives it, and the hint that goes with an unknown name."""
+"""Errors for what a user gives that any room may raise, and the hint that goes with an unknown name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from difflib import get_close_matches
 
 class DataError(ValueError):
     """A dataset, bag or file cannot be used; the message names the file and the reason in one line."""
+
+
+class ConfigError(ValueError):
+    """A setting does not exist or contradicts another; the message says which and what is allowed."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from vlocnetpp.data import Dataset
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.evaluation.stream import Streamed
-from vlocnetpp.network import ConfigError, VLocNetPlusPlus
+from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.presets import config_from_json
 from vlocnetpp.progress import track
 from vlocnetpp.training import load_checkpoint

@@ -14,7 +14,7 @@ RESUMABLE = ("budget", "epochs", "device", "data.root", "data.also", "data.cache
 
 def train(args: argparse.Namespace) -> int:
     """Train a network into a run folder."""
-    from vlocnetpp.network import ConfigError
+    from vlocnetpp.errors import ConfigError
     from vlocnetpp.training import load_config
     from vlocnetpp.training import train as run
 
@@ -38,7 +38,7 @@ def train(args: argparse.Namespace) -> int:
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     """`--section.key value` and `--section.key=value` pairs. Raises ConfigError for anything else."""
-    from vlocnetpp.network import ConfigError
+    from vlocnetpp.errors import ConfigError
 
     overrides: dict[str, str] = {}
     rest = list(words)

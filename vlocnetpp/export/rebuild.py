@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export.files import describe, read_run
 from vlocnetpp.export.torchscript import ExportedStep
-from vlocnetpp.network import ConfigError, VLocNetPlusPlus
+from vlocnetpp.network import VLocNetPlusPlus
 from vlocnetpp.network.presets import config_from_json
 from vlocnetpp.runtime.model_file import (
     Metadata,

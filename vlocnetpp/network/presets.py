@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from vlocnetpp.errors import nearest
+from vlocnetpp.errors import ConfigError, nearest
 
 TASKS = ("localization", "odometry", "segmentation")
 WIDTHS = {"tiny": 0.25, "full": 1.0}
-
-
-class ConfigError(ValueError):
-    """A preset or a setting does not exist or contradicts another; the message says which and what is allowed."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import yaml
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig
-from vlocnetpp.errors import nearest
+from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.losses import LossConfig
-from vlocnetpp.network.presets import TASKS, WIDTHS, ConfigError
+from vlocnetpp.network.presets import TASKS, WIDTHS
 
 
 def _check(right: bool, message: str) -> None:

@@ -15,9 +15,9 @@ import torch
 from vlocnetpp.data import Dataset, Frame, LabelClass, Sequence, dataset_digest, open_dataset
 from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.data.registration import REGISTERED
-from vlocnetpp.errors import nearest
+from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.geometry import relative
-from vlocnetpp.network import ConfigError, NetworkConfig, network_config
+from vlocnetpp.network import NetworkConfig, network_config
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.scene_coordinates import coordinate_labels
 from vlocnetpp.training.clips import FrameStore, open_store

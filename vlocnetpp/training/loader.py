@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vlocnetpp.errors import DataError
-from vlocnetpp.network import ConfigError, NetworkConfig
+from vlocnetpp.errors import ConfigError, DataError
+from vlocnetpp.network import NetworkConfig
 from vlocnetpp.training.clips import Clips, FrameStore, clip_frames, gather_clip, stack_clips
 from vlocnetpp.training.config import AugmentConfig, DataConfig
 

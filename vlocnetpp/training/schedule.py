@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from vlocnetpp.network import ConfigError, NetworkConfig
+from vlocnetpp.errors import ConfigError
+from vlocnetpp.network import NetworkConfig
 from vlocnetpp.training.config import StageConfig, TrainConfig, seconds
 
 WARM_UP_SHARE, FINAL_RATE = 0.02, 0.01
