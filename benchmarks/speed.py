@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from vlocnetpp.benchmark.machine import describe_machine
-from vlocnetpp.network import network_config
+from vlocnetpp.network import configure
 from vlocnetpp.reporting import print_table
 from vlocnetpp.reporting.files import replacing, write_json
 from vlocnetpp.reporting.tables import markdown_table
@@ -58,7 +58,7 @@ def label(named: Named) -> str:
 def case_of(named: Named, precision: str | None = None) -> Case:
     """With random weights, on the CPU."""
     preset, width, height, columns = named
-    return case_of_preset(network_config(preset, width, height=height, width_px=columns), "cpu", precision)
+    return case_of_preset(configure(preset, width, height=height, width_px=columns), "cpu", precision)
 
 
 def by_way() -> dict[str, Any]:

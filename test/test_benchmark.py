@@ -35,7 +35,7 @@ from vlocnetpp.benchmark.significance import compare_medians
 from vlocnetpp.cli import main
 from vlocnetpp.cli.benchmark import setting
 from vlocnetpp.data import DataError, open_dataset
-from vlocnetpp.network import network_config
+from vlocnetpp.network import configure
 from vlocnetpp.peers import ODOMETRY_PEERS, PEERS
 from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.config import build_config, load_config
@@ -74,7 +74,7 @@ def test_each_method_is_a_whole_configuration(name):
     method = METHODS[name]
     config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
     coordinates = config.preset == "stl_coordinates"
-    check_stages(config, network_config(config.preset, config.width, **config.network), True)
+    check_stages(config, configure(config.preset, config.width, **config.network), True)
     assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
     assert (
         config.batch * config.data.clip_length in ((16,) if coordinates else (63, 64))

@@ -69,7 +69,7 @@ def test_two_processes_have_the_loss_curve_of_one(config, one, tmp_path):
 def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
     """Norms see the parts, so only a network whose norms stand still can be compared: the first step of a run."""
     from vlocnetpp.losses import LossConfig, MultitaskLoss
-    from vlocnetpp.network import VLocNetPlusPlus
+    from vlocnetpp.network import build_network
     from vlocnetpp.training.clips import Clips
     from vlocnetpp.training.datasets import configure_network, open_data
     from vlocnetpp.training.loader import ClipLoader
@@ -80,7 +80,7 @@ def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
     settings = configure_network(config, data)
     stores, _ = data.stores(settings, config)
     torch.manual_seed(0)
-    network = VLocNetPlusPlus(settings).eval()
+    network = build_network(settings).eval()
     loss = MultitaskLoss(LossConfig())
     clip_loss = ClipLoss(network, loss, config.stages[0], config)
     _, clips = next(ClipLoader(stores, settings, config.data, None, 5, 0).epoch((0, 0)))

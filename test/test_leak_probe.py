@@ -17,7 +17,7 @@ from vlocnetpp.data import open_dataset
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.evaluation.stream import stream
 from vlocnetpp.export import export_run
-from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network import config_to_json
 from vlocnetpp.runtime import load_model
 from vlocnetpp.training import CheckpointError, TrainConfig, load_checkpoint, train
 from vlocnetpp.training.checkpoint import save_checkpoint

@@ -31,13 +31,13 @@ from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.geometry import relative
-from vlocnetpp.network import network_config
+from vlocnetpp.network import configure
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.training.clips import FrameStore, gather_clips, open_store
 from vlocnetpp.training.config import AugmentConfig, DataConfig
 from vlocnetpp.training.loader import ClipLoader
 
-WHOLE = network_config("mtl", 0.125, height=64, width_px=96, resize="whole", classes=3)
+WHOLE = configure("mtl", 0.125, height=64, width_px=96, resize="whole", classes=3)
 CROP = replace(WHOLE, height=32, width_px=32, resize="crop")
 
 
@@ -108,7 +108,7 @@ def test_real_depth_and_poses_are_stored_without_rounding(tmp_path):
 
 
 def test_layers_that_no_network_wants_take_no_space(wall, tmp_path):
-    pose = network_config("stl_pose", 0.125, height=64, width_px=96, resize="whole")
+    pose = configure("stl_pose", 0.125, height=64, width_px=96, resize="whole")
     store = opened(wall, tmp_path, pose)
     assert store.depth_NHW is None and store.mask_NHW is None and not store.has_depth
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["image.npy", "index.json", "size.npy"]
@@ -297,7 +297,7 @@ def test_new_views_move_a_clip_and_keep_its_motion(store):
     assert (plain.pose_BL7[0] - other.pose_BL7[0]).abs().max() > 0.01
     motions = [relative(clips.pose_BL7[0, 0], clips.pose_BL7[0, 1]) for clips in (plain, other)]
     assert abs(motions[0][:3].norm() - motions[1][:3].norm()) < 1e-3
-    pose = network_config("stl_pose", 0.125, height=64, width_px=96, resize="whole")
+    pose = configure("stl_pose", 0.125, height=64, width_px=96, resize="whole")
     for_pose = gather_clips(store, index, pose, moved, np.random.default_rng(0))
     assert torch.equal(for_pose.pose_BL7, other.pose_BL7) and (for_pose.depth_BL1HW == 0).all()
 
@@ -305,7 +305,7 @@ def test_new_views_move_a_clip_and_keep_its_motion(store):
 def test_no_geometric_change_breaks_a_pose_that_is_trained(store, streets):
     mirrored = AugmentConfig(0, 0, 0, 0, geometric=GeometricConfig(probability=1.0, flip=1.0, rotation_deg=10.0))
     still = AugmentConfig(0, 0, 0, 0)
-    segmentation = network_config("stl_segmentation", 0.125, height=64, width_px=96, resize="whole", classes=3)
+    segmentation = configure("stl_segmentation", 0.125, height=64, width_px=96, resize="whole", classes=3)
 
     def made(store, config, augment):
         return gather_clips(store, np.array([[0, 1]]), config, augment, np.random.default_rng(0))
@@ -392,7 +392,7 @@ def test_workers_stay_from_epoch_to_epoch_even_where_one_is_left_early(store):
 @settings(max_examples=40, deadline=None)
 def test_every_batch_mixes_all_datasets_and_no_clip_crosses_a_border(lengths, others, batch, length, weight):
     stores, counts = (numbered(lengths), numbered(others)), (sum(lengths), sum(others))
-    config = network_config("stl_pose", 0.125, height=32, width_px=32, resize="whole")
+    config = configure("stl_pose", 0.125, height=32, width_px=32, resize="whole")
     dark = AugmentConfig(0, 0, 0, 0)
     loader = ClipLoader(stores, config, DataConfig(clip_length=length), dark, batch, 3, weights=(1.0, weight))
     clips = [max(1, round(count * each)) for count, each in zip(counts, (1.0, weight), strict=True)]

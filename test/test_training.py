@@ -236,15 +236,15 @@ def test_validation_scores_odometry_against_the_true_motion(wall):
             super().__init__()
             self.network, self.config, self.steps = network, network.config, []
 
-        def cold_state(self, batch):
+        def state_shapes(self):
             self.sequence = len(self.steps)
             self.steps.append(0)
-            return self.network.cold_state(batch)
+            return self.network.state_shapes()
 
         def forward(self, *inputs):
             prediction, state = self.network(*inputs)
             step = (3 + self.sequence % 2) * 3.0 / 60.0
-            return prediction._replace(relative_B7=torch.tensor([[step, 0, 0, 1, 0, 0, 0]])), state
+            return {**prediction, "relative_B7": torch.tensor([[step, 0, 0, 1, 0, 0, 0]])}, state
 
     network = random_network("stl_odometry")
     store = open_store(open_dataset(wall).sequences("val"), network.config, "loading", None)
@@ -337,7 +337,7 @@ def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_pa
     assert cv2.imread(str(run / "curves.png")).shape[1] > 800
     saved = load_checkpoint(run / "last.pt")
     assert saved["progress"]["done"] and saved["progress"]["step"] > 0
-    assert saved["network_config"]["classes"] == 3
+    assert saved["network_config"]["scene"]["classes"] == 3
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["stage"] for row in rows} == {"depth", "joint"} and float(rows[-1]["val_mean_iou"]) >= 0

@@ -13,8 +13,7 @@ import torch
 from vlocnetpp.data import Dataset
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.evaluation.stream import Streamed
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.presets import config_from_json
+from vlocnetpp.network import build_network, config_from_json, start
 from vlocnetpp.progress import track
 from vlocnetpp.training import load_checkpoint
 from vlocnetpp.training.clips import gather_clips, open_store
@@ -37,25 +36,25 @@ def stream_checkpoint(
     Raises CheckpointError or DataError, and ConfigError for a network that sees no pose of the past.
     """
     saved = load_checkpoint(checkpoint)
-    network = VLocNetPlusPlus(config_from_json(saved["network_config"])).to(device).eval()
+    network = build_network(config_from_json(saved["network_config"])).to(device).eval()
     network.load_state_dict(saved["network_state"])
-    if network.config.past != "pose":
-        raise ConfigError(f"{checkpoint}: preset '{network.config.preset}' sees no pose of the past; only vlocnet does")
+    if "pose_B7" not in network.config.traits.own_answers.values():
+        raise ConfigError(f"{checkpoint}: preset '{network.config.name}' sees no pose of the past; vlocnet does")
     store = open_store(dataset.sequences(split), network.config, f"loading {split}", None)
     count = len(store.names)
     rows = np.full((count, 7), np.nan)
     answers = Streamed(rows, rows.copy(), np.zeros(count, bool), rows[:, :2].copy(), rows[:, 0].copy())
-    generator, state = np.random.default_rng(0), network.cold_state(1)
+    generator, state = np.random.default_rng(0), start(network)
     with torch.inference_mode():
         for i in track(range(count), f"evaluating {split}"):
             fresh = i == store.first_N[i]
             if fresh:
-                state = network.cold_state(1)
+                state = start(network)
             frame = gather_clips(store, np.array([[i]]), network.config, None, generator).to(torch.device(device))
             prediction, state = network(frame.image_BL3HW[:, 0], frame.K_BL33[:, 0], frame.depth_BL1HW[:, 0], state)
             if feed_truth:
-                state = remember_truth(state, frame.pose_BL7[:, 0], frame.posed_BL[:, 0])
-            answers.pose_N7[i] = prediction.pose_B7[0].cpu().numpy()
-            if "odometry" in network.config.tasks and not fresh:
-                answers.relative_N7[i], answers.valid_N[i] = prediction.relative_B7[0].cpu().numpy(), True
+                state = remember_truth(network, state, frame.pose_BL7[:, 0], frame.posed_BL[:, 0])
+            answers.pose_N7[i] = prediction["pose_B7"][0].cpu().numpy()
+            if "relative_B7" in prediction and not fresh:
+                answers.relative_N7[i], answers.valid_N[i] = prediction["relative_B7"][0].cpu().numpy(), True
     return answers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from vlocnetpp.network import network_config
+from vlocnetpp.network import configure
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,13 @@ def _method(
 
 
 _POSES, _CLASSES = "localization", "segmentation"
-_MAPNET: dict[str, Any] = {"loss": {"localization": "mapnet"}, **TRIPLES}
 METHODS = {
     method.name: method
     for method in (
         _method("pose_single", _POSES, _alone("pose", _POSES), "one image, no past: PoseNet with learned weights",
                 **SINGLE),
-        _method("pose_single", _POSES, _alone("pose", _POSES, True), "the same network with MapNet's loss, relative "
-                "motions between frames of a clip", "mapnet", **_MAPNET),
+        _method("mapnet", _POSES, _alone("pose", _POSES, True), "the same network with MapNet's loss, relative "
+                "motions between frames of a clip", **TRIPLES),
         _method("vlocnet", _POSES, _consistent(TASKS[:2]), "VLocNet (2018): sees its own last pose",
                 **LONGER),
         _method("vlocnet", _POSES, _consistent(TASKS[:2]), "VLocNet fed the true pose of the frame before, in training "
@@ -99,9 +98,10 @@ METHODS = {
                 "part of the image lies, by which the pose is refined; learns from the depth of the training frames "
                 "and from views re-rendered by it, and answers without depth", **COORDINATES),
         _method("stl_odometry", "odometry", _alone("odometry", "odometry"), "the paper's odometry network"),
-        _method("stl_segmentation", _CLASSES, _alone("segmentation", _CLASSES), "AdapNet", **SINGLE),
-        _method("fcn8s", _CLASSES, _alone("segmentation", _CLASSES), "FCN-8s on AdapNet's trunk without its "
-                "multi-scale units", **SINGLE),
+        _method("adapnet", _CLASSES, _alone("segmentation", _CLASSES), "AdapNet after its paper", **SINGLE),
+        _method("stl_segmentation", _CLASSES, _alone("segmentation", _CLASSES), "the multitask network's segmentation "
+                "stream: AdapNet's encoder, pre-activated, under a decoder without norms", **SINGLE),
+        _method("fcn8s", _CLASSES, _alone("segmentation", _CLASSES), "FCN-8s on the common trunk", **SINGLE),
         _method("mtl", _POSES, _multitask(True), "the paper's multitask network"),
         _method("mtl_input_concat", _POSES, _multitask(False), "the mask as a fourth channel of the image"),
         _method("mtl_mid_concat", _POSES, _multitask(True), "segmentation's Res5c beside localization's Res4f"),
@@ -115,7 +115,4 @@ METHODS = {
 
 def needs(method: Method) -> tuple[str, ...]:
     """Which of pose, mask and depth the training frames of a method must have."""
-    network = network_config(method.train["preset"], "tiny")
-    wanted = {"localization": "pose", "odometry": "pose", "segmentation": "mask"}
-    from_depth = network.depth == "network" or network.coordinates != "none"
-    return tuple(dict.fromkeys([*(wanted[task] for task in network.tasks), *(["depth"] if from_depth else [])]))
+    return configure(method.train["preset"], "tiny").traits.labels

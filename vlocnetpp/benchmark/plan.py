@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from vlocnetpp.benchmark.methods import METHODS, Method, needs
 from vlocnetpp.data import Dataset, Frame
 from vlocnetpp.errors import nearest
-from vlocnetpp.network.presets import network_config
+from vlocnetpp.network import configure
 from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, OdometryPeer, Peer
 from vlocnetpp.training.config import TrainConfig, build_config, seconds
 
@@ -150,7 +150,7 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
             expected_s = None if training_s is None else training_s + asked * STREAM_FRAME_S
             config = configuration(method, 0, dataset, settings)
             # Refuses what the trainer would, before anything is run.
-            network_config(config.preset, config.width, **config.network)
+            configure(config.preset, config.width, **config.network)
             add(method, method.section, needs(method), range(settings.seeds), expected_s)
     if not jobs:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:3])

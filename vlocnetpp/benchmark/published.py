@@ -41,8 +41,8 @@ TABLE_III = {
 """Odometry on 7-Scenes, % and deg/m."""
 TABLE_IV = {"vlocnet": (0.15, 0.040), "stl_odometry": (0.12, 0.024)}
 """The same on DeepLoc."""
-TABLE_V = {"fcn8s": 69.53, "stl_segmentation": 78.59, "mtl": 80.44}
-"""Mean IoU on DeepLoc, %; `stl_segmentation` is the paper's AdapNet."""
+TABLE_V = {"fcn8s": 69.53, "adapnet": 78.59, "mtl": 80.44}
+"""Mean IoU on DeepLoc, %; `adapnet` is the paper's."""
 MAPNET = (0.21, 7.8)
 FORWARD_MS = {"mtl": 79.0}
 """Section IV-B, on an NVIDIA Titan X."""

@@ -12,7 +12,7 @@ def benchmark(args: argparse.Namespace) -> int:
     """Run every peer and method on a dataset and write the report; with `--plan` only say what would be run."""
     from vlocnetpp.benchmark import SECTIONS, BenchmarkError, Settings, command_line, exit_status, open_plan
     from vlocnetpp.benchmark import benchmark as run
-    from vlocnetpp.network.presets import WIDTHS
+    from vlocnetpp.network import WIDTHS
     from vlocnetpp.reporting import print_table
 
     overrides = dict(args.set or ())

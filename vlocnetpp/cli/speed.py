@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from vlocnetpp.cli.arguments import Subcommands, positive
-from vlocnetpp.cli.models import is_file, is_onnx, named_config, network_arguments
+from vlocnetpp.cli.inspect import is_file, is_onnx, named_config, network_arguments
 
 
 def speed(args: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """What a model's pose rests on: activation maps, the embedding of its features, trajectories in the scene."""
 
-from vlocnetpp.explain.activation import SCALARS, activation_maps, grad_cam_plus_plus, localization_layers
+from vlocnetpp.explain.activation import SCALARS, activation_maps, grad_cam_plus_plus
 from vlocnetpp.explain.embedding import Embedding, embed
 from vlocnetpp.explain.errors import ExplainError
 from vlocnetpp.explain.explain import Options, explain
@@ -19,7 +19,6 @@ __all__ = [
     "explain",
     "fuse",
     "grad_cam_plus_plus",
-    "localization_layers",
     "watch",
     "write_ply",
 ]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vlocnetpp.data import Dataset
 from vlocnetpp.errors import DataError
 from vlocnetpp.evaluation.score import check_labels, true_poses
-from vlocnetpp.explain.activation import LAST, SCALARS, named_layers
+from vlocnetpp.explain.activation import SCALARS, explanation_of, named_layers
 from vlocnetpp.explain.activation_figure import SheetRow, plot_activations
 from vlocnetpp.explain.embedding import LEAST_FRAMES, Embedding, embed, require_sklearn, write_embedding
 from vlocnetpp.explain.embedding_figure import plot_embeddings
@@ -22,6 +22,7 @@ from vlocnetpp.explain.scene_figure import plot_scene
 from vlocnetpp.explain.spread import spread
 from vlocnetpp.explain.watch import Watched, watch
 from vlocnetpp.metrics import localization_metrics
+from vlocnetpp.network.explaining import LAST
 from vlocnetpp.poses import Floats
 from vlocnetpp.reporting.figures import view_from_above
 from vlocnetpp.reporting.files import write_json, write_text
@@ -42,7 +43,7 @@ class Options:
     points: int = 400
     """Frames that are embedded at most."""
     layers: tuple[str, ...] = (LAST,)
-    """Of the activation maps; see `activation.localization_layers`."""
+    """Of the activation maps; see `Explanation.layers`."""
     scalar: str = "position"
     """What the activation maps explain: a name in `SCALARS`."""
     voxel_m: float | None = None
@@ -124,12 +125,7 @@ def check(models: Sequence[Model], dataset: Dataset, options: Options, posed: in
             f"an explanation needs at least {LEAST_FRAMES}"
         )
     for model in models:
-        if "localization" not in model.metadata.tasks:
-            raise ExplainError(
-                f"{model.path}: preset '{model.metadata.preset}' answers no pose ({', '.join(model.metadata.tasks)}), "
-                "so there is nothing to explain"
-            )
-        named_layers(model.step.get_submodule("network"), options.layers, str(model.path))
+        named_layers(explanation_of(model), options.layers, str(model.path))
         check_labels(model, dataset, options.split)
     if len({model.metadata.classes for model in models} - {()}) > 1:
         raise ExplainError(f"{' and '.join(str(model.path) for model in models)}: have different semantic classes")

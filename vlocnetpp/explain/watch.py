@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vlocnetpp.data import Dataset
-from vlocnetpp.explain.activation import activation_maps, named_layers
+from vlocnetpp.explain.activation import activation_maps, explanation_of, named_layers
 from vlocnetpp.explain.errors import ExplainError
 from vlocnetpp.geometry import central_view
 from vlocnetpp.poses import Floats
@@ -35,7 +35,7 @@ class Watched(NamedTuple):
     pose_N7: Floats
     """Answered camera-to-map poses."""
     features_NC: Floats
-    """Penultimate features: what fc2 and fc3 turn into the pose."""
+    """What the pose is made from last, see `Explanation.features`; maps are averaged."""
     insights: dict[int, Insight]
     """Of the frames that were asked for, by their index."""
 
@@ -54,22 +54,22 @@ def watch(
         ExplainError: unknown layer, or an answer that is not finite.
         DataError, CameraMismatchError: as for `evaluation.stream`.
     """
-    watched = named_layers(model.step.get_submodule("network"), layers, str(model.path))
+    explanation = explanation_of(model)
+    watched = named_layers(explanation, layers, str(model.path))
     frames = dataset.frames(split)
     starts = set(np.cumsum([0, *(len(sequence.frames) for sequence in dataset.sequences(split))]).tolist())
     localizer = Localizer(model, max_gap_s=float("inf"))
-    reads_depth = model.metadata.network.get("depth") == "sensor"
+    reads_depth = model.metadata.reads_depth
     last: dict[str, Any] = {}
 
     def remember_features(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        last["features"] = output
+        last["features"] = output.mean(dim=(2, 3)) if output.ndim == 4 else output
 
     def remember_inputs(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
         last["inputs"] = inputs
 
-    head = model.step.get_submodule("network.localization.head")
     hooks = [
-        head.get_submodule("elu").register_forward_hook(remember_features),
+        explanation.features.register_forward_hook(remember_features),
         model.step.register_forward_pre_hook(remember_inputs),
     ]
     poses, features, insights = [], [], {}
@@ -86,7 +86,7 @@ def watch(
             poses.append(estimate.pose_7)
             features.append(row)
             if i in closely:
-                maps = activation_maps(model.step, last["inputs"], watched, scalar)
+                maps = activation_maps(model.step, last["inputs"], explanation, watched, scalar)
                 insights[i] = Insight(
                     {name: map_.cpu().numpy().astype(np.float64) for name, map_ in maps.items()},
                     seen_part(model, *pixels.shape[:2]),

@@ -12,7 +12,6 @@ from vlocnetpp.encodings import COLOR_ENCODINGS, RGB_CHANNELS, VOID
 from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.runtime.model_file import Model
 from vlocnetpp.runtime.ring_buffer import RingBuffer
-from vlocnetpp.step import State
 
 FOCAL_TOLERANCE = 0.03
 """Largest relative difference of focal length, and of principal point over image size, from the training camera."""
@@ -119,17 +118,16 @@ class Localizer:
             )
             if cold:
                 self.ring.clear()
-            self.ring.push(stamp_ns, State(*new_state))
+            self.ring.push(stamp_ns, new_state)
             self._image_shape = (height, width)
-            pose, relative, log_scale, mask = (value[0].cpu().numpy() for value in answer)
-        tasks = self.model.metadata.tasks
+            found = {name: value[0].cpu().numpy() for name, value in answer.items()}
         return Estimate(
             stamp_ns=stamp_ns,
-            pose_7=pose.astype(np.float64) if "localization" in tasks else None,
-            relative_7=relative.astype(np.float64) if "odometry" in tasks and not cold else None,
+            pose_7=found["pose_B7"].astype(np.float64) if "pose_B7" in found else None,
+            relative_7=found["relative_B7"].astype(np.float64) if "relative_B7" in found and not cold else None,
             interval_s=interval_s,
-            sigma_2=self._calibrated(log_scale) if "localization" in tasks else None,
-            mask_hw=mask if "segmentation" in tasks else None,
+            sigma_2=self._calibrated(found["log_scale_B2"]) if "log_scale_B2" in found else None,
+            mask_hw=found.get("mask_BHW"),
             image_shape=(height, width),
             cold_start=cold,
         )

@@ -18,7 +18,9 @@ from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig
 from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.losses import LossConfig
-from vlocnetpp.network.presets import TASKS, WIDTHS
+from vlocnetpp.network import WIDTHS
+from vlocnetpp.network.registry import ENTRIES
+from vlocnetpp.step import TASKS
 
 
 def _check(right: bool, message: str) -> None:
@@ -147,7 +149,7 @@ class TrainConfig:
     width: float = 0.25
     """Share of the paper's channels: full (1), tiny (0.25) or a number."""
     network: dict[str, Any] = field(default_factory=dict)
-    """Settings of `NetworkConfig` that differ from the preset: height, width_px, resize, ..."""
+    """Settings of the network that differ from the preset: height, width_px, resize, ..., and its own."""
     pretrained: str = ""
     """File of ImageNet weights (timm resnetv2_50 state dict) for full width; empty: Xavier."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -253,6 +255,8 @@ def build_config(settings: Mapping[str, Any], overrides: Mapping[str, str], wher
             section[key] = yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"--{dotted}: '{text}' is not a value in YAML") from None
+    if (entry := ENTRIES.get(str(data.get("preset")))) and entry.loss and isinstance(data.get("loss", {}), dict):
+        data["loss"] = {**entry.loss, **data.get("loss", {})}
     data["width"] = WIDTHS.get(str(data.get("width")), data.get("width", TrainConfig.width))
     return _build(TrainConfig, data, where)
 

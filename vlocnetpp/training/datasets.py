@@ -17,9 +17,9 @@ from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.data.registration import REGISTERED
 from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.geometry import relative
-from vlocnetpp.network import NetworkConfig, network_config
+from vlocnetpp.network import NetworkConfig, configure
+from vlocnetpp.network.blocks.scene_coordinates import coordinate_labels
 from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.network.scene_coordinates import coordinate_labels
 from vlocnetpp.training.clips import FrameStore, open_store
 from vlocnetpp.training.config import TrainConfig
 
@@ -54,7 +54,7 @@ class TrainingData:
     def stores(self, network: NetworkConfig, config: TrainConfig) -> tuple[list[FrameStore], list[FrameStore]]:
         """The frames to train on and to validate with, one store for each dataset that has any."""
         cache = cache_folder(config.data.cache)
-        with_depth = config.augment.views.probability > 0 or network.coordinates != "none"
+        with_depth = config.augment.views.probability > 0 or network.traits.answers_coordinates
         several = len(self.parts) > 1
         train, held_out = [], []
         for part in self.parts:
@@ -156,18 +156,20 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
         settings.setdefault("motion_spread", max(float(np.sqrt((motions[:, :3] ** 2).sum(axis=1).mean())), 1e-4))
     if data.classes:
         settings.setdefault("classes", len(data.classes))
-    network = network_config(config.preset, config.width, **settings)
-    if network.depth == "sensor" and config.data.depth_camera != REGISTERED:
-        raise ConfigError("data.depth_camera: depth 'sensor' needs registered depth, on the robot as in training")
+    network = configure(config.preset, config.width, **settings)
+    if network.traits.reads_depth and config.data.depth_camera != REGISTERED:
+        raise ConfigError(
+            "data.depth_camera: a network that reads depth needs registered depth, on the robot as in training"
+        )
     if "segmentation" in network.tasks and not data.classes:
         raise TrainingError(f"{config.data.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
     if {"localization", "odometry"} & set(network.tasks) and not poses:
         raise TrainingError(
             f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"
         )
-    if network.coordinates != "none" and "scene_centre" not in settings:
+    if network.traits.answers_coordinates and "scene_centre" not in settings:
         centre, spread = scene_extent(root, [f for s in data.map.train for f in s.frames if f.pose_7 is not None])
-        network = replace(network, scene_centre=centre, scene_spread=spread)
+        network = replace(network, scene=replace(network.scene, scene_centre=centre, scene_spread=spread))
     return network
 
 
@@ -204,7 +206,7 @@ def describe_data(data: TrainingData, network: NetworkConfig) -> dict[str, Any]:
     bounds = (positions.min(axis=0).tolist(), positions.max(axis=0).tolist()) if len(positions) else ([], [])
     digests = [dataset_digest(part.dataset) for part in data.parts]
     return {
-        "K_33": [list(row) for row in network_intrinsics(network, mapped[0].K_33, height, width)],
+        "K_33": [list(row) for row in network_intrinsics(network.view, mapped[0].K_33, height, width)],
         "classes": [[each.name, list(each.color)] for each in data.classes],
         "map_frame": data.map.dataset.map_frame,
         "position_min_3": bounds[0],

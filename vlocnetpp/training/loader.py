@@ -205,7 +205,7 @@ class _Batches(Dataset[Any]):
             state = os.statvfs(SHARED_MEMORY)
         except OSError:  # a system that shares memory in another way
             return False
-        config, pixels = self._config, self._config.height * self._config.width_px
+        config, pixels = self._config, self._config.view.height * self._config.view.width_px
         layers = 3 + ("segmentation" in config.tasks) + 4 * any(store.has_depth for store in self._stores)
         batch = len(self._places) * self._settings.clip_length * pixels * layers
         needed, free = batch * (workers * PREFETCH + 2) * world_size, state.f_bavail * state.f_frsize

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from vlocnetpp.losses import MultitaskLoss, class_weights
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.multitask import task_network
+from vlocnetpp.network import Network, build_network
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
 from vlocnetpp.training.checkpoint import load_checkpoint
@@ -107,7 +106,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         chosen_by = best_metric(config, settings)
         fabric = start_fabric(config)
         torch.manual_seed(config.seed)
-        network = VLocNetPlusPlus(settings)
+        network = build_network(settings)
         if config.pretrained and not resume:
             fabric.print(load_pretrained(network, Path(config.pretrained)))
         state = TrainingState(network, MultitaskLoss(config.loss), describe_data(data, settings))
@@ -116,14 +115,14 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             fabric.strategy.precision.load_state_dict(state.scaler)
         stores, held_out = data.stores(settings, config)
         if config.loss.class_balance and "segmentation" in settings.tasks:
-            pixels_C = sum(store.class_pixels(settings.classes) for store in stores)
+            pixels_C = sum(store.class_pixels(settings.scene.classes) for store in stores)
             state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
         check_stages(config, settings, any(store.has_depth for store in stores))
         if fabric.world_size > 1:
-            share_norms(network)
+            share_norms(cast(nn.Module, network))
         network.to(fabric.device)
         if config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         state.loss.to(fabric.device)
         loader = ClipLoader(
             stores, settings, config.data, config.augment, config.batch, config.seed, config.data.workers,
@@ -158,8 +157,8 @@ def train_stage(run: Run) -> bool:
     """Train the current stage to its end and move on to the next. Returns True where a signal ended it early."""
     config, fabric, state, progress = run.config, run.fabric, run.state, run.state.progress
     network, stage = state.network, config.stages[state.progress.stage]
-    depth_stage = stage.tasks == ("depth",)
-    part = network if depth_stage else task_network(network, stage.tasks)
+    depth_stage, depth_network = stage.tasks == ("depth",), network.depth_network()
+    part = network if depth_stage else network.part_for(stage.tasks)
     tasks = ("depth",) if depth_stage else part.config.tasks
     if config.compile:
         part.compile()
@@ -192,8 +191,8 @@ def train_stage(run: Run) -> bool:
                     group["lr"] = rate
                 seed_dropout(run)
                 clip_loss.train()
-                if network.depth is not None and not depth_stage:
-                    network.depth.eval()
+                if depth_network is not None and not depth_stage:
+                    depth_network.eval()
                 losses = gradients(run, clip_loss, clips, counts)
                 norm = float(
                     fabric.clip_gradients(clip_loss, stepper, max_norm=GRADIENT_NORM, error_if_nonfinite=False)
@@ -316,13 +315,13 @@ def refuse_if_broken(
     )
 
 
-def settle(run: Run, part: VLocNetPlusPlus) -> None:
+def settle(run: Run, part: Network) -> None:
     """Make the norms fit for a robot; every process does the same."""
-    with alone(part):
+    with alone(cast(nn.Module, part)):
         settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe)
 
 
-def judge(run: Run, part: VLocNetPlusPlus, stage: StageConfig, rate: float, frames_per_s: float) -> None:
+def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s: float) -> None:
     """Validate the network, log it and save it, as the best if it is."""
     state = run.state
     state.progress.validated += 1

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vlocnetpp.losses import MultitaskLoss
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network import Network
+from vlocnetpp.network.contract import decayed_parameters
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.config import StageConfig, TrainConfig
 from vlocnetpp.training.devices import sum_everywhere
@@ -20,7 +21,7 @@ GRADIENT_NORM = 20.0
 class ClipLoss(nn.Module):
     """The loss of clips under a stage: one forward call, which is what several processes can share."""
 
-    def __init__(self, network: VLocNetPlusPlus, loss: MultitaskLoss, stage: StageConfig, config: TrainConfig) -> None:
+    def __init__(self, network: Network, loss: MultitaskLoss, stage: StageConfig, config: TrainConfig) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
@@ -54,15 +55,21 @@ class ClipLoss(nn.Module):
         return self.loss(terms, share), {name: value.detach() for name, value in terms.items()}
 
 
-def parameter_groups(network: VLocNetPlusPlus, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
-    """Weights with decay; norms, biases and the learnable loss weights without. The depth stage trains depth alone."""
+def parameter_groups(network: Network, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
+    """Parameters with decay, see `decayed_parameters`, and the others; losses' weights have none.
+
+    The depth stage trains the depth network alone.
+    """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        trains = name.startswith("depth.") == depth
+    depth_network = network.depth_network()
+    of_depth = set(depth_network.parameters()) if depth_network is not None else set()
+    pulled = set(decayed_parameters(network))
+    for _, parameter in network.named_parameters():
+        trains = (parameter in of_depth) == depth
         parameter.requires_grad_(trains)
         if trains:
-            (decayed if parameter.ndim > 1 and not name.endswith("fusion.weight") else free).append(parameter)
+            (decayed if parameter in pulled else free).append(parameter)
     if not depth:
         free += [parameter for parameter in loss.parameters() if parameter.requires_grad]
     return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]

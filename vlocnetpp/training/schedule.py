@@ -85,14 +85,14 @@ def check_stages(config: TrainConfig, network: NetworkConfig, has_depth: bool) -
             raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no task {', '.join(stage.tasks)}")
         if "depth" in stage.tasks and stage.tasks != ("depth",):
             raise ConfigError(f"stage '{stage.name}': depth is trained alone, in a stage of its own")
-        if stage.tasks == ("depth",) and network.depth != "network":
+        if stage.tasks == ("depth",) and not network.traits.trains_depth:
             raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no depth network")
-    if config.leak_probe and network.past != "pose":
-        raise ConfigError(f"leak_probe: preset '{config.preset}' sees no pose of the past; only vlocnet does")
+    if config.leak_probe and "pose_B7" not in network.traits.own_answers.values():
+        raise ConfigError(f"leak_probe: preset '{config.preset}' sees no pose of the past; vlocnet does")
     trains_depth = any(stage.tasks == ("depth",) for stage in config.stages)
-    if network.depth == "network" and not trains_depth:
+    if network.traits.trains_depth and not trains_depth:
         raise ConfigError(f"preset '{config.preset}' warps with a depth network: give it a stage with tasks [depth]")
-    if network.depth != "none" and not has_depth:
+    if (network.traits.trains_depth or network.traits.reads_depth) and not has_depth:
         raise ConfigError(f"{config.data.root}: has no depth, preset '{config.preset}' needs it; try mtl_no_warp")
 
 

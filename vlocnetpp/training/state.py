@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vlocnetpp.losses import MultitaskLoss
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network import Network, config_to_json
 from vlocnetpp.reporting.files import json_ready
 from vlocnetpp.training.checkpoint import CheckpointError, save_checkpoint
 from vlocnetpp.training.config import TrainConfig, to_plain
@@ -19,7 +18,7 @@ from vlocnetpp.training.schedule import Progress
 class TrainingState:
     """Random numbers need no place here: every draw is seeded by the run's seed and the place in the schedule."""
 
-    network: VLocNetPlusPlus
+    network: Network
     loss: MultitaskLoss
     about: dict[str, Any]
     """What the exported file says of the data."""

@@ -20,9 +20,8 @@ from vlocnetpp.losses import (
     scale_terms,
     segmentation_loss,
 )
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.scene_coordinates import cell_depth, coordinate_labels
-from vlocnetpp.step import State
+from vlocnetpp.network import Network, start
+from vlocnetpp.network.blocks.scene_coordinates import cell_depth, coordinate_labels
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.leak_probe import remember_truth
 
@@ -45,7 +44,7 @@ def count_labels(clips: Clips) -> dict[str, float]:
 
 
 def unroll(
-    network: VLocNetPlusPlus,
+    network: Network,
     clips: Clips,
     tasks: tuple[str, ...],
     loss: LossConfig,
@@ -67,14 +66,14 @@ def unroll(
         class_weights_C: from `losses.class_weights`; None: all alike.
 
     Returns:
-        The mean terms, and the predicted poses (B, 7) of each frame.
+        The mean terms, and the predicted poses (B, 7) of each frame; none without localization.
     """
     tasks = tuple(task for task in tasks if task in network.config.tasks)
     counts = count_labels(clips) if counts is None else counts
     poses_count, motions_count, pixels_count = counts["poses"], counts["motions"], counts["pixels"]
     cells_count = counts["cells"]
     batch, length = clips.image_BL3HW.shape[:2]
-    state = network.cold_state(batch)
+    state = start(network, batch)
     mapnet = loss.localization == "mapnet"
     terms: dict[str, Tensor] = {}
     poses: list[Tensor] = []
@@ -86,48 +85,50 @@ def unroll(
     for t in range(length):
         cut = bool(truncate) and t > 0 and t % truncate == 0
         if cut:
-            state = State(*(field.detach() for field in state))
+            state = {name: value.detach() for name, value in state.items()}
         prediction, state = network(clips.image_BL3HW[:, t], clips.K_BL33[:, t], clips.depth_BL1HW[:, t], state)
         truth, posed = clips.pose_BL7[:, t], clips.posed_BL[:, t]
-        poses.append(prediction.pose_B7)
+        if "pose_B7" in prediction:
+            poses.append(prediction["pose_B7"])
         if leak_probe:
-            state = remember_truth(state, truth, posed)
+            state = remember_truth(network, state, truth, posed)
         if t > 0:
             before, both = clips.pose_BL7[:, t - 1], posed * clips.posed_BL[:, t - 1]
             motion = relative(before, truth)
         if "localization" in tasks and poses_count:
             compare = mapnet_terms if mapnet else euclidean_terms
-            x, q = compare(prediction.pose_B7, truth)
-            scale = scale_terms(prediction.log_scale_B2, prediction.pose_B7, truth)
+            x, q = compare(prediction["pose_B7"], truth)
+            scale = scale_terms(prediction["log_scale_B2"], prediction["pose_B7"], truth)
             means = [masked_mean(value, posed, poses_count) for value in (x, q, scale)]
             add(x=means[0], q=means[1], scale=means[2])
-            if network.coordinates is not None and cells_count:
+            if "coordinates_B4HW" in prediction and cells_count:
                 target, known = coordinate_labels(clips.depth_BL1HW[:, t], clips.K_BL33[:, t], truth)
                 known = known & (posed > 0)[:, None, None]
-                add(coord=coordinate_loss(prediction.coordinates_B4HW, target, known, cells_count))
+                add(coord=coordinate_loss(prediction["coordinates_B4HW"], target, known, cells_count))
             if consistency and t > 0 and motions_count:
                 previous = poses[t - 1].detach() if cut else poses[t - 1]
                 if mapnet:
-                    x, q = mapnet_relative_terms(previous, prediction.pose_B7, before, truth)
+                    x, q = mapnet_relative_terms(previous, prediction["pose_B7"], before, truth)
                 else:
                     consistent = loss.relative_target == "odometry" and "odometry" in network.config.tasks
-                    target = prediction.relative_B7.detach() if consistent else motion
-                    x, q = relative_terms(previous, prediction.pose_B7, target, loss.relative_frame, before)
+                    target = prediction["relative_B7"].detach() if consistent else motion
+                    x, q = relative_terms(previous, prediction["pose_B7"], target, loss.relative_frame, before)
                 add(x_rel=masked_mean(x, both, motions_count), q_rel=masked_mean(q, both, motions_count))
         if "odometry" in tasks and t > 0 and motions_count:
-            x, q = euclidean_terms(prediction.relative_B7, motion)
+            x, q = euclidean_terms(prediction["relative_B7"], motion)
             add(x_vo=masked_mean(x, both, motions_count), q_vo=masked_mean(q, both, motions_count))
         if "segmentation" in tasks and pixels_count:
             mask_BHW = clips.mask_BLHW[:, t]
-            add(seg=segmentation_loss(prediction.logits_BCHW, mask_BHW, pixels_count, class_weights_C))
+            add(seg=segmentation_loss(prediction["logits_BCHW"], mask_BHW, pixels_count, class_weights_C))
     return terms, poses
 
 
 def depth_term(
-    network: VLocNetPlusPlus, clips: Clips, everywhere: Callable[[Tensor], Tensor] = lambda count: count
+    network: Network, clips: Clips, everywhere: Callable[[Tensor], Tensor] = lambda count: count
 ) -> dict[str, Tensor]:
     """The depth stage: only the depth network runs, on the last frame of each clip. `everywhere` as of `depth_loss`."""
-    if network.depth is None:
-        raise ValueError(f"preset '{network.config.preset}' has no depth network")
-    image = (clips.image_BL3HW[:, -1] - network.mean_13hw) / network.std_13hw
-    return {"depth": depth_loss(network.depth(image), clips.depth_BL1HW[:, -1], everywhere)}
+    depth = network.depth_network()
+    if depth is None:
+        raise ValueError(f"preset '{network.config.name}' has no depth network")
+    inverse_depths = depth.inverse_depths(network.normalize(clips.image_BL3HW[:, -1]))
+    return {"depth": depth_loss(inverse_depths, clips.depth_BL1HW[:, -1], everywhere)}

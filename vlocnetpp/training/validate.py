@@ -16,13 +16,13 @@ from vlocnetpp.metrics import (
     segmentation_metrics,
 )
 from vlocnetpp.metrics.calibration import bound_factor
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network import Network, start
 from vlocnetpp.training.clips import FrameStore, gather_clips
 from vlocnetpp.training.leak_probe import remember_truth
 
 
 def validate(
-    network: VLocNetPlusPlus,
+    network: Network,
     stores: Sequence[FrameStore],
     class_names: tuple[str, ...],
     device: torch.device,
@@ -35,31 +35,31 @@ def validate(
         of translation and rotation into 68 % bounds (`calibration.bound_factor`), None without localization.
     """
     network.eval()
-    classes = network.config.classes
+    classes = network.config.scene.classes
     count = sum(len(store.names) for store in stores)
     tasks = network.config.tasks
     poses, motions = np.full((count, 7), np.nan), np.full((count, 7), np.nan)
     scales = np.full((count, 2), np.nan)
     matrix = np.zeros((classes, classes), np.int64)
     generator = np.random.default_rng(0)
-    state = network.cold_state(1)
+    state = start(network)
     frames = [(store, k) for store in stores for k in range(len(store.names))]
     with torch.inference_mode():
         for i, (store, k) in enumerate(frames):
             fresh = k == store.first_N[k]
             if fresh:
-                state = network.cold_state(1)
+                state = start(network)
             clip = gather_clips(store, np.array([[k]]), network.config, None, generator).to(device)
             prediction, state = network(clip.image_BL3HW[:, 0], clip.K_BL33[:, 0], clip.depth_BL1HW[:, 0], state)
             if leak_probe:
-                state = remember_truth(state, clip.pose_BL7[:, 0], clip.posed_BL[:, 0])
-            if "localization" in tasks:
-                poses[i] = prediction.pose_B7[0].cpu().numpy()
-                scales[i] = prediction.log_scale_B2[0].exp().cpu().numpy()
-            if "odometry" in tasks and not fresh:
-                motions[i] = prediction.relative_B7[0].cpu().numpy()
-            if "segmentation" in tasks:
-                mask = prediction.logits_BCHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                state = remember_truth(network, state, clip.pose_BL7[:, 0], clip.posed_BL[:, 0])
+            if "pose_B7" in prediction:
+                poses[i] = prediction["pose_B7"][0].cpu().numpy()
+                scales[i] = prediction["log_scale_B2"][0].exp().cpu().numpy()
+            if "relative_B7" in prediction and not fresh:
+                motions[i] = prediction["relative_B7"][0].cpu().numpy()
+            if "logits_BCHW" in prediction:
+                mask = prediction["logits_BCHW"][0].argmax(dim=0).to(torch.uint8).cpu().numpy()
                 matrix += confusion(mask, clip.mask_BLHW[0, 0].cpu().numpy(), classes)
     posed = torch.cat([store.posed_N for store in stores]).numpy() > 0
     truth = torch.cat([store.pose_N7 for store in stores]).double()

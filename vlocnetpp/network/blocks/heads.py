@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vlocnetpp.geometry import normalize_quaternion
-from vlocnetpp.network.units import ACTIVATIONS, scaled
+from vlocnetpp.geometry import normalize_quaternion, rotation_angle
+from vlocnetpp.network.blocks.units import ACTIVATIONS, scaled
 
 
 class PoseHead(nn.Module):
@@ -23,7 +23,7 @@ class PoseHead(nn.Module):
         width: float,
         activation: str,
         dropout: float,
-        centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        centre: tuple[float, ...] = (0.0, 0.0, 0.0),
         spread: float = 1.0,
     ) -> None:
         super().__init__()
@@ -53,11 +53,19 @@ class PoseHead(nn.Module):
         hidden = self.dropout(features)
         position, rotation = self.fc2(hidden), self.fc3(hidden)
         if position.dtype == torch.float16 or position.dtype == torch.bfloat16:
-            # Half a number cannot hold millimetres in a map of metres: the answer is formed in full precision.
+            # Half precision cannot hold millimetres in a map of metres: the answer is formed in full precision.
             position, rotation = position.float(), rotation.float()
         x, y, z = (position * self.spread).unbind(1)
         position = torch.stack((x + self.cx, y + self.cy, z + self.cz), dim=1)
         return torch.cat((position, normalize_quaternion(rotation)), dim=1), features
+
+    def position_evidence(self, features_BC: Tensor) -> Tensor:
+        """(B,) distance of the position that penultimate features answer from that without any, in spreads."""
+        return torch.linalg.vector_norm(nn.functional.linear(features_BC, self.fc2.weight), dim=1)
+
+    def rotation_evidence(self, features_BC: Tensor) -> Tensor:
+        """(B,) angle between the rotation that penultimate features answer and that without any, radians."""
+        return rotation_angle(normalize_quaternion(self.fc3.bias), normalize_quaternion(self.fc3(features_BC)))
 
 
 class ScaleHead(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlocnetpp.network.units import scaled
+from vlocnetpp.network.blocks.units import scaled
 
 MIN_DEPTH_M, MAX_DEPTH_M = 0.1, 100.0
 
@@ -58,8 +58,8 @@ class DepthNetwork(nn.Module):
         self.up3 = Expand(c4, c3, c3)
         self.up2 = Expand(c3, c2, c2)
 
-    def forward(self, image_B3HW: Tensor) -> list[Tensor]:
-        """Inverse depths in 1/m, (B, 1, H/s, W/s) for s = 32, 16, 8, 4, coarse first."""
+    def inverse_depths(self, image_B3HW: Tensor) -> list[Tensor]:
+        """Inverse depths in 1/m, (B, 1, H/s, W/s) for s = 32, 16, 8, 4, coarse first, of a normalized image."""
         x1 = self.conv1(image_B3HW)
         x2 = self.conv2(x1)
         x3 = self.conv3(x2)
@@ -71,8 +71,8 @@ class DepthNetwork(nn.Module):
         x, raw2 = self.up2(x, x2, raw3)
         return [F.softplus(raw) for raw in [raw5, raw4, raw3, raw2]]
 
-    def depth(self, image_B3HW: Tensor) -> Tensor:
-        """Depth (B, 1, H, W) in metres at the input's resolution, within 0.1 m and 100 m."""
-        inverse = self.forward(image_B3HW)[3]
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        """Depth (B, 1, H, W) in metres at the input's resolution, within 0.1 m and 100 m, of a normalized image."""
+        inverse = self.inverse_depths(image_B3HW)[3]
         inverse = F.interpolate(inverse, scale_factor=4.0, mode="bilinear", align_corners=False)
         return 1.0 / inverse.clamp(self.min_inverse, self.max_inverse)

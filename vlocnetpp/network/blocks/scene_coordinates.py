@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vlocnetpp.geometry import back_project, matrix_from_pose, pixel_grid
-from vlocnetpp.network.pose_solver import solve_pose
-from vlocnetpp.network.units import ACTIVATIONS, Bottleneck, scaled
+from vlocnetpp.network.blocks.pose_solver import solve_pose
+from vlocnetpp.network.blocks.units import ACTIVATIONS, Bottleneck, scaled
 
 STRIDE = 8
 MIN_INLIERS = 0.1
@@ -25,12 +25,10 @@ class CoordinateHead(nn.Module):
     """Residual units on a map of stride 8, then 1x1 to x, y, z in the map and the log of their deviation, metres.
 
     Args:
-        centre, spread: as of `PoseHead`, of the scene's points, metres.
+        centre, spread: as for `PoseHead`, but of the scene's points, metres.
     """
 
-    def __init__(
-        self, channels: int, width: float, activation: str, centre: tuple[float, float, float], spread: float
-    ) -> None:
+    def __init__(self, channels: int, width: float, activation: str, centre: tuple[float, ...], spread: float) -> None:
         super().__init__()
         hidden = scaled(512, width)
         self.units = nn.Sequential(
@@ -51,7 +49,7 @@ class CoordinateHead(nn.Module):
         """(B, 4, H, W): x, y, z in metres and the log of a standard deviation in metres, in full precision."""
         raw = self.conv(self.act(self.norm(self.units(x_BCHW))))
         if raw.dtype == torch.float16 or raw.dtype == torch.bfloat16:
-            raw = raw.float()  # as in `PoseHead`: half a number holds no millimetres
+            raw = raw.float()  # as in `PoseHead`: half precision holds no millimetres
         x, y, z, scale = raw.unbind(1)
         spread = self.spread
         log_spread = torch.log(torch.full_like(scale, spread))
@@ -92,6 +90,15 @@ def refine_pose(
     good_B1 = (sure_B & (found.inliers_B > min_inliers)).unsqueeze(1)
     scale_B2 = found.deviation_B2.clamp_min(1e-6).log().clamp(-8.0, 4.0)
     return torch.where(good_B1, found.pose_B7, pose_B7), torch.where(good_B1, scale_B2, log_scale_B2)
+
+
+class PoseRefinement(nn.Module):
+    """`refine_pose` as a part of a network; nothing in it learns."""
+
+    def forward(
+        self, pose_B7: Tensor, log_scale_B2: Tensor, coordinates_B4HW: Tensor, K_B33: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return refine_pose(pose_B7, log_scale_B2, coordinates_B4HW, K_B33)
 
 
 def cell_depth(depth_BL1HW: Tensor) -> Tensor:
