@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    ("errors", "encodings", "revision", "progress", "geometry", "step"),
+    ("errors", "encodings", "revision", "progress", "settings", "geometry", "step"),
     ("poses",),
     ("metrics",),
     ("reporting",),
