@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -57,6 +58,14 @@ def read_settings(path: Path, either: Either = ()) -> dict[str, Any]:
     return _read(path, either, ())
 
 
+def on_base(settings: Mapping[str, Any], path: Path, either: Either = ()) -> dict[str, Any]:
+    """Settings from the file `path` on top of those of the file that their key `base` names, if there is one.
+
+    Raises ConfigError as `read_settings` does.
+    """
+    return _on_base(settings, path, either, ())
+
+
 def merge(settings: Mapping[str, Any], changes: Mapping[str, Any], either: Either = ()) -> dict[str, Any]:
     """Settings with changes on top: section by section; every other value, lists included, is replaced.
 
@@ -82,7 +91,7 @@ def nested(words: Mapping[str, str], kind: type) -> dict[str, Any]:
 
     Raises ConfigError for a text that is not YAML, or a key inside of another that has a value.
     """
-    types = {setting.name: setting.hint for setting in settings_of(kind)}
+    hints = {setting.name: setting.hint for setting in settings_of(kind)}
     data: dict[str, Any] = {}
     for dotted, text in words.items():
         *parents, key = dotted.split(".")
@@ -92,7 +101,7 @@ def nested(words: Mapping[str, str], kind: type) -> dict[str, Any]:
             if not isinstance(section, dict):
                 raise ConfigError(f"--{dotted}: '{parent}' is not a section")
         try:
-            section[key] = text if types.get(dotted) is str else yaml.safe_load(text)
+            section[key] = text if hints.get(dotted) is str else yaml.safe_load(text)
         except yaml.YAMLError:
             raise ConfigError(f"--{dotted}: '{text}' is not a value in YAML") from None
     return data
@@ -142,13 +151,17 @@ def docs_of(kind: type) -> dict[str, str]:
 
 def type_name(hint: Any) -> str:
     """A type as a message and the help call it: int, text, `float or list of float`, section, ..."""
-    if is_dataclass(hint) or typing.get_origin(hint) is dict:
+    if is_dataclass(hint) or _origin(hint) is dict:
         return "section"
-    if typing.get_origin(hint) is tuple:
+    if _origin(hint) is tuple:
         return f"list of {type_name(typing.get_args(hint)[0])}"
     if hint == NUMBER_OR_NUMBERS:
         return " or ".join(type_name(each) for each in typing.get_args(hint))
     return "text" if hint is str else str(hint.__name__)
+
+
+def _origin(hint: Any) -> Any:
+    return typing.get_origin(hint)
 
 
 def _default(field: Field[Any]) -> Any:
@@ -166,12 +179,17 @@ def _read(path: Path, either: Either, readers: tuple[Path, ...]) -> dict[str, An
         raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: must be a mapping of settings")
-    base = data.pop(BASE, None)
-    if base is None:
-        return data
+    return _on_base(data, path, either, (*readers, path.resolve()))
+
+
+def _on_base(settings: Mapping[str, Any], path: Path, either: Either, readers: tuple[Path, ...]) -> dict[str, Any]:
+    rest = {name: value for name, value in settings.items() if name != BASE}
+    if BASE not in settings:
+        return rest
+    base = settings[BASE]
     if not isinstance(base, str):
-        raise ConfigError(f"{path}: {BASE}: must be the name of a file")
-    return merge(_read(path.parent / base, either, (*readers, path.resolve())), data, either)
+        raise ConfigError(f"{path}: {BASE}: '{base}' is not the name of a file")
+    return merge(_read(path.parent / base, either, readers), rest, either)
 
 
 class _WrongType(ValueError):
@@ -196,16 +214,19 @@ def _converter() -> Converter:
         return lambda value, hint: structure(_of(Mapping, value, "must be a section"), hint)
 
     def hook_of_tuple(kind: Any) -> Callable[[Any, Any], Any]:
-        first, last = typing.get_args(kind)[0], typing.get_args(kind)[-1]
-        if last is Ellipsis:
-            structure = converter.get_structure_hook(list[first])
-        else:
-            structure = converter.gen_structure_hetero_tuple(kind)
+        first, *others = typing.get_args(kind)
+        if set(others) - {first, Ellipsis}:
+            raise TypeError(f"{kind}: settings have no tuple of several types")
+        length = None if Ellipsis in others else 1 + len(others)
+        as_list = types.GenericAlias(list, (first,))
+        structure: Callable[[Any, Any], Any] = converter.get_structure_hook(as_list)
 
-        def hook(value: Any, _: Any) -> Any:
+        def hook(value: Any, _: Any) -> tuple[Any, ...]:
             items = [value] if isinstance(value, str) and first is str else value
-            checked = _of(list | tuple, items, "must be a list")
-            return tuple(structure(checked, list[first] if last is Ellipsis else kind))
+            _of(list | tuple, items, "must be a list")
+            if length not in (None, len(items)):
+                raise _WrongType(f"must be a list of {length}")
+            return tuple(structure(items, as_list))
 
         return hook
 
@@ -217,8 +238,8 @@ def _converter() -> Converter:
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(NUMBER_OR_NUMBERS, number_or_numbers)
     converter.register_structure_hook_factory(is_dataclass, hook_of_dataclass)
-    converter.register_structure_hook_factory(lambda hint: typing.get_origin(hint) is dict, hook_of_dict)
-    converter.register_structure_hook_factory(lambda hint: typing.get_origin(hint) is tuple, hook_of_tuple)
+    converter.register_structure_hook_factory(lambda hint: _origin(hint) is dict, hook_of_dict)
+    converter.register_structure_hook_factory(lambda hint: _origin(hint) is tuple, hook_of_tuple)
     return converter
 
 

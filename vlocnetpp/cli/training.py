@@ -69,18 +69,23 @@ class HelpWithSettings(argparse.Action):
         parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [--SETTING VALUE ...]"
         _add_settings(parser, TrainConfig, "--{}", _flat(file))
         _add_settings(parser, StageConfig, "each of stages: {}", {})
-        _add_settings(parser, type(network), "--network.{}", to_plain(network) | _flat(file.get("network", {})))
+        of_network = to_plain(network) | _flat(file.get("network", {}))
+        _add_settings(parser, type(network), "--network.{}", of_network, without=("preset", "width"))
         parser.print_help()
         parser.exit()
 
 
-def _add_settings(parser: argparse.ArgumentParser, kind: type, name: str, values: Mapping[str, Any]) -> None:
-    """Add every setting of a dataclass to a help, section by section, with its value or else its default."""
+def _add_settings(
+    parser: argparse.ArgumentParser, kind: type, name: str, values: Mapping[str, Any], without: Sequence[str] = ()
+) -> None:
+    """Add the settings of a dataclass to a help, section by section, each with its value or else its default."""
     from vlocnetpp.settings import docs_of, settings_of, type_name
     from vlocnetpp.training.config import to_plain
 
     groups: dict[type, Any] = {}
     for setting in settings_of(kind):
+        if setting.name in without:
+            continue
         if setting.owner not in groups:
             section = name.format(setting.name.removesuffix(setting.key)).strip("-:. ")
             about = " ".join((setting.owner.__doc__ or "").split())
