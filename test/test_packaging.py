@@ -119,8 +119,8 @@ def test_one_version_everywhere(manifest, setup_arguments):
 
 def test_the_manifest_names_everything_that_is_imported(manifest):
     declared = {element.text for element in manifest.findall("exec_depend")}
-    # Extras of setup.py, which rosdep does not know as a whole; google is protobuf, which onnx brings. Settings are built
-    # where a network is trained, exported or inspected, not by the node; distributions have a cattrs that is too old.
+    # Extras of setup.py, which rosdep does not know as a whole; google is protobuf, which onnx brings.
+    # The node builds no settings, and distributions have a cattrs that is too old.
     optional = {
         "cattrs",
         "docstring_parser",
@@ -292,7 +292,8 @@ def test_nothing_shipped_opens_a_connection():
 def test_the_node_needs_the_runtime_only():
     """What the robot runs must start where neither the trainer nor its dependencies are installed."""
     pytest.importorskip("rclpy")
-    absent = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data", "matplotlib", "mujoco", "scipy", "rosbags", "cattrs")
+    ours = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data")
+    absent = (*ours, "matplotlib", "mujoco", "scipy", "rosbags", "cattrs")
     program = (
         f"import sys, vlocnetpp_ros.localization_node\nprint([each for each in {absent} if each in sys.modules])\n"
     )
