@@ -19,6 +19,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -115,6 +116,8 @@ def test_one_version_everywhere(manifest, setup_arguments):
     version = manifest.findtext("version")
     assert version == setup_arguments["version"] == vlocnetpp.__version__
     assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (version, setup_arguments["license"])
 
 
 def test_the_manifest_names_everything_that_is_imported(manifest):
