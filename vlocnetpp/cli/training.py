@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,19 +60,21 @@ class HelpWithSettings(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:
         """Print the help and end the program. Raises ConfigError for a file that cannot be read."""
-        # Here, because a setting is declared beside what it sets, and PyTorch takes a second to import.
+        parser.print_help()
+        sys.stdout.flush()
+        # Only now, because a setting is declared beside what it sets, and PyTorch takes seconds to import.
         from vlocnetpp.network import network_config
         from vlocnetpp.settings import read_settings
         from vlocnetpp.training.config import EITHER, StageConfig, TrainConfig, to_plain
 
         file = read_settings(namespace.config, EITHER) if namespace.config else {}
         network = network_config(str(file.get("preset", TrainConfig.preset)))
-        parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [--SETTING VALUE ...]"
-        _add_settings(parser, TrainConfig, "--{}", _flat(file))
-        _add_settings(parser, StageConfig, "each of stages: {}", {})
         of_network = to_plain(network) | _flat(file.get("network", {}))
-        _add_settings(parser, type(network), "--network.{}", of_network, without=("preset", "width"))
-        parser.print_help()
+        settings = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
+        _add_settings(settings, TrainConfig, "--{}", _flat(file))
+        _add_settings(settings, StageConfig, "each of stages: {}", {})
+        _add_settings(settings, type(network), "--network.{}", of_network, without=("preset", "width"))
+        print("\n" + settings.format_help().strip())
         parser.exit()
 
 
@@ -109,6 +112,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`train`."""
     trainer = commands.add_parser(
         "train",
+        usage="%(prog)s [-h] --out OUT [--resume] [--profile] config [--SETTING VALUE ...]",
         help="train a network",
         description="Train a network into a run folder. Any setting of the configuration can be changed on the command "
         "line: --data.root ROOT --budget 20m --batch 16 --network.height 192",
