@@ -120,6 +120,9 @@ class StageConfig:
     equal answers are consistent."""
     share: float = 1.0
     """Share of the budget or of the epochs, relative to the other stages; positive."""
+    frozen_shared: bool = False
+    """Whether parameters that an earlier stage has trained stay as they are, so that this stage does not change what
+    the other task has been fitted to. Norms still take their statistics from the batch."""
     learning_rate: float | tuple[float, ...] = 1e-3
     """A number: reached after a short warm-up, it falls to a hundredth along a cosine. A list such as [1e-3, 1e-4]:
     each holds for an equal part of the stage."""
@@ -162,7 +165,7 @@ class TrainConfig:
     """Clips per step, of all devices together."""
     accumulate: int = 1
     """Parts that each device runs its share of a batch in, one after the other, where memory is short. Losses stay
-    those of the whole batch, norms see the parts. In a stage of depth each part weighs by its clips, not its pixels."""
+    those of the whole batch, norms see the parts."""
     betas: tuple[float, ...] = (0.9, 0.999)
     """Of Adam (paper, section IV)."""
     eps: float = 1e-10
