@@ -50,6 +50,8 @@ setup(
         "rosbags-image",
         "pyyaml",
         "rich",
+        "cattrs>=25.1",
+        "docstring-parser>=0.16",
     ],
     extras_require={**EXTRAS, "all": sorted({name for names in EXTRAS.values() for name in names})},
     entry_points={

@@ -26,7 +26,7 @@ from vlocnetpp.data import DataError, Sequence, open_dataset
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig
 from vlocnetpp.errors import ConfigError
-from vlocnetpp.losses import MultitaskLoss
+from vlocnetpp.losses import MultitaskLoss, count_labels, make_terms
 from vlocnetpp.network import NetworkConfig, build_network, configure
 from vlocnetpp.training.clips import Clips, FrameStore, open_store
 from vlocnetpp.training.config import AugmentConfig, TrainConfig, load_config
@@ -129,20 +129,20 @@ class Trained:
 
     def __init__(self, network: NetworkConfig, config: TrainConfig) -> None:
         torch.manual_seed(0)
-        whole, self._loss = build_network(network), MultitaskLoss(config.loss)
+        whole, self._loss = build_network(network), MultitaskLoss(make_terms(config.loss, network.tasks))
         self._network = whole.part_for(network.tasks).train()
-        if whole.depth is not None:
-            whole.depth.eval()
+        if (depth := whole.depth_network()) is not None:
+            depth.eval()
         groups = parameter_groups(whole, self._loss, False, config.weight_decay)
         self._optimizer = make_optimizer(groups, config)
-        self._config = config
 
     def step(self, clips: Clips) -> None:
         """Forward, backward and update."""
         clips = clips.to(torch.device("cpu"))
-        terms, _ = unroll(self._network, clips, self._network.config.tasks, self._config.loss)
+        terms = self._loss.terms
+        means, _ = unroll(self._network, clips, terms, count_labels(terms, clips.frames()))
         self._optimizer.zero_grad(set_to_none=True)
-        self._loss(terms).backward()
+        self._loss(means).backward()
         self._optimizer.step()
 
 

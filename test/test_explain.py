@@ -176,7 +176,7 @@ def test_a_run_is_explained_without_an_export(folder):
 
 def test_a_file_of_another_network_is_refused(folder):
     metadata = read_metadata(folder / "stl.ts")
-    for change in ({"width": 0.25}, {"past": "memory"}, {"novel": 1}):
+    for change in ({"width": 0.25}, {"settings": {"past": "memory"}}, {"novel": 1}):
         other = replace(metadata, network={**metadata.network, **change})
         with pytest.raises(ModelFileError, match=r"stl\.ts: its network cannot be built .* export its run again"):
             network_of_file(folder / "stl.ts", other)
@@ -351,8 +351,8 @@ def test_mistakes_get_one_line(folder, tmp_path, capsys):
 
 def test_a_model_without_poses_has_nothing_to_explain(folder, tmp_path):
     model = rebuild(folder / "stl.ts", "cpu")
-    metadata = replace(model.metadata, preset="stl_odometry", tasks=("odometry",))
-    for models in ([replace(model, metadata=metadata)], [model, replace(model, metadata=metadata)]):
+    odometry = rebuild(export_random(tmp_path / "odometry.ts", "stl_odometry"), "cpu")
+    for models in ([odometry], [model, odometry]):
         with pytest.raises(ExplainError, match=r"preset 'stl_odometry' answers no pose \(odometry\)"):
             explain(models, open_dataset(folder / "wall"), tmp_path / "out")
     with pytest.raises(ExplainError, match="scalar 'depth' does not exist"):

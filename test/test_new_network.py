@@ -10,7 +10,7 @@ import toy_network
 from training_runs import quick
 from wall_dataset import write_wall
 
-from vlocnetpp.benchmark import methods
+from vlocnetpp.benchmark.methods import Method, methods
 from vlocnetpp.cli import main
 from vlocnetpp.data import open_dataset
 from vlocnetpp.evaluation.stream import stream
@@ -72,8 +72,11 @@ def test_it_is_explained(run, wall, tmp_path):
 
 
 def test_it_is_benchmarked(wall, tmp_path, monkeypatch):
-    method = methods._method("toy", "localization", methods._alone("all", "localization"), "a toy")
-    monkeypatch.setitem(methods.METHODS, "toy", method)
-    words = ["--methods", "toy", "--budget-per-model", "2s", "--seeds", "1", "--device", "cpu", "--width", "0.1"]
+    stages = [{"name": "all", "tasks": ["localization"], "consistency": False}]
+    train = {"preset": "toy", "width": 0.1, "batch": 4, "stages": stages}
+    network = {"height": 64, "width_px": 96, "resize": "whole"}
+    toy = Method("toy", "localization", 1, "a toy", {**train, "network": network})
+    monkeypatch.setitem(methods(), "toy", toy)
+    words = ["--methods", "toy", "--budget-per-model", "2s", "--seeds", "1", "--device", "cpu"]
     assert main(["benchmark", str(wall), "--out", str(tmp_path / "out"), *words]) == 0
     assert "toy" in (tmp_path / "out" / "report.md").read_text()

@@ -19,6 +19,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -115,12 +116,17 @@ def test_one_version_everywhere(manifest, setup_arguments):
     version = manifest.findtext("version")
     assert version == setup_arguments["version"] == vlocnetpp.__version__
     assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (version, setup_arguments["license"])
 
 
 def test_the_manifest_names_everything_that_is_imported(manifest):
     declared = {element.text for element in manifest.findall("exec_depend")}
     # Extras of setup.py, which rosdep does not know as a whole; google is protobuf, which onnx brings.
+    # The node builds no settings, and distributions have a cattrs that is too old.
     optional = {
+        "cattrs",
+        "docstring_parser",
         "mujoco",
         "safetensors",
         "kornia",
@@ -289,7 +295,8 @@ def test_nothing_shipped_opens_a_connection():
 def test_the_node_needs_the_runtime_only():
     """What the robot runs must start where neither the trainer nor its dependencies are installed."""
     pytest.importorskip("rclpy")
-    absent = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data", "matplotlib", "mujoco", "scipy", "rosbags")
+    ours = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data")
+    absent = (*ours, "matplotlib", "mujoco", "scipy", "rosbags", "cattrs")
     program = (
         f"import sys, vlocnetpp_ros.localization_node\nprint([each for each in {absent} if each in sys.modules])\n"
     )
@@ -354,8 +361,10 @@ def test_colcon_installs_where_ros_looks(colcon_install):
 def test_the_installed_package_runs_without_the_checkout(colcon_install, tmp_path):
     program = (
         "import vlocnetpp.cli, vlocnetpp_ros\n"
+        "from vlocnetpp.shipped import shipped\n"
         "from vlocnetpp_ros.environment import package_file\n"
         "print(vlocnetpp.__file__, vlocnetpp_ros.__file__, package_file('config/localize.yaml'), sep='\\n')\n"
+        "print(shipped('config/benchmark/mtl.yaml'), shipped('config/train'), sep='\\n')\n"
     )
     if importlib.util.find_spec("ament_index_python") is None:
         pytest.skip("no ROS 2 client is installed")
@@ -366,7 +375,7 @@ def test_the_installed_package_runs_without_the_checkout(colcon_install, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     files = done.stdout.splitlines()
-    assert len(files) == 3
+    assert len(files) == 5
     for file in files:
         assert Path(file).is_relative_to(colcon_install)
 

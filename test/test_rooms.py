@@ -9,11 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    ("errors", "encodings", "revision", "progress", "geometry", "step"),
+    ("errors", "encodings", "revision", "progress", "settings", "shipped", "geometry", "step"),
     ("poses",),
     ("metrics",),
     ("reporting",),
-    ("losses", "data", "runtime", "network"),
+    ("data", "runtime", "network"),
+    ("losses",),
     ("training",),
     ("export",),
     ("speed", "peers"),

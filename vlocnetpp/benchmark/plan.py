@@ -7,14 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from vlocnetpp.benchmark.methods import METHODS, Method, needs
+from vlocnetpp.benchmark.methods import SECTIONS, Method, methods, needs
 from vlocnetpp.data import Dataset, Frame
 from vlocnetpp.errors import nearest
 from vlocnetpp.network import configure
 from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, OdometryPeer, Peer
 from vlocnetpp.training.config import TrainConfig, build_config, seconds
 
-SECTIONS = ("localization", "odometry", "segmentation")
 ALL_SPLITS, NOT_JUDGED = "all", ("train", "val")
 """`--split all` is every split but these: one is learned from, by the other choices are made."""
 NO_METHODS = "none"
@@ -46,7 +45,7 @@ class Settings:
     layout: str = ""
     device: str = "auto"
     width: float | None = None
-    """Share of the paper's channels; None: as the table of methods has it."""
+    """Share of the paper's channels; None: as each method has it."""
     overrides: dict[str, str] = field(default_factory=dict)
     """Settings of the trainer for every method, `section.key: text`."""
 
@@ -145,7 +144,7 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
         for motion in ODOMETRY_PEERS:
             add(motion, "odometry", (), [None], asked * PEER_FRAME_S)
     training_s = seconds(settings.budget) + BESIDE_TRAINING_S if settings.budget else None
-    for method in METHODS.values():
+    for method in methods().values():
         if method.section in settings.sections and (not settings.methods or method.name in settings.methods):
             expected_s = None if training_s is None else training_s + asked * STREAM_FRAME_S
             config = configuration(method, 0, dataset, settings)
@@ -212,7 +211,7 @@ def _check(settings: Settings) -> None:
             raise BenchmarkError(
                 f"--sections: '{section}' is not one of {', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
             )
-    known = [*METHODS, NO_METHODS]
+    known = [*methods(), NO_METHODS]
     for name in settings.methods:
         if name not in known:
             raise BenchmarkError(f"--methods: '{name}' is not one of {', '.join(known)}{nearest(name, known)}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -41,11 +38,11 @@ class SceneConfig:
     focal_correction: float = 1.0
     """Factor for the focal lengths of the K that comes with an image, where a recording gives the K of a depth camera
     beside the colour camera."""
-    position_centre: tuple[float, ...] = (0.0, 0.0, 0.0)
+    position_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Mean of the training positions in the map, metres."""
     position_spread: float = 1.0
     """Standard deviation of the training positions, metres."""
-    scene_centre: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scene_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Mean of the points that the training frames see, metres; set where scene coordinates are predicted."""
     scene_spread: float = 1.0
     """Standard deviation of those points, metres."""
@@ -55,9 +52,6 @@ class SceneConfig:
     def __post_init__(self) -> None:
         if not self.focal_correction > 0:
             raise ConfigError(f"focal_correction: {self.focal_correction} is not positive")
-        for name in ("position_centre", "scene_centre"):
-            if len(getattr(self, name)) != 3:
-                raise ConfigError(f"{name}: must be x, y, z")
 
 
 @dataclass(frozen=True)
@@ -132,28 +126,6 @@ def require_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise ConfigError unless a value is one of those allowed."""
     if value not in allowed:
         raise ConfigError(f"{name}: '{value}' is not one of {', '.join(allowed)}{nearest(value, allowed)}")
-
-
-def build(kind: Any, data: Mapping[str, Any], where: str) -> Any:
-    """A dataclass of a kind from plain data such as YAML or JSON has. Raises ConfigError for another name or type."""
-    hints = typing.get_type_hints(kind)
-    known = [each.name for each in dataclasses.fields(kind)]
-    for name in data:
-        if name not in known:
-            raise ConfigError(f"{where} '{name}' does not exist{nearest(name, known)}")
-    return kind(**{name: _value(hints[name], value, f"{where} '{name}'") for name, value in data.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: '{value}' is not a list")
-        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, types.UnionType) or not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: '{value}' is not of type {getattr(hint, '__name__', hint)}")
-    return value
 
 
 def require_dropout(value: float) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from vlocnetpp.errors import ConfigError, nearest
-from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, ViewConfig, build
+from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, ViewConfig
 from vlocnetpp.network.contract import Entry, Network
 from vlocnetpp.network.models import adapnet, fcn8s, mapnet, posenet, scene_coordinates, vlocnet, vlocnetpp
+from vlocnetpp.settings import build
 
 MODELS = (posenet, mapnet, vlocnet, vlocnetpp, scene_coordinates, adapnet, fcn8s)
 ENTRIES: dict[str, Entry] = {entry.name: entry for module in MODELS for entry in module.ENTRIES}
@@ -51,7 +52,7 @@ def configure(name: str, width: str | float = "full", **settings: Any) -> Networ
         known = sorted(set().union(*fields))
         if key not in known:
             raise ConfigError(f"network setting '{key}' does not exist for '{name}'{nearest(key, known)}")
-    where = "network setting"
+    where = f"preset '{name}'"
     view, scene, own = ({key: value for key, value in settings.items() if key in names} for names in fields)
     return NetworkConfig(
         name,
@@ -80,9 +81,9 @@ def config_to_json(config: NetworkConfig) -> dict[str, Any]:
 
 def config_from_json(data: Mapping[str, Any]) -> NetworkConfig:
     """The configuration that `config_to_json` wrote. Raises ConfigError where this version has no such network."""
-    missing = {field.name for field in dataclasses.fields(NetworkConfig)} - set(data)
-    if missing:
-        raise ConfigError(f"the network's configuration has no '{min(missing)}'")
+    known = {field.name for field in dataclasses.fields(NetworkConfig)}
+    for name in sorted(known ^ set(data)):
+        raise ConfigError(f"the network's configuration has {'no' if name in known else 'an unknown'} '{name}'")
     return NetworkConfig(
         data["name"],
         float(data["width"]),

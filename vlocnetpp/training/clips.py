@@ -18,6 +18,7 @@ from vlocnetpp.data.new_views import move_clip
 from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig, register_depth
 from vlocnetpp.data.transforms import change_light, warp_together
 from vlocnetpp.geometry import resized_shape, scale_intrinsics
+from vlocnetpp.losses import Frame
 from vlocnetpp.network import NetworkConfig
 from vlocnetpp.network.preprocess import correct_focal, resize_depth, resize_image
 from vlocnetpp.training.config import AugmentConfig
@@ -45,6 +46,19 @@ class Clips:
         """The same clips on a device, images in float."""
         image, *others = (getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__)
         return Clips(image.float(), *others)
+
+    def frames(self) -> list[Frame]:
+        """The L frames of the clips."""
+        return [Frame(*(getattr(self, name)[:, t] for name in self.__dataclass_fields__)) for t in range(self.length)]
+
+    def last_frames(self) -> Clips:
+        """Clips of the last frame alone."""
+        return Clips(*(getattr(self, name)[:, -1:] for name in self.__dataclass_fields__))
+
+    @property
+    def length(self) -> int:
+        """Frames of each clip."""
+        return self.image_BL3HW.shape[1]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
-from vlocnetpp.losses import MultitaskLoss, class_weights
+from vlocnetpp.losses import MultitaskLoss, class_weights, count_labels, has_label, make_terms
 from vlocnetpp.network import Network, build_network
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
@@ -30,16 +30,15 @@ from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.optimization import (
     GRADIENT_NORM,
     ClipLoss,
-    has_label,
     make_optimizer,
     parameter_groups,
     split_clips,
 )
 from vlocnetpp.training.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME, Log, save_bad_batch, write_environment
 from vlocnetpp.training.schedule import Schedule, best_metric, check_stages, learning_rate
+from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
 from vlocnetpp.training.tables import Profile, ValidationTable, losses_line
-from vlocnetpp.training.unroll import count_labels
 from vlocnetpp.training.validate import validate
 
 if TYPE_CHECKING:
@@ -109,7 +108,11 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         network = build_network(settings)
         if config.pretrained and not resume:
             fabric.print(load_pretrained(network, Path(config.pretrained)))
-        state = TrainingState(network, MultitaskLoss(config.loss), describe_data(data, settings))
+        check_frozen(network, config.stages)
+        tasks = {task for stage in config.stages for task in stage.tasks}
+        terms = make_terms(config.loss, tasks & {"depth", *settings.tasks})
+        loss = MultitaskLoss(terms, config.loss.literal_eq9)
+        state = TrainingState(network, loss, describe_data(data, settings))
         if saved is not None:
             state.restore(saved, out, config.data.root)
             fabric.strategy.precision.load_state_dict(state.scaler)
@@ -135,13 +138,13 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             save_config(config, out / CONFIG_NAME)
             digest = state.about["dataset"]["digest"]
             write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
-            log = Log(out, state.rows)
+            log = Log(out, state.rows, terms)
             stack.callback(log.close)
         run = Run(
             config, out, fabric, state, Schedule(config, len(loader)), loader, stores, held_out,
             tuple(each.name for each in data.classes), chosen_by, log,
             stack.enter_context(Status("training", quiet=log is None)),
-            ValidationTable(settings.tasks), Profile(fabric.device, profile), stopped,
+            ValidationTable(settings.tasks, terms), Profile(fabric.device, profile), stopped,
         )  # fmt: skip
         while state.progress.stage < len(config.stages):
             if train_stage(run):
@@ -158,11 +161,14 @@ def train_stage(run: Run) -> bool:
     config, fabric, state, progress = run.config, run.fabric, run.state, run.state.progress
     network, stage = state.network, config.stages[state.progress.stage]
     depth_stage, depth_network = stage.tasks == ("depth",), network.depth_network()
-    part = network if depth_stage else network.part_for(stage.tasks)
-    tasks = ("depth",) if depth_stage else part.config.tasks
+    part = stage_part(network, stage)
+    terms = stage_terms(state.loss, part, stage)
     if config.compile:
         part.compile()
-    optimizer = make_optimizer(parameter_groups(network, state.loss, depth_stage, config.weight_decay), config)
+    groups = parameter_groups(network, state.loss, depth_stage, config.weight_decay)
+    if stage.frozen_shared:
+        freeze(trained_before(network, config.stages, progress.stage))
+    optimizer = make_optimizer(groups, config)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     clip_loss, stepper = fabric.setup(ClipLoss(part, state.loss, stage, config), optimizer)
@@ -175,7 +181,9 @@ def train_stage(run: Run) -> bool:
         run.costs.start()
         for index, clips in run.loader.epoch((progress.stage, epoch), start):
             run.costs.lap("loading")
-            counts, stop = agree(run, count_labels(clips))
+            if depth_stage:
+                index, clips = index[:, -1:], clips.last_frames()
+            counts, stop = agree(run, count_labels(terms, clips.frames()))
             if stop:
                 state.optimizer = optimizer.state_dict()
                 if not depth_stage:
@@ -184,7 +192,7 @@ def train_stage(run: Run) -> bool:
                 return True
             progress.batch += 1
             losses: dict[str, float] = {}
-            if has_label(tasks, counts):
+            if has_label(terms, counts):
                 labelled = True
                 rate = learning_rate(stage, run.schedule.share(progress))
                 for group in optimizer.param_groups:
@@ -288,9 +296,10 @@ def refuse_if_broken(
 ) -> None:
     """Save the batch and raise TrainingError where the loss or its gradient is not finite, or a term has run away."""
     progress = run.state.progress
+    likelihoods = {term.name for term in run.state.loss.terms if term.likelihood}
     far = {}
     for name, value in losses.items():
-        if name == "scale":
+        if name in likelihoods:
             continue
         if progress.batch <= USUAL_BATCHES:
             progress.usual[name] = max(value, progress.usual.get(name, 0.0))
@@ -342,7 +351,7 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
             best = state.best is None or sign * value > sign * state.best
             state.best = value if best else state.best
     add_row(run, stage, rate, frames_per_s, found)
-    for line in run.table.lines(stage.name, state.progress.step, found, weights(state), best):
+    for line in run.table.lines(stage.name, state.progress.step, found, state.loss.scalars(), best):
         run.status.note(line)
     if run.log is not None:
         run.log.write(curves=True)
@@ -351,19 +360,14 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
     save(run, LAST_NAME)
 
 
-def weights(state: TrainingState) -> dict[str, float]:
-    """The learnable scalars s of the losses."""
-    return {name: float(value) for name, value in state.loss.state_dict().items()}
-
-
 def add_row(run: Run, stage: StageConfig, rate: float, frames_per_s: float, metrics: dict[str, Any]) -> None:
     """A row of the log: the mean losses since the row before it."""
     progress = run.state.progress
     losses = {name: total / number for name, (total, number) in progress.recent.items()}
     progress.recent = {}
     if run.log is not None:
-        log_weights = weights(run.state)
-        run.log.add(stage.name, progress.step, progress.total_s, frames_per_s, rate, losses, log_weights, metrics)
+        scalars = run.state.loss.scalars()
+        run.log.add(stage.name, progress.step, progress.total_s, frames_per_s, rate, losses, scalars, metrics)
 
 
 def save(run: Run, name: str) -> None:

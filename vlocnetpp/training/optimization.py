@@ -12,8 +12,10 @@ from vlocnetpp.network import Network
 from vlocnetpp.network.contract import decayed_parameters
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.config import StageConfig, TrainConfig
+from vlocnetpp.training.datasets import TrainingError
 from vlocnetpp.training.devices import sum_everywhere
-from vlocnetpp.training.unroll import depth_term, unroll
+from vlocnetpp.training.stage import stage_terms
+from vlocnetpp.training.unroll import depth_means, unroll
 
 GRADIENT_NORM = 20.0
 
@@ -26,6 +28,7 @@ class ClipLoss(nn.Module):
         self.network = network
         self.loss = loss
         self.stage, self.truncate, self.leak_probe = stage, config.data.truncate, config.leak_probe
+        self.terms = stage_terms(loss, network, stage)
 
     def forward(
         self, clips: tuple[Tensor, ...], counts: dict[str, float], share: float
@@ -42,17 +45,17 @@ class ClipLoss(nn.Module):
         """
         part = Clips(*clips)
         if self.stage.tasks == ("depth",):
-            terms = depth_term(self.network, part, sum_everywhere)
-            terms = {name: value * share for name, value in terms.items()}
+            means = depth_means(self.network, part, self.terms, counts)
         else:
-            tasks, consistency = self.stage.tasks, self.stage.consistency
-            terms, _ = unroll(
-                self.network, part, tasks, self.loss.config, consistency, counts, self.truncate, self.leak_probe,
-                self.loss.class_weights_C,
-            )  # fmt: skip
-        together = sum_everywhere(torch.stack([value.float() for value in terms.values()]))
-        terms = dict(zip(terms, together.unbind(), strict=True))
-        return self.loss(terms, share), {name: value.detach() for name, value in terms.items()}
+            means, _ = unroll(
+                self.network, part, self.terms, counts, self.truncate, self.leak_probe, self.loss.class_weights_C
+            )
+        if not means:
+            needed = ", ".join(dict.fromkeys(name for term in self.terms for name in term.needs))
+            raise TrainingError(f"stage '{self.stage.name}': the network predicts none of {needed} that has a label")
+        together = sum_everywhere(torch.stack([value.float() for value in means.values()]))
+        means = dict(zip(means, together.unbind(), strict=True))
+        return self.loss(means, share), {name: value.detach() for name, value in means.items()}
 
 
 def parameter_groups(network: Network, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
@@ -79,12 +82,6 @@ def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.o
     """Adam with the configuration's constants and decoupled weight decay."""
     first, second = config.betas
     return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=config.eps)
-
-
-def has_label(tasks: tuple[str, ...], counts: dict[str, float]) -> bool:
-    """Whether a batch with so many labels can train any of the tasks."""
-    kinds = {"depth": "depths", "localization": "poses", "odometry": "motions", "segmentation": "pixels"}
-    return any(counts[kinds[task]] > 0 for task in tasks)
 
 
 def split_clips(clips: Clips, parts: int) -> list[tuple[Tensor, ...]]:
