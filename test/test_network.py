@@ -14,7 +14,7 @@ import torch
 
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_network
-from vlocnetpp.losses import LossConfig
+from vlocnetpp.losses import LossConfig, count_labels, make_terms
 from vlocnetpp.network import (
     Network,
     NetworkConfig,
@@ -235,8 +235,9 @@ def test_shuffled_labels_change_no_prediction_of_the_training_unroll(preset):
     other = replace(clips, pose_BL7=clips.pose_BL7.flip(0, 1), mask_BLHW=clips.mask_BLHW.flip(0, 1, 2))
     seen: list[dict] = []
     hook = network.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
+    terms = make_terms(LossConfig(), network.config.tasks)
     for labels in (clips, other):
-        unroll(network, labels, network.config.tasks, LossConfig())
+        unroll(network, labels, terms, count_labels(terms, labels.frames()))
     hook.remove()
     assert len(seen) == 6 and all(largest_difference(a, b) == 0 for a, b in zip(seen[:3], seen[3:], strict=True))
 
