@@ -31,14 +31,20 @@ from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.geometry import relative
-from vlocnetpp.network import configure
+from vlocnetpp.network import NetworkConfig, configure
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.training.clips import FrameStore, gather_clips, open_store
 from vlocnetpp.training.config import AugmentConfig, DataConfig
 from vlocnetpp.training.loader import ClipLoader
 
-WHOLE = configure("mtl", 0.125, height=64, width_px=96, resize="whole", classes=3)
-CROP = replace(WHOLE, height=32, width_px=32, resize="crop")
+
+def network(**settings) -> NetworkConfig:
+    """A small `mtl` that sees the whole image, with other settings where given."""
+    return configure("mtl", 0.125, **{"height": 64, "width_px": 96, "resize": "whole", "classes": 3, **settings})
+
+
+WHOLE = network()
+CROP = network(height=32, width_px=32, resize="crop")
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +85,7 @@ def equal_stores(a: FrameStore, b: FrameStore) -> bool:
 @pytest.mark.parametrize("config", [WHOLE, CROP], ids=["whole", "crop"])
 def test_stored_frames_are_what_the_robot_sees(config, wall, tmp_path):
     frames = open_dataset(wall).frames("train")
-    sight = Preprocess(config.height, config.width_px, config.resize == "whole")
+    sight = Preprocess(config.view.height, config.view.width_px, config.view.resize == "whole")
     clips = gather_clips(opened(wall, tmp_path, config), np.arange(24)[:, None], config, None, np.random.default_rng(0))
     for i, frame in enumerate(frames):
         image, K, depth = sight(
@@ -97,7 +103,7 @@ def test_stored_frames_are_what_the_robot_sees(config, wall, tmp_path):
 def test_real_depth_and_poses_are_stored_without_rounding(tmp_path):
     sequence = open_dataset(real_data("redkitchen")).sequences("train")[0]
     frames = sequence.frames[:6]
-    config = replace(WHOLE, height=224, width_px=320)
+    config = network(height=224, width_px=320)
     store = open_store([replace(sequence, frames=frames)], config, "loading", tmp_path)
     sight = Preprocess(224, 320, True)
     clips = gather_clips(store, np.arange(6)[:, None], config, None, np.random.default_rng(0))
@@ -123,7 +129,7 @@ def test_a_frame_of_other_proportions_and_an_unknown_class_are_named(wall, tmp_p
     shutil.copytree(wall, root)
     frame = open_dataset(root).frames("train")[3]
     with pytest.raises(DataError, match=r"mask.*class id 2, there are 2 classes"):
-        opened(root, tmp_path / "cache", replace(WHOLE, classes=2))
+        opened(root, tmp_path / "cache", network(classes=2))
     cv2.imwrite(str(frame.image_path), np.zeros((48, 100, 3), np.uint8))
     with pytest.raises(DataError, match=r"100 x 48 has other proportions.*--network.resize whole"):
         opened(root, tmp_path / "cache", CROP)
@@ -211,7 +217,7 @@ def test_the_oldest_cache_goes_first_and_what_others_own_stays(wall, tmp_path, m
     opened(wall, tmp_path, CROP)
     (newer,) = set(tmp_path.glob("[0-9a-f]*")) - {oldest}
     monkeypatch.setattr(caches, "LARGEST_BYTES", 3 * sum(file.stat().st_size for file in newer.iterdir()))
-    opened(wall, tmp_path, replace(CROP, classes=4))
+    opened(wall, tmp_path, network(height=32, width_px=32, resize="crop", classes=4))
     assert not oldest.exists() and newer.is_dir()
     assert (tmp_path / ".ssh").is_dir() and (tmp_path / "thesis").is_dir() and not abandoned.exists()
 
@@ -359,7 +365,7 @@ def test_a_batch_depends_on_its_place_alone(store, streets):
 
 def test_the_number_of_threads_changes_no_pixel(store):
     threads, found = torch.get_num_threads(), []
-    large = replace(WHOLE, height=224, width_px=320)  # large enough for torch to share the work among threads
+    large = network(height=224, width_px=320)  # large enough for torch to share the work among threads
     big = opened_large(store)
     for count in (1, 2):
         torch.set_num_threads(count)
