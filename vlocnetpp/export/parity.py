@@ -178,6 +178,7 @@ def difference(a: Answer, b: Answer) -> Difference:
     if set(a) != set(b):
         raise ParityError(f"the file answers {', '.join(a)}, the network {', '.join(b)}; nothing was written")
     found: dict[str, float] = {}
+    others = [0.0]
     for name, value in a.items():
         if name in POSES:
             distance, angle = POSES[name]
@@ -186,8 +187,9 @@ def difference(a: Answer, b: Answer) -> Difference:
         elif name == "mask_BHW":
             found["mask_share"] = float((value != b[name]).double().mean())
         else:
-            found["log_scale"] = max(found.get("log_scale", 0.0), largest(value, b[name]))
-    return Difference(**found)
+            others.append(largest(value, b[name]))
+    # NumPy's maximum keeps NaN, Python's does not.
+    return Difference(log_scale=float(np.max(others)), **found)
 
 
 def largest(a: Tensor, b: Tensor) -> float:
