@@ -6,7 +6,8 @@ The network is that of VLocNet++ with a head of its own on localization's Res3 a
 from __future__ import annotations
 
 from vlocnetpp.network.contract import Entry, Paper
-from vlocnetpp.network.models.vlocnetpp import MTL, PAPER, VLocNetPlusPlus, VLocNetPlusPlusSettings
+from vlocnetpp.network.models.vlocnetpp import VLocNetPlusPlus, VLocNetPlusPlusSettings
+from vlocnetpp.network.models.vlocnetpp_presets import MTL, PAPER
 
 PAPERS = (
     Paper("Scene Coordinate Regression Forests for Camera Relocalization in RGB-D Images", "Shotton et al.", 2013,
