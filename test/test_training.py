@@ -63,6 +63,7 @@ def test_shipped_configurations_load():
     for path in (ROOT / "config" / "train").glob("*.yaml"):
         config = load_config(path)
         assert (config.epochs > 0 or seconds(config.budget) > 0) and config.stages
+        assert check_frozen(random_network(config.preset), config.stages) == []
 
 
 def test_configuration_round_trip_and_overrides(tmp_path):
@@ -302,11 +303,14 @@ def test_what_stages_share_is_found_by_parameter():
     assert shared[2] == {f"front.{name}" for name, _ in network.front.named_parameters()}
     assert shared[0] == shared[1] == shared[3] == set(), "segmentation has a front of its own"
     assert stage_part(network, stages[0]) is network and stage_part(network, POSE).odometry is None
-    check_frozen(network, stages)
+    assert check_frozen(network, stages) == []
     with pytest.raises(ConfigError, match="stage 'odometry': frozen_shared, but no earlier stage"):
         check_frozen(network, stages[2:])
     with pytest.raises(ConfigError, match="stage 'odometry': frozen_shared leaves nothing to train"):
-        check_frozen(random_network("mtl_mid_concat"), stages)
+        check_frozen(network, (replace(ODOMETRY, frozen_shared=False), ODOMETRY))
+    whole = random_network("mtl_mid_concat")
+    assert trained_before(whole, stages, 2) == [] and len(check_frozen(whole, stages)) == 1
+    assert "tasks of 'mtl_mid_concat' cannot be trained apart" in check_frozen(whole, stages)[0]
 
 
 def test_a_stage_keeps_what_it_shares_still_and_the_next_one_trains_it(wall, tmp_path):

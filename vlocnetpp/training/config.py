@@ -124,7 +124,8 @@ class StageConfig:
     """Share of the budget or of the epochs, relative to the other stages; positive."""
     frozen_shared: bool = False
     """Whether parameters that an earlier stage has trained stay as they are, so that this stage does not change what
-    the other task has been fitted to. Norms still take their statistics from the batch."""
+    the other task has been fitted to. Norms still take their statistics from the batch. Does nothing, and the run
+    tells so, where the tasks of a network cannot be trained apart (mtl_input_concat, mtl_mid_concat, mtl_shared)."""
     learning_rate: float | tuple[float, ...] = 1e-3
     """A number: reached after a short warm-up, it falls to a hundredth along a cosine. A list such as [1e-3, 1e-4]:
     each holds for an equal part of the stage."""

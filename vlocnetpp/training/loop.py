@@ -108,7 +108,8 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         network = build_network(settings)
         if config.pretrained and not resume:
             fabric.print(load_pretrained(network, Path(config.pretrained)))
-        check_frozen(network, config.stages)
+        for note in check_frozen(network, config.stages):
+            fabric.print(note)
         tasks = {task for stage in config.stages for task in stage.tasks}
         terms = make_terms(config.loss, tasks & {"depth", *settings.tasks})
         loss = MultitaskLoss(terms, config.loss.literal_eq9)

@@ -17,17 +17,35 @@ def stage_part(network: Network, stage: StageConfig) -> Network:
     return network if stage.tasks == ("depth",) else network.part_for(stage.tasks)
 
 
+def has_parts(network: Network, stage: StageConfig) -> bool:
+    """Whether a stage of single tasks runs a part of the network; some networks are always run whole."""
+    return set(network.config.tasks) <= set(stage.tasks) or stage_part(network, stage) is not network
+
+
 def trained_before(network: Network, stages: Sequence[StageConfig], number: int) -> list[nn.Parameter]:
-    """Parameters of a stage's part that belong to the part of an earlier stage, too: what the stages share."""
-    earlier = [stage for stage in stages[:number] if stage.tasks != ("depth",)]
+    """Parameters of a stage's part that belong to the part of an earlier stage, too: what the stages share.
+
+    None of a network whose tasks cannot be trained apart.
+    """
+    earlier = [stage for stage in stages[:number] if stage.tasks != ("depth",) and has_parts(network, stage)]
     known = {id(parameter) for stage in earlier for parameter in stage_part(network, stage).parameters()}
     return [parameter for parameter in stage_part(network, stages[number]).parameters() if id(parameter) in known]
 
 
-def check_frozen(network: Network, stages: Sequence[StageConfig]) -> None:
-    """Raise ConfigError for a stage with `frozen_shared` that shares nothing with an earlier one, or everything."""
+def check_frozen(network: Network, stages: Sequence[StageConfig]) -> list[str]:
+    """What to tell of stages whose `frozen_shared` has no effect, as the tasks of the network cannot be trained apart.
+
+    Raises ConfigError for a stage with `frozen_shared` that shares nothing with an earlier one, or everything.
+    """
+    notes = []
     for number, stage in enumerate(stages):
         if not stage.frozen_shared:
+            continue
+        if not has_parts(network, stage):
+            preset = network.config.preset
+            notes.append(
+                f"stage '{stage.name}': the tasks of '{preset}' cannot be trained apart; frozen_shared does nothing"
+            )
             continue
         frozen = len(trained_before(network, stages, number))
         if frozen == 0:
@@ -36,6 +54,7 @@ def check_frozen(network: Network, stages: Sequence[StageConfig]) -> None:
             raise ConfigError(
                 f"stage '{stage.name}': frozen_shared leaves nothing to train; earlier stages train all of it"
             )
+    return notes
 
 
 def freeze(parameters: Iterable[nn.Parameter]) -> None:
