@@ -47,6 +47,7 @@ from tiny_datasets import (
 )
 
 from vlocnetpp.cli import main
+from vlocnetpp.data.bags.storage import HOT_JOURNAL
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRESS = re.compile(r".*: (started|done, \d|\d+ of \d).*")
@@ -195,7 +196,7 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
     (write_camvid, "data to-bag {set} {out} --split tests"): [("absent split", nothing, "", "no split 'tests'")],
     (nothing, FROM_BAG): [
         ("no recording", nothing, "", "does not exist"),
-        ("empty folder as a recording", Path.mkdir, "", "is no bag, metadata.yaml is missing"),
+        ("empty folder as a recording", Path.mkdir, "", "is no bag, it has no .bag, .mcap or .db3 file"),
         ("text as a recording", put("", "bag"), "", "is no bag; a rosbag2 folder"),
         ("camera unknown", Bag(info=False), "", "has no sensor_msgs/msg/CameraInfo"),
         ("camera_info of zeros", Bag(focal=0.0), INFO, "fx and fy must be positive"),
@@ -208,8 +209,34 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("poses of another hour", Bag(poses_late_s=3600.0), "", "no image lies between two poses"),
     ],
     (write_folder, FROM_BAG): [("dataset as a recording", nothing, "", "is no bag")],
-    (Bag(), FROM_BAG): [("mcap cut in the middle", cut_storage, "", "is not a whole bag")],
-    (Bag("sqlite3"), FROM_BAG): [("sqlite3 cut in the middle", cut_storage, "", "is not a whole bag")],
+    (Bag(), FROM_BAG): [
+        ("mcap cut in the middle", cut_storage, "set.mcap", "its end is missing (`mcap recover set.mcap"),
+        ("mcap that is text", put("set.mcap", "hello" * 9), "set.mcap", "it does not begin as an mcap does"),
+        ("listed part absent", gone("set.mcap"), "", "is no bag, it has no .bag, .mcap or .db3 file"),
+        (
+            "one of two parts absent",
+            text("metadata.yaml", "- set.mcap", "- b.mcap\n  - set.mcap"),
+            "b.mcap",
+            "is missing",
+        ),
+        ("part of another kind", text("metadata.yaml", "- set.mcap", "- metadata.yaml"), "metadata.yaml", "no storage"),
+    ],
+    (Bag("sqlite3"), FROM_BAG): [
+        ("sqlite3 cut in the middle", cut_storage, "set.db3", ".recover | sqlite3 set-saved.db3"),
+        ("sqlite3 that is text", put("set.db3", "hello" * 9), "set.db3", "it does not begin as a database does"),
+        (
+            "journal of a killed recorder",
+            put("set.db3-journal", HOT_JOURNAL),
+            "set.db3-journal",
+            "copy set.db3 with it",
+        ),
+    ],
+    (Bag(x=float("nan")), f"{FROM_BAG} --pose-topic {POSE}"): [
+        ("not one pose is one", nothing, POSE, "the pose has a NaN or infinite entry")
+    ],
+    (Bag(), f"{FROM_BAG} --pose-topic {POSE} --pose-frame base"): [
+        ("frame that no transform has", nothing, "", "--extrinsics x,y,z,qx,qy,qz,qw")
+    ],
     (Bag(), f"{FROM_BAG} --pose-topic {IMAGE}"): [("topic of the wrong type", nothing, IMAGE, "it must be geometry_")],
     (Bag(), f"{FROM_BAG} --image-topic /c"): [("topic that is absent", nothing, "", "has no message on topic '/c'")],
     (Bag(), "data from-bag {set} {set}"): [("output exists, from-bag", nothing, "", "exists already")],

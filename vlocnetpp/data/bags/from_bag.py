@@ -18,11 +18,11 @@ from vlocnetpp.data.bags import messages as says
 from vlocnetpp.data.bags.index import seconds
 from vlocnetpp.data.bags.plan import Limits, Planned
 from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
-from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, messages, open_bag, size_on_disk
+from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, open_bag, size_on_disk
 from vlocnetpp.data.bags.survey import Recording, survey
 from vlocnetpp.data.bags.topics import Topics
-from vlocnetpp.data.frames import DataError
 from vlocnetpp.data.layouts.folder import FolderWriter
+from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
 
 REPORT = "conversion.json"
@@ -123,9 +123,9 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
     seen: Counter[str] = Counter()
     done = 0
     topics = {topic for topic in (found.image, found.depth, found.mask) if topic}
-    with open_bag(recording.bag) as reader:
-        total = sum(info.msgcount for name, info in reader.topics.items() if name in topics)
-        for each in track(messages(reader, topics), f"reading {recording.bag.name}", total):
+    with open_bag(recording.bag) as bag:
+        total = sum(bag.topics[name].msgcount for name in topics)
+        for each in track(bag.messages(topics), f"reading {recording.bag.name}", total):
             key = (each.topic, seen[each.topic])
             seen[each.topic] += 1
             if uses[key]:

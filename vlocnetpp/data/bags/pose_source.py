@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.bags.to_bag import POSE_TOPIC
 from vlocnetpp.data.bags.topics import Found
-from vlocnetpp.data.bags.transforms import Transform, TransformTree, compose, filled
-from vlocnetpp.data.frames import DataError
-from vlocnetpp.data.poses import checked_pose, interpolate_poses
+from vlocnetpp.data.bags.transforms import Transform, TransformTree, UnknownFrameError, compose, filled
+from vlocnetpp.data.poses import checked_pose, interpolate_poses, note_of_lost
+from vlocnetpp.errors import DataError
 
+HOW_TO_BRIDGE = (
+    "record /tf_static too, or name the camera's optical frame with --camera-frame, or give its pose in the frame that "
+    "moves with --extrinsics x,y,z,qx,qy,qz,qw"
+)
 HOW_TO_GO_ON = (
     "record /tf_static, or give the camera's pose in that frame with --extrinsics x,y,z,qx,qy,qz,qw, "
     "or say with --pose-frame '' that the poses are those of the camera's optical frame"
@@ -47,6 +51,9 @@ class PoseSamples:
     stamps: list[int] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
     poses: list[NDArray[np.float64]] = field(default_factory=list)
+    """NaN where a message holds no pose."""
+    lost: list[str] = field(default_factory=list)
+    """Why there are such."""
     parents: set[str] = field(default_factory=set)
     children: set[str] = field(default_factory=set)
 
@@ -90,24 +97,30 @@ def pose_source(
 def _from_transforms(
     bag: Path, tree: TransformTree, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
-    if wishes.pose_frame:
-        raise DataError(f"{bag}: --pose-frame is for pose topics; with transforms --camera-frame names the frame")
-    camera = _camera_frame(bag, image_frames, wishes)
-    map_frame = (wishes.map_frame or tree.map_above(camera)).lstrip("/")
-    chain = tree.chain(map_frame, camera)
+    if wishes.pose_frame and wishes.extrinsics_7 is None:
+        raise DataError(
+            f"{bag}: --pose-frame is for pose topics and --extrinsics; with transforms --camera-frame names the frame"
+        )
+    camera = _camera_frame(bag, image_frames, wishes) if wishes.extrinsics_7 is None else _body(bag, tree, wishes)
+    try:
+        map_frame = (wishes.map_frame or tree.map_above(camera)).lstrip("/")
+        chain = tree.chain(map_frame, camera)
+    except UnknownFrameError as error:
+        raise DataError(f"{error}; {HOW_TO_BRIDGE}") from error
     if not chain.moving:
         raise DataError(f"{bag}: nothing moves between '{map_frame}' and '{camera}' ({chain})")
 
     def at(at_M: NDArray[np.int64], run: int) -> NDArray[np.float64]:
         return _extended(chain.at(at_M, run, limit_ns), wishes)
 
-    notes = (*_axes_note(bag, camera, wishes), *_drift(bag, map_frame))
+    notes = (*tree.notes(chain), *_axes_note(bag, camera, wishes), *_drift(bag, map_frame))
     return PoseSource(map_frame, f"{chain}{_extension(wishes)}", at, tuple(chain.moving), notes)
 
 
 def _from_topic(
     bag: Path, found: Found, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
+    lost = note_of_lost(samples.lost, len(samples.poses))
     if len(samples.parents) > 1:
         raise DataError(f"{bag}: {found.pose} is in several frames: {', '.join(sorted(samples.parents))}")
     if len(samples.children) > 1:
@@ -149,7 +162,9 @@ def _from_topic(
     if lookup is not None:
         chain += str(lookup).removeprefix(child)
     moving = tuple(lookup.moving) if lookup is not None else ()
-    notes += _drift(bag, map_frame)
+    if lookup is not None:
+        notes += samples.tree.notes(lookup)
+    notes += (*lost, *_drift(bag, map_frame))
     return PoseSource(map_frame, f"{chain}{_extension(wishes)}", at, (samples, *moving), notes)
 
 
@@ -161,6 +176,20 @@ def _camera_frame(bag: Path, image_frames: set[str], wishes: FrameWishes) -> str
         said = f"are of several frames, {' and '.join(names)}" if names else "name no frame in their headers"
         raise DataError(f"{bag}: the images {said}; --camera-frame names the camera's optical frame")
     return names[0]
+
+
+def _body(bag: Path, tree: TransformTree, wishes: FrameWishes) -> str:
+    """The frame that given extrinsics start from: as named, else the one that moves."""
+    named = wishes.pose_frame or wishes.camera_frame
+    if named:
+        return named.lstrip("/")
+    moving = tree.moving_frames()
+    if len(moving) != 1:
+        raise DataError(
+            f"{bag}: --extrinsics could be in {' or '.join(moving) or 'no frame, none moves'}; "
+            "--pose-frame names the one"
+        )
+    return moving[0]
 
 
 def _axes_note(bag: Path, camera: str, wishes: FrameWishes) -> tuple[str, ...]:

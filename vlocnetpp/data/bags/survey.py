@@ -12,7 +12,8 @@ from vlocnetpp.data.bags.plan import NO_POSE, NOT_AFTER, Limits, Planned, neares
 from vlocnetpp.data.bags.pose_source import FrameWishes, PoseSamples, PoseSource, pose_source
 from vlocnetpp.data.bags.reader import SECOND_NS
 from vlocnetpp.data.bags.topics import Found, Topics
-from vlocnetpp.data.frames import DataError, LabelClass
+from vlocnetpp.data.frames import LabelClass
+from vlocnetpp.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def survey(bag: Path, split: str, wishes: Topics, frames: FrameWishes, limits: L
     found = index.found
     if not any(index.stamps[found.image]):
         raise DataError(f"{bag}: {found.image} carries no stamps, nothing can be matched to it")
-    notes = _notes(bag, index)
+    if index.cameras and not any(index.cameras):
+        raise DataError(index.not_calibrated[0])
+    notes = [*index.notes, *_notes(bag, index)]
     source = None
     if found.pose is None:
         notes.append(f"{bag}: no pose topic is read, so the frames have no pose")
@@ -91,7 +94,10 @@ def survey(bag: Path, split: str, wishes: Topics, frames: FrameWishes, limits: L
 
 def _notes(bag: Path, index: Index) -> list[str]:
     found, notes = index.found, []
-    if any(camera.distorted for camera in index.cameras):
+    if index.not_calibrated:
+        passed = len(index.not_calibrated)
+        notes.append(f"{index.not_calibrated[0]}: {passed} of {len(index.cameras)} camera_info are passed over")
+    if any(camera is not None and camera.distorted for camera in index.cameras):
         notes.append(
             f"{bag}: {found.camera_info} has lens distortion, which is not corrected; record a rectified image"
         )

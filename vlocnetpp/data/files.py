@@ -1,0 +1,13 @@
+"""The files of a folder that somebody put there, without those that a computer adds by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LITTER = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
+"""What Windows, macOS and network drives leave; what begins with a dot (.DS_Store, ._NAME) is hidden anyway."""
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds, by name, without hidden files and thumbnails. Raises OSError as `Path.iterdir` does."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in LITTER)
