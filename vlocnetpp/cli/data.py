@@ -26,6 +26,8 @@ def data_info(args: argparse.Namespace) -> int:
             rows.append([split, sequence.name, len(frames), f"{span_s:.1f}", *counts])
     title = f"{dataset.root}: layout {dataset.layout}, {len(dataset.classes)} classes, poses in '{dataset.map_frame}'"
     print_table(title, ("split", "sequence", "frames", "seconds", "poses", "depths", "masks"), rows)
+    for note in dataset.notes:
+        print(f"  note: {note}")
     return 0
 
 

@@ -92,6 +92,8 @@ class Dataset:
     """`train`, `test`, possibly `val`, and `benchmark` for what its makers published without poses."""
     classes: tuple[LabelClass, ...] = ()
     map_frame: str = "map"
+    notes: tuple[str, ...] = ()
+    """What the user should know, one line each: poses that are none, a K that is nominal."""
 
     def frames(self, split: str) -> list[Frame]:
         """All frames of a split in order. Raises DataError if the dataset has no such split."""
