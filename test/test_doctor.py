@@ -300,6 +300,84 @@ def test_nearest_pose_weighs_metres_and_degrees():
     assert nearest.tolist() == [1, 0]
 
 
+# One wild pose.
+
+
+def with_one_wild_pose(change, metres, frame):
+    """`change`, and one stored position of the training drive moved by so many metres."""
+    calls = iter(range(10**6))
+
+    def changed(T: np.ndarray) -> np.ndarray:
+        pose = change(T)
+        return pose + (next(calls) == frame) * np.array([metres, metres, 0, 0, 0, 0, 0]) / np.sqrt(2)
+
+    return changed
+
+
+VARIANTS = {
+    "sound": pose_7,
+    "world-to-camera": lambda T: pose_7(np.linalg.inv(T)),
+    "scaled": lambda T: pose_7(T) * ([0.3] * 3 + [1] * 4),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, drawn):
+    """The report of each variant without a wild pose."""
+    folder = tmp_path_factory.mktemp("rooms")
+    return {
+        name: examine(write_room(folder / name, drawn, change=change), pairs=PAIRS) for name, change in VARIANTS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("variant", "metres", "frame", "severity"),
+    [
+        ("sound", 5.0, 9, "warning"),
+        ("sound", 3e9, 4, "error"),
+        ("world-to-camera", 100.0, 19, "error"),
+        ("scaled", 30.0, 0, "error"),
+        ("scaled", 5.0, 7, "warning"),
+    ],
+)
+def test_one_wild_pose_is_named_and_changes_nothing_else(
+    tmp_path, drawn, undisturbed, variant, metres, frame, severity
+):
+    change = with_one_wild_pose(VARIANTS[variant], metres, frame)
+    report = examine(write_room(tmp_path / "room", drawn, change=change), pairs=PAIRS)
+    (wild,) = (each for each in report.findings if each.kind == "speed")
+    assert (wild.where, wild.severity) == (f"train/{frame:06d}", severity) and wild.what.startswith("1 pose ")
+    assert report.study is not None and report.study.wild[0].metres == pytest.approx(metres, rel=0.02)
+    others = [each for each in report.findings if each.kind != "speed"]
+    before = undisturbed[variant].findings
+    assert [(each.severity, each.kind, each.do) for each in others] == [(e.severity, e.kind, e.do) for e in before]
+    for now, then in zip(others, before, strict=True):
+        assert now.confidence == pytest.approx(then.confidence, abs=0.05), (now, then)
+        assert re.sub(r"[0-9.e+-]+", "", now.what) == re.sub(r"[0-9.e+-]+", "", then.what)
+
+
+def test_a_scale_is_not_what_one_pair_makes_of_it():
+    """One motion of a hundred metres among twenty that agree weighs no more than a few of them."""
+    pairs = [made_pair(seed, 0.5) for seed in range(20)]
+    motions = [motion(pair) for pair in pairs]
+    motions[3] = motions[3].copy()
+    motions[3][:3, 3] *= 1000.0
+    assert fit_scale(pairs, motions) == pytest.approx(fit_scale(pairs[4:], motions[4:]), rel=0.05)
+
+
+def test_a_drive_that_goes_on_elsewhere_is_no_wild_pose(tmp_path, drawn):
+    """A localization that jumps and stays there: the jump is an error, the poses behind it are kept."""
+    moved = {"train": drawn["train"][:10] + [(T + 40.0 * AWAY, *rest) for T, *rest in drawn["train"][10:]]}
+    report = examine(write_room(tmp_path / "room", moved), pairs=PAIRS)
+    (jump,) = (each for each in report.findings if each.kind == "speed")
+    assert (jump.severity, jump.where) == ("error", "train/000010") and "1 jumps of up to 40 m" in jump.what
+    assert report.study is not None and report.study.wild == []
+
+
+AWAY = np.zeros((4, 4))
+AWAY[0, 3] = 1.0
+
+
 # The command.
 
 

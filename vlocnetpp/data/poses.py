@@ -59,13 +59,17 @@ def known_matrix(T_44: ArrayLike, where: object, lost: list[str]) -> NDArray[np.
     return None
 
 
+class NoPoseError(PoseError):
+    """A source of poses holds not a single one."""
+
+
 def note_of_lost(lost: list[str], given: int) -> tuple[str, ...]:
     """What is to be told of the lines that `known_pose` gathered from `given` poses of one source.
 
-    Raises PoseError, in the words of the first, if not a single pose is known: then the source is wrong, not lost.
+    Raises NoPoseError, in the words of the first, if not a single pose is known: then the source is wrong, not lost.
     """
     if lost and len(lost) == given:
-        raise PoseError(lost[0])
+        raise NoPoseError(lost[0])
     more = f", and so on: {len(lost)} of {given} poses" if len(lost) > 1 else f": 1 of {given} poses"
     return (f"{lost[0]}{more} read as unknown",) if lost else ()
 
