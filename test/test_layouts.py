@@ -234,7 +234,7 @@ def test_open_dataset_recognizes_or_asks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: does not exist"):
         open_dataset(tmp_path / "nowhere")
     with pytest.raises(
-        DataError, match="is of no known layout; name one of folder, seven_scenes, deeploc, kitti, tum_rgbd, camvid"
+        DataError, match="is of no known layout; name one of folder, seven_scenes, deeploc, kitti, tum_rgbd, euroc"
     ):
         open_dataset(tmp_path)
     (tmp_path / "file").touch()

@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence as Listing
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, final
 
@@ -29,6 +29,7 @@ import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, LabelClass, Sequence, decode_image
+from vlocnetpp.data.layouts.text_files import inside
 from vlocnetpp.data.poses import checked_intrinsics, checked_pose, known_pose, note_of_lost
 
 FORMAT = 1
@@ -375,10 +376,8 @@ def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: 
         raise DataError(f"{where}: stamp {stamp_ns} does not fit 64 bits of nanoseconds")
     paths: dict[str, Path | None] = {}
     for kind in FILE_COLUMNS:
-        if row[kind] and row[kind] not in present:
-            _refuse_outside(row[kind], where)
-            if not (root / sequence / row[kind]).is_file():
-                raise DataError(f"{root / sequence / row[kind]}: is missing, {where} lists it")
+        if row[kind] and row[kind] not in present and not inside(root / sequence, row[kind], where).is_file():
+            raise DataError(f"{root / sequence / row[kind]}: is missing, {where} lists it")
         paths[kind] = root / sequence / row[kind] if row[kind] else None
     if paths["image"] is None:
         raise DataError(f"{where}: no image is given")
@@ -392,8 +391,3 @@ def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: 
         paths["depth"],
         paths["mask"],
     )
-
-
-def _refuse_outside(file: str, where: str) -> None:
-    if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-        raise DataError(f"{where}: '{file}' leaves the folder of its sequence")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -58,6 +58,13 @@ def names(path: Path) -> list[str]:
         if listed.count(name) > 1:
             raise DataError(f"{path}: '{name}' is listed twice")
     return listed
+
+
+def inside(folder: Path, name: str, where: object) -> Path:
+    """A file that a list names. Raises DataError, naming `where`, if the name leads out of the folder."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise DataError(f"{where}: '{name[:80]}' leaves the folder {folder}")
+    return folder / name
 
 
 def listed_splits(root: Path, there: list[str], what: str) -> dict[str, list[str]]:

@@ -19,14 +19,14 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.files import visible
 from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence
-from vlocnetpp.data.layouts.text_files import INTRINSICS, intrinsics_of, listed_splits, matrix, numbers, rows
+from vlocnetpp.data.layouts.text_files import INTRINSICS, inside, intrinsics_of, listed_splits, matrix, numbers, rows
 from vlocnetpp.data.poses import checked_intrinsics, interpolate_poses, known_pose, note_of_lost
 
 IMAGES, DEPTHS, POSES = "rgb.txt", "depth.txt", "groundtruth.txt"
@@ -88,12 +88,10 @@ def _listed(folder: Path, file: str) -> list[tuple[int, Path]]:
     for where, cells in table:
         if len(cells) != 2:
             raise DataError(f"{where}: has {len(cells)} columns instead of a stamp and a file name")
-        if PurePosixPath(cells[1]).is_absolute() or ".." in PurePosixPath(cells[1]).parts:
-            raise DataError(f"{where}: '{cells[1]}' leaves the folder of its sequence")
-        if not (folder / cells[1]).is_file():
-            how = "is not a file" if (folder / cells[1]).exists() else "is missing"
-            raise DataError(f"{folder / cells[1]}: {how}, {where} lists it")
-        images.append((stamp_of(cells[0], where), folder / cells[1]))
+        image = inside(folder, cells[1], where)
+        if not image.is_file():
+            raise DataError(f"{image}: {'is not a file' if image.exists() else 'is missing'}, {where} lists it")
+        images.append((stamp_of(cells[0], where), image))
     for (before, after), (where, _) in zip(pairwise(images), table[1:], strict=True):
         if after[0] <= before[0]:
             raise DataError(f"{where}: stamps do not increase, {after[1].name} comes at or before {before[1].name}")
