@@ -19,7 +19,7 @@ from vlocnetpp.data.bags.index import seconds
 from vlocnetpp.data.bags.plan import Limits, Planned
 from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, open_bag, size_on_disk
-from vlocnetpp.data.bags.survey import Recording, survey
+from vlocnetpp.data.bags.survey import PoseFile, Recording, survey
 from vlocnetpp.data.bags.topics import Topics
 from vlocnetpp.data.layouts.folder import FolderWriter
 from vlocnetpp.errors import DataError
@@ -36,6 +36,8 @@ def read_bag(
     image_topic: str | None = None,
     camera_info_topic: str | None = None,
     pose_topic: str | None = None,
+    poses: Path | Mapping[str, Path] | None = None,
+    pose_offset_s: float | None = None,
     depth_topic: str | None = None,
     mask_topic: str | None = None,
     map_frame: str | None = None,
@@ -57,6 +59,8 @@ def read_bag(
     *_topic: None finds the topic by its type and fails with the candidates where there are several; "" leaves the
     pose, depth or mask out. `/tf` is a pose topic, found where the bag has no other. The mask is found only under the
     name that `write_bag` gives it.
+    poses: a TUM or CSV file with the poses instead of a topic, of a SLAM that was run offline; one for each split where
+    there are several. pose_offset_s: what to add to its stamps; None finds it from how fast the camera turns.
     map_frame, camera_frame: with `/tf`, the frames between which poses are looked up; None takes `map` or the root of
     the tree, and the frame of the images. pose_frame: whose poses a pose topic has, from where static transforms lead
     to the camera; None takes Odometry's child frame, else the camera itself; "" always the camera itself.
@@ -70,7 +74,10 @@ def read_bag(
     jpeg_quality: of images recorded raw; JPEG and PNG bytes are copied unchanged, except with an Exif tag.
     Raises DataError in one line naming the bag, the topic and the reason; then nothing is left at `out`.
     """
-    wishes = Topics(image_topic, camera_info_topic, pose_topic, depth_topic, mask_topic)
+    if poses is not None and pose_topic:
+        raise DataError(f"{out}: poses come from a file or from topic '{pose_topic}', not from both")
+    files = _by_split(poses, split)
+    wishes = Topics(image_topic, camera_info_topic, pose_topic if poses is None else "", depth_topic, mask_topic)
     extrinsics_7 = None if extrinsics is None else parse_extrinsics(extrinsics)
     frame_wishes = FrameWishes(map_frame, camera_frame, pose_frame, extrinsics_7)
     limits = Limits(
@@ -81,6 +88,8 @@ def read_bag(
         float(np.deg2rad(min_rotation_deg)),
     )
     options = {
+        "poses": {name: path.name for name, path in files.items()},
+        "pose_offset_s": pose_offset_s,
         "map_frame": map_frame,
         "camera_frame": camera_frame,
         "pose_frame": pose_frame,
@@ -93,8 +102,12 @@ def read_bag(
         "jpeg_quality": jpeg_quality,
     }
     writer = FolderWriter(out, jpeg_quality=jpeg_quality)
-    bags = {name: Path(path) for name, path in bag.items()} if isinstance(bag, Mapping) else {split: Path(bag)}
-    recordings = [survey(path, name, wishes, frame_wishes, limits) for name, path in bags.items()]
+    bags = _by_split(bag, split)
+    for name in bags:
+        if files and name not in files:
+            raise DataError(f"{out}: split '{name}' has no file of poses")
+    pose_files = {name: PoseFile(path, pose_offset_s) for name, path in files.items()}
+    recordings = [survey(path, name, wishes, frame_wishes, limits, pose_files.get(name)) for name, path in bags.items()]
     map_frames = {each.map_frame for each in recordings if each.map_frame}
     if len(map_frames) > 1:
         raise DataError(f"{out}: the bags' poses are in different frames: {', '.join(sorted(map_frames))}")
@@ -108,6 +121,13 @@ def read_bag(
             _copy(recording, writer)
         _write_report(writer.partial / REPORT, report)
     return _summary(Path(out), recordings)
+
+
+def _by_split(paths: Path | Mapping[str, Path] | None, split: str) -> dict[str, Path]:
+    """One path, or one for each split, as the latter."""
+    if paths is None:
+        return {}
+    return {name: Path(path) for name, path in paths.items()} if isinstance(paths, Mapping) else {split: Path(paths)}
 
 
 def _copy(recording: Recording, writer: FolderWriter) -> None:

@@ -69,8 +69,11 @@ class _Clock:
         return self.run
 
 
-def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int) -> Index:
-    """Read a bag once. A stamp that goes back by more than `jump_ns` begins a new run. Raises DataError."""
+def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int, posed: bool = False) -> Index:
+    """Read a bag once. A stamp that goes back by more than `jump_ns` begins a new run. Raises DataError.
+
+    posed: poses come from elsewhere, so the way from their frame to the camera may be needed.
+    """
     with open_bag(bag) as opened:
         found = find_topics(opened, wishes)
         counts = {name: topic.msgcount for name, topic in opened.topics.items()}
@@ -79,7 +82,7 @@ def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int) -> 
         odometry = found.pose is not None and found.types[found.pose].endswith("Odometry")
         named = frames.pose_frame if frames.pose_frame is not None else odometry
         transforms: list[str] = []
-        if found.transforms or (found.pose is not None and named and frames.extrinsics_7 is None):
+        if found.transforms or ((found.pose is not None or posed) and named and frames.extrinsics_7 is None):
             transforms = found.transform_topics()
         clock = _Clock(jump_ns)
         total = sum(counts.get(topic, 0) for topic in {*wanted, *transforms})

@@ -56,6 +56,8 @@ class PoseSamples:
     """Why there are such."""
     parents: set[str] = field(default_factory=set)
     children: set[str] = field(default_factory=set)
+    any_run: bool = False
+    """Whether they are of no run of the recording's clock but of a file of their own."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +84,17 @@ def parse_extrinsics(text: str) -> NDArray[np.float64]:
 
 
 def pose_source(
-    bag: Path, found: Found, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
+    bag: Path, found: Found, name: str, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
     """How poses of the camera come out of what was recorded.
 
-    limit_ns: an image must be this near to a pose; applies to every moving transform by itself.
+    name: the pose topic, or the file that the samples are from. limit_ns: an image must be this near to a pose; applies
+    to every moving transform by itself.
     Raises DataError, naming the frames, if the way to the camera is unknown.
     """
     if found.transforms:
         return _from_transforms(bag, samples.tree, image_frames, wishes, limit_ns)
-    return _from_topic(bag, found, samples, image_frames, wishes, limit_ns)
+    return _from_samples(bag, name, samples, image_frames, wishes, limit_ns)
 
 
 def _from_transforms(
@@ -117,18 +120,18 @@ def _from_transforms(
     return PoseSource(map_frame, f"{chain}{_extension(wishes)}", at, tuple(chain.moving), notes)
 
 
-def _from_topic(
-    bag: Path, found: Found, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
+def _from_samples(
+    bag: Path, name: str, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
     lost = note_of_lost(samples.lost, len(samples.poses))
     if len(samples.parents) > 1:
-        raise DataError(f"{bag}: {found.pose} is in several frames: {', '.join(sorted(samples.parents))}")
+        raise DataError(f"{bag}: {name} is in several frames: {', '.join(sorted(samples.parents))}")
     if len(samples.children) > 1:
-        raise DataError(f"{bag}: {found.pose} is of several frames: {', '.join(sorted(samples.children))}")
+        raise DataError(f"{bag}: {name} is of several frames: {', '.join(sorted(samples.children))}")
     (map_frame,), child = samples.parents, next(iter(samples.children), "")
     if wishes.map_frame and wishes.map_frame.lstrip("/") != map_frame:
         raise DataError(
-            f"{bag}: {found.pose} is in frame '{map_frame}', not '{wishes.map_frame}'; --pose-topic /tf looks that up"
+            f"{bag}: {name} is in frame '{map_frame}', not '{wishes.map_frame}'; --pose-topic /tf looks that up"
         )
     if wishes.pose_frame is not None:
         child = wishes.pose_frame.lstrip("/")
@@ -142,14 +145,14 @@ def _from_topic(
             lookup = samples.tree.chain(child, camera)
         except DataError as error:
             raise DataError(
-                f"{error}; poses of {found.pose} are of '{child}', so the way to '{camera}' is needed: {HOW_TO_GO_ON}"
+                f"{error}; poses of {name} are of '{child}', so the way to '{camera}' is needed: {HOW_TO_GO_ON}"
             ) from error
-    elif wishes.extrinsics_7 is None and not child and wishes.pose_frame is None and found.pose != POSE_TOPIC:
-        said = f"{bag}: {found.pose} does not say of which frame its poses are; they are taken as the camera's optical "
+    elif wishes.extrinsics_7 is None and not child and wishes.pose_frame is None and name != POSE_TOPIC:
+        said = f"{bag}: {name} does not say of which frame its poses are; they are taken as the camera's optical "
         notes = (f"{said}frame's. --pose-frame base_link (zed_camera_link, ...) names another",)
 
     def at(at_M: NDArray[np.int64], run: int) -> NDArray[np.float64]:
-        mine = np.array(samples.runs) == run
+        mine = np.full(len(samples.stamps), True) if samples.any_run else np.array(samples.runs) == run
         if not mine.any():
             return np.full((len(at_M), 7), np.nan)
         stamps, poses = np.array(samples.stamps)[mine], np.array(samples.poses)[mine]
