@@ -17,7 +17,7 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
 
-from vlocnetpp.data import BagSummary, DataError, iter_bag, open_dataset, read_bag
+from vlocnetpp.data import BagSummary, DataError, FolderWriter, iter_bag, open_dataset, read_bag
 from vlocnetpp.data.bags.reader import open_bag
 from vlocnetpp_ros.replay.source import survey as replayed
 
@@ -435,3 +435,40 @@ def test_parts_follow_each_other_by_time_and_not_by_the_letters_of_their_names(t
         (tmp_path / f"part{part}/part{part}.mcap").rename(tmp_path / f"run/run_{part}.mcap")
     read_bag(tmp_path / "run", tmp_path / "out", pose_frame="")
     assert xs(tmp_path / "out") == list(range(11))
+
+
+# --- interruptions
+
+
+def test_an_interrupted_conversion_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sequences; the run ends in the third. What was complete is not read again, and all is as in one run."""
+    recorder = Recorder(tmp_path / "bag")
+    recorder.info(START)
+    for index in range(9):
+        stamp = START + index * STEP + index // 3 * 10_000 * MS
+        recorder.pose(stamp, float(index))
+        recorder.image(stamp, rgb(index), "rgb8")
+    recorder.writer.close()
+    read_bag(tmp_path / "bag", tmp_path / "whole", pose_frame="")
+    written: list[int] = []
+    add = FolderWriter.add
+
+    def counted(writer: FolderWriter, sequence: str, split: str, stamp_ns: int, *rest: Any, **more: Any) -> str:
+        written.append(stamp_ns)
+        if len(written) == 8:
+            raise KeyboardInterrupt
+        return add(writer, sequence, split, stamp_ns, *rest, **more)
+
+    monkeypatch.setattr(FolderWriter, "add", counted)
+    with pytest.raises(KeyboardInterrupt):
+        read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=r"out\.partial: was begun with jpeg_quality 92, not 50"):
+        read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="", jpeg_quality=50)
+    read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert len(written) == 8 + 3 and not (tmp_path / "out.partial").exists()
+    files = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "whole", tmp_path / "out")
+    ]
+    assert files[0] == files[1]

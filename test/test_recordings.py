@@ -497,11 +497,12 @@ def test_a_killed_conversion_leaves_nothing_that_passes_for_whole(
     if kill != signal.SIGKILL:
         assert not partial.exists() and said.endswith("vlocnetpp: interrupted\n") and "Traceback" not in said
         return
-    assert main(arguments) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"vlocnetpp: {partial}: another run is writing here or was killed; remove it if none is running"
-    shutil.rmtree(partial)
-    assert main(arguments) == 0 and not partial.exists()
+    if action == "to-bag":
+        assert main(arguments) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said == f"vlocnetpp: {partial}: another run is writing here or was killed; remove it if none is running"
+        shutil.rmtree(partial)
+    assert main(arguments) == 0 and not partial.exists()  # from-bag goes on where it was, here from the beginning
     assert (tmp_path / "out").is_dir()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ def read_bag(
     min_translation_m, min_rotation_deg: a frame that has moved less than both since the last one kept is left out; 0
     asks for no motion of that kind.
     jpeg_quality: of images recorded raw; JPEG and PNG bytes are copied unchanged, except with an Exif tag.
+    A run that was interrupted leaves the sequences that it completed in `<out>.partial`; the same call goes on there.
     Raises DataError in one line naming the bag, the topic and the reason; then nothing is left at `out`.
     """
     if poses is not None and pose_topic:
@@ -101,8 +103,12 @@ def read_bag(
         "min_rotation_deg": min_rotation_deg,
         "jpeg_quality": jpeg_quality,
     }
-    writer = FolderWriter(out, jpeg_quality=jpeg_quality)
     bags = _by_split(bag, split)
+    named = {role: topic for role, topic in asdict(wishes).items() if topic is not None}
+    # What decides the content, so that a conversion that was interrupted goes on only with the same.
+    settings = {key: str(value) for key, value in (options | named).items()}
+    settings |= {f"recording {name}": f"{path.name}, {size_on_disk(path)} bytes" for name, path in bags.items()}
+    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=settings)
     for name in bags:
         if files and name not in files:
             raise DataError(f"{out}: split '{name}' has no file of poses")
@@ -131,11 +137,16 @@ def _by_split(paths: Path | Mapping[str, Path] | None, split: str) -> dict[str, 
 
 
 def _copy(recording: Recording, writer: FolderWriter) -> None:
-    """Second pass: write each planned frame as soon as all its messages have come by."""
+    """Second pass: write each planned frame as soon as all its messages have come by.
+
+    Sequences that an interrupted run completed are kept.
+    """
     found = recording.found
+    kept = {name for name in recording.spans() if writer.keep(name, recording.split)}
+    frames = [frame for frame in recording.frames if frame.sequence not in kept]
     plan = [
         [(topic, index) for topic, index in ((found.image, f.image), (found.depth, f.depth), (found.mask, f.mask))]
-        for f in recording.frames
+        for f in frames
     ]
     parts = [[(topic, index) for topic, index in keys if topic and index is not None] for keys in plan]
     uses = Counter(key for keys in parts for key in keys)
@@ -151,12 +162,14 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
             if uses[key]:
                 held[key] = each
             while done < len(parts) and all(key in held for key in parts[done]):
-                _write(recording, recording.frames[done], held, writer)
+                _write(recording, frames[done], held, writer)
                 for key in parts[done]:
                     uses[key] -= 1
                     if not uses[key]:
                         del held[key]
                 done += 1
+                if done == len(frames) or frames[done].sequence != frames[done - 1].sequence:
+                    writer.complete(frames[done - 1].sequence)
     if done < len(parts):
         raise DataError(f"{recording.bag}: has changed while it was read")
 
