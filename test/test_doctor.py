@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, real_data
+from damages import every_pose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -403,6 +404,21 @@ def test_the_command(tmp_path, drawn, capsys):
     assert "Traceback" not in capsys.readouterr().err
     with pytest.raises(DataError, match="no known layout"):
         examine(tmp_path)
+
+
+def test_what_the_reader_left_out_is_noted_and_a_dataset_without_a_pose_is_lost(tmp_path, drawn):
+    root = write_room(tmp_path / "room", drawn)
+    table = root / "train" / "frames.csv"
+    lines = table.read_text().splitlines()
+    cells = lines[5].split(",")
+    lines[5] = ",".join([*cells[:5], "0", "0", "0", "0", *cells[9:]])
+    table.write_text("\n".join(lines) + "\n")
+    report = examine(root, pairs=PAIRS)
+    assert kinds(report) == [] and kinds(report, "warning") == ["missing", "noted"]
+    assert "frames.csv:6: the quaternion has length 0" in the(report, "noted").what
+    every_pose("train/frames.csv", "1,2,3,0,0,0,0")(root)
+    (finding,) = examine(root).findings
+    assert (finding.severity, finding.kind) == ("error", "lost") and "column" in finding.do
 
 
 def test_the_page_explains_every_finding():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import cv2
 import hypothesis
 import numpy as np
 import pytest
-from conftest import real_data
+from conftest import ROOT, real_data
 from damages import every_pose
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -494,3 +495,8 @@ def test_camvid_real_is_read_whole() -> None:
         assert mask is not None and mask.shape == frame.image().shape[:2]
         seen.update(np.unique(mask).tolist())
     assert seen == {*range(11), VOID}
+
+
+def test_the_page_has_every_layout() -> None:
+    page = (ROOT / "docs/layouts.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(LAYOUTS)

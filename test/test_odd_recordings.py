@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -386,6 +387,21 @@ def test_an_mcap_of_any_writer_with_topics_of_others(tmp_path: Path, options: st
         read_bag(tmp_path / "run.mcap", tmp_path / "web", image_topic="/web/image")
     with pytest.raises(DataError, match="at 1700000000123456789 ns: a odd/msg/Odd is damaged"):
         next(iter_bag(tmp_path / "run.mcap", {"/odd"})).message()
+
+
+def test_an_mcap_that_counts_more_than_it_holds_is_told_of(tmp_path: Path) -> None:
+    drive(tmp_path / "bag")
+    storage = tmp_path / "bag/bag.mcap"
+    with open_bag(tmp_path / "bag") as bag, storage.open("rb") as file:
+        summary = make_reader(file).get_summary()
+        assert summary is not None and bag.topics[IMAGE].msgcount == 8
+        (number,) = (key for key, channel in summary.channels.items() if channel.topic == IMAGE)
+    data = storage.read_bytes()
+    start = data.rindex(struct.pack("<HQ", number, 8))  # in the record of statistics, at the end
+    storage.write_bytes(data[:start] + struct.pack("<HQ", number, 9) + data[start + 10 :])
+    read = read_bag(storage, tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+    assert len(notes_with(read, f"counts 9 messages of {IMAGE}, 8 could be read")) == 1
 
 
 def test_an_mcap_with_ros1_messages_is_read(tmp_path: Path) -> None:
