@@ -404,6 +404,32 @@ def test_an_mcap_that_counts_more_than_it_holds_is_told_of(tmp_path: Path) -> No
     assert len(notes_with(read, f"counts 9 messages of {IMAGE}, 8 could be read")) == 1
 
 
+def test_a_topic_without_a_single_message_of_those_it_counts_is_passed_over_or_refused(tmp_path: Path) -> None:
+    drive(tmp_path / "bag", poses="PoseStamped")
+    with (tmp_path / "bag/bag.mcap").open("rb") as source, (tmp_path / "run.mcap").open("wb") as target:
+        writer = McapWriter(target)
+        writer.start(profile="ros2", library="test")
+        channels: dict[int, int] = {}
+        for schema, channel, message in make_reader(source).iter_messages():
+            assert schema is not None
+            if channel.id not in channels:
+                kind = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.id] = writer.register_channel(channel.topic, "cdr", kind)
+                if channel.topic == "/tf_static":
+                    static = channels[channel.id]
+                if channel.topic == IMAGE:
+                    empty = writer.register_channel("/empty", "cdr", kind)
+            writer.add_message(channels[channel.id], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    data = (tmp_path / "run.mcap").read_bytes()
+    start = data.rindex(struct.pack("<HQ", static, 1))  # in the record of statistics, at the end
+    (tmp_path / "run.mcap").write_bytes(data[:start] + struct.pack("<HQ", empty, 1) + data[start + 10 :])
+    read_bag(tmp_path / "run.mcap", tmp_path / "out", pose_frame="")
+    assert xs(tmp_path / "out") == list(range(8))
+    with pytest.raises(DataError, match=r"run\.mcap: counts 1 messages of /empty, none could be read"):
+        read_bag(tmp_path / "run.mcap", tmp_path / "none", image_topic="/empty", camera_info_topic=INFO)
+
+
 def test_an_mcap_with_ros1_messages_is_read(tmp_path: Path) -> None:
     """What converters from rosbag1 write: profile ros1, definitions and messages in the serialization of ROS 1."""
     from rosbags.rosbag1 import Reader

@@ -99,6 +99,9 @@ def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int, pos
                     index.samples.tree.add(parent, child, stamp, pose_7, static=static, run=run)
             else:
                 _take(index, each, clock, bag)
+    for topic in found.roles().values():
+        if not read[topic]:
+            raise DataError(f"{bag}: counts {counts[topic]} messages of {topic}, none could be read")
     for topic in sorted({*wanted, *transforms} & counts.keys()):
         if read[topic] != counts[topic]:
             index.notes.append(f"{bag}: counts {counts[topic]} messages of {topic}, {read[topic]} could be read")

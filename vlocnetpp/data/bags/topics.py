@@ -60,12 +60,14 @@ def find_topics(bag: Bag, wishes: Topics) -> Found:
     colors: list[str] = []
     depths: list[str] = []
     for name, msgtype in types.items():
-        if msgtype == says.RAW:
-            first = next(bag.messages({name})).message()
-            (depths if first.encoding in says.DEPTH_ENCODINGS else colors).append(name)
-        elif msgtype == says.COMPRESSED and name != MASK_TOPIC:
-            first = next(bag.messages({name})).message()
-            (depths if says.encoding_before(first) in says.DEPTH_ENCODINGS else colors).append(name)
+        if msgtype not in (says.RAW, says.COMPRESSED) or (msgtype == says.COMPRESSED and name == MASK_TOPIC):
+            continue
+        first = next(bag.messages({name}), None)
+        if first is None:
+            continue  # a file may count messages that it does not hold
+        message = first.message()
+        encoding = message.encoding if msgtype == says.RAW else says.encoding_before(message)
+        (depths if encoding in says.DEPTH_ENCODINGS else colors).append(name)
     image = _choose(bag.path, types, "image", wishes.image, (says.RAW, says.COMPRESSED), colors)
     if not image:
         raise DataError(f"{bag.path}: has no image topic, only {_listing(types)}")
