@@ -301,7 +301,7 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("part of another kind", text("metadata.yaml", "- set.mcap", "- metadata.yaml"), "metadata.yaml", "no storage"),
     ],
     (Bag("sqlite3"), FROM_BAG): [
-        ("sqlite3 cut in the middle", cut_storage, "set.db3", ".recover | sqlite3 set-saved.db3"),
+        ("sqlite3 cut in the middle", cut_storage, "set.db3", ".recover | sqlite3 saved/set.db3"),
         ("sqlite3 that is text", put("set.db3", "hello" * 9), "set.db3", "it does not begin as a database does"),
         (
             "journal of a killed recorder",

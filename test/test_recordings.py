@@ -534,7 +534,14 @@ def test_a_mistake_is_answered_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--gap", "-1"], ["--gap", "nan"], ["--jpeg-quality", "0"], ["--max-pose-distance", "x"]]
+    "wrong",
+    [
+        ["--gap", "-1"],
+        ["--gap", "nan"],
+        ["--jpeg-quality", "0"],
+        ["--max-pose-distance", "x"],
+        ["--pose-offset", "inf"],
+    ],
 )
 def test_numbers_out_of_range_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture, wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -110,6 +110,14 @@ def amount(text: str) -> float:
     return number
 
 
+def offset(text: str) -> float:
+    """Seconds between two clocks of any epochs, for argparse."""
+    number = float(text)
+    if not abs(number) < 4e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds between two clocks")
+    return number
+
+
 def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`data` and its actions."""
     data = commands.add_parser("data", help="look at data, convert it, render it")
@@ -154,7 +162,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     option("--test-poses", type=Path, metavar="FILE", help="the same for the recording of --test")
     option(
         "--pose-offset",
-        type=float,
+        type=offset,
         metavar="S",
         help="seconds to add to the stamps of --poses (default: found from how fast the camera turns, and printed)",
     )

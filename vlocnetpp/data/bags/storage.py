@@ -67,7 +67,7 @@ def open_storage(path: Path) -> Storage:
 
 def remedy(path: Path) -> str:
     """What may save a damaged file, in the words of its format."""
-    saved = path.with_name(f"{path.stem}-saved{path.suffix}").name
+    saved = f"saved/{path.name}"
     return {
         ".bag": f"`rosbag reindex {path.name}` writes the index of a recording that was cut anew",
         ".mcap": f"`mcap recover {path.name} -o {saved}` may save a recording that was cut",
@@ -163,7 +163,8 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         import apsw
 
-        path = path.resolve()  # as SQLite does, which looks for a log beside the file itself
+        if path.is_symlink():
+            path = path.resolve()  # as SQLite does, which looks for a log beside the file itself
         journal = path.with_name(path.name + "-journal")
         if journal.is_file():
             with journal.open("rb") as file:
@@ -180,7 +181,7 @@ class SqliteFile:
             if file.read(len(SQLITE)) != SQLITE:
                 raise ValueError("it does not begin as a database does")
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        self._database = apsw.Connection(f"{path.as_uri()}?vfs=unix-none", flags=flags)
+        self._database = apsw.Connection(f"{path.absolute().as_uri()}?vfs=unix-none", flags=flags)
         try:
             self._database.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._database.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -134,7 +134,8 @@ def _fill_from_file(bag: Path, index: Index, file: PoseFile, map_frame: str) -> 
                 f"{found.correlation:.2f} at {found.seconds:+.3f} s and to {found.rival:.2f} elsewhere; {how}"
             )
         offset_s = found.seconds
-        agreed = f"(correlation {found.correlation:.2f}, elsewhere at most {found.rival:.2f})"
+        elsewhere = f", elsewhere at most {found.rival:.2f}" if found.rival > -1.0 else ""
+        agreed = f"(correlation {found.correlation:.2f}{elsewhere})"
         notes += (f"{file.path}: clock offset {offset_s:+.3f} s, by turning in the images and in the poses {agreed}",)
     samples = index.samples
     samples.stamps = (stamps + round(offset_s * SECOND_NS)).tolist()
