@@ -31,14 +31,17 @@ PYTHONS = ("3.10", "3.11", "3.12")
 
 # How package.xml (rosdep) calls what Python imports, where the two differ.
 ROSDEP_NAMES = {
+    "apsw": "python3-apsw-pip",
     "cv2": "python3-opencv",
     "matplotlib": "python3-matplotlib",
+    "mcap": "python3-mcap-pip",
     "numpy": "python3-numpy",
     "rich": "python3-rich",
     "rosbags": "python3-rosbags-pip",
     "scipy": "python3-scipy",
     "torch": "python3-pytorch-pip",
     "yaml": "python3-yaml",
+    "zstandard": "python3-zstandard-pip",
 }
 # How PyPI calls what Python imports, where the two differ.
 PYPI_NAMES = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}

@@ -18,7 +18,9 @@ from vlocnetpp.errors import DataError
 
 Floats = NDArray[np.float64]
 TOLERANCE = 1e-3
-"""Largest deviation of R R^T from identity and of |q| from 1 that passes as rounding in a text file."""
+"""Largest deviation of R R^T from identity that passes as rounding in a text file."""
+QUATERNION_TOLERANCE = 1e-2
+"""Largest deviation of |q|^2 from 1, as tf2 has it (tf2/src/buffer_core.cpp, QUATERNION_NORMALIZATION_TOLERANCE)."""
 
 
 class PoseError(DataError):
@@ -113,7 +115,7 @@ def checked_pose(pose_7: ArrayLike, where: object) -> NDArray[np.float64]:
     if not np.isfinite(pose).all():
         raise PoseError(f"{where}: the pose has a NaN or infinite entry")
     norm = float(np.linalg.norm(pose[3:]))
-    if abs(norm - 1.0) > TOLERANCE:
+    if abs(norm**2 - 1.0) > QUATERNION_TOLERANCE:
         raise PoseError(f"{where}: the quaternion has length {norm:.4g} instead of 1")
     # A length within rounding of 1 is left alone, so that what was written is read back bit for bit.
     scale = 1.0 if abs(norm - 1.0) < 1e-12 else 1.0 / norm
