@@ -22,8 +22,8 @@ from vlocnetpp_ros.diagnostics import Statistics, Times, values
 from vlocnetpp_ros.gate import Verdict
 from vlocnetpp_ros.latest import Counts
 from vlocnetpp_ros.outputs import LABEL_INFO, TOPICS
-from vlocnetpp_ros.parameters import DECLARATIONS
 from vlocnetpp_ros.replay import command as replay
+from vlocnetpp_ros.settings import DECLARATIONS
 
 NODE = (ROOT / "docs/node.md").read_text()
 NAMED = ("node.md", "cameras.md", "explain.md", "benchmarks/README.md")

@@ -31,7 +31,8 @@ from ros_peers import (
 
 from vlocnetpp_ros import environment
 from vlocnetpp_ros.outputs import TOPICS
-from vlocnetpp_ros.parameters import DECLARATIONS, Parameters, Settings
+from vlocnetpp_ros.parameters import Parameters
+from vlocnetpp_ros.settings import DECLARATIONS, Settings
 
 LAUNCH_FILES = ("localize", "replay", "demo")
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))

@@ -17,10 +17,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vlocnetpp.runtime import Estimate, Localizer, Metadata
-from vlocnetpp_ros import environment, messages
+from vlocnetpp_ros import environment, images, messages
 from vlocnetpp_ros.frames import Floats, compose, inverse, isotropic_covariance, twist_at
 from vlocnetpp_ros.odometry import Motion
-from vlocnetpp_ros.parameters import Settings
+from vlocnetpp_ros.settings import Settings
 from vlocnetpp_ros.virtual_camera import View
 
 BOUND_TO_AXIS = 1.8779
@@ -64,7 +64,7 @@ class Outputs:
         self.settings = settings
         """May be replaced by others that differ in what acts at once."""
         self._classes = model.classes
-        self._palette = messages.palette(model.classes)
+        self._palette = images.palette(model.classes)
         self._map_frame = settings.map_frame or model.map_frame
         self._path: deque[PoseStamped] = deque(maxlen=settings.path_length)
         self._publishers: dict[str, LifecyclePublisher] = {}
@@ -97,8 +97,8 @@ class Outputs:
         """Matched subscriptions by topic."""
         return {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
 
-    def publish_labels(self) -> None:
-        """Send the latched names of the mask's ids, where the topic exists."""
+    def publish_latched(self) -> None:
+        """Send what is kept for who subscribes later: the names of the mask's ids, where the topic exists."""
         if LABEL_INFO in self._publishers:
             header = Header(stamp=self._node.get_clock().now().to_msg())
             self._publishers[LABEL_INFO].publish(messages.label_info_message(header, self._classes))
@@ -165,7 +165,7 @@ class Outputs:
             twist_lever = -result.base_camera_7[:3]
         publisher.publish(
             messages.odometry_message(
-                Header(stamp=result.header.stamp, frame_id=self.settings.odom_frame),
+                Header(stamp=result.header.stamp, frame_id=self.settings.odometry_frame),
                 child,
                 pose_7,
                 isotropic_covariance(motion.position_variance, motion.rotation_variance, lever),
@@ -183,13 +183,13 @@ class Outputs:
         if result.view is not None:
             ids = result.view.mask(ids)
         if mask is not None:
-            mask.publish(messages.image_message(result.header, ids, "mono8"))
+            mask.publish(images.image_message(result.header, ids, "mono8"))
         if color is None and overlay is None:
             return
-        colors = messages.colored(ids, self._palette)
+        colors = images.colored(ids, self._palette)
         if color is not None:
-            color.publish(messages.image_message(result.header, colors, "rgb8"))
+            color.publish(images.image_message(result.header, colors, "rgb8"))
         if overlay is not None:
-            image = messages.to_rgb(result.image, result.encoding)
-            mixed = messages.overlay(image, colors, ids, self.settings.overlay_opacity)
-            overlay.publish(messages.image_message(result.header, mixed, "rgb8"))
+            image = images.to_rgb(result.image, result.encoding)
+            mixed = images.overlay(image, colors, ids, self.settings.overlay_opacity)
+            overlay.publish(images.image_message(result.header, mixed, "rgb8"))

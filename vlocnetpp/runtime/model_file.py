@@ -55,6 +55,8 @@ class Metadata:
     """Bounds of the training positions in the map, metres."""
     calibration_2: tuple[float, ...] = (1.0, 1.0)
     """Factors that turn the predicted scales of translation and rotation into 68 % bounds, from validation data."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """Beyond these a pose is not to be trusted: `uncertainty_m`, `uncertainty_rad`, `novelty`, `drift`."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Name, layout, digest and size of the training data."""
     metrics: dict[str, Any] = field(default_factory=dict)
