@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from launch_arguments import launch_arguments
 
 from vlocnetpp.cli.main import build_parser
 from vlocnetpp.cli.training import train
 from vlocnetpp_ros import parameter_table
+from vlocnetpp_ros.corrections import CorrectionCounts
 from vlocnetpp_ros.diagnostics import Statistics, Times, values
 from vlocnetpp_ros.gate import Verdict
 from vlocnetpp_ros.latest import Counts
@@ -135,19 +137,6 @@ def commands(path: Path) -> Iterator[list[str]]:
                 yield shlex.split(line, comments=True)
 
 
-def launch_arguments(name: str) -> set[str]:
-    """Names that a launch file declares, by its text: the package launch may not be installed."""
-    tree = ast.parse((ROOT / "launch" / name).read_text())
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and name_of(node.func) == "DeclareLaunchArgument":
-            found |= text(node.args[0], {})
-        if isinstance(node, ast.Assign) and name_of(node.targets[0]) in ("OVERRIDES", "OPTIONS"):
-            assert isinstance(node.value, ast.Dict)
-            found |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
-    return found
-
-
 def test_the_table_of_parameters_is_that_of_the_declarations() -> None:
     assert (ROOT / "docs/parameters.md").read_text() == parameter_table.page()
 
@@ -167,7 +156,7 @@ def test_every_cold_start_is_explained_and_no_other() -> None:
 def test_every_reason_to_withhold_a_pose_is_explained() -> None:
     source = (ROOT / "vlocnetpp_ros/gate.py").read_text()
     kinds = first_column(section(NODE, "The gate"))
-    assert kinds == ["uncertain", "outside the map", "disagrees with odometry", "lost"]
+    assert kinds == ["uncertain", "unlike the training images", "outside the map", "disagrees with odometry", "lost"]
     for kind in kinds:
         assert f'"{kind}"' in source, kind
     assert set(re.findall(r'return "([^"]+)", f', source)) | {"uncertain", "lost"} == set(kinds)
@@ -180,12 +169,13 @@ def test_every_key_of_the_diagnostics_is_explained() -> None:
     keys = set(values(Counts(2, 1, {"wrong size": 1}), statistics, {"~/pose": 1}))
     for tree in trees("vlocnetpp_ros"):
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name == "_health":
+            if isinstance(node, ast.FunctionDef) and node.name in ("_health", "status"):
                 for each in ast.walk(node):
-                    if isinstance(each, ast.Subscript) and name_of(each.value) == "values":
+                    if isinstance(each, ast.Subscript) and name_of(each.value) in ("values", "texts"):
                         keys |= text(each.slice, {})
                     if isinstance(each, ast.Dict):
                         keys |= {code for key in each.keys if key is not None for code in text(key, {})}
+    keys |= {f"corrections/{name}" for name in CorrectionCounts.__dataclass_fields__}
     shown = first_column(section(NODE, "Diagnostics"))
     explained = {code.split("/")[0] for code in shown if not code.startswith("/")}
     assert {key.split("/")[0] for key in keys} == explained
@@ -218,7 +208,7 @@ def test_every_command_can_be_given_as_written(path: Path) -> None:
         elif words[:3] == ["ros2", "launch", "vlocnetpp_ros"]:
             for word in words[4:]:
                 name, _, value = word.partition(":=")
-                assert name == "--show-args" or name in launch_arguments(words[3]), words
+                assert name == "--show-args" or name in launch_arguments(words[3].removesuffix(".launch.py")), words
                 assert name != "camera" or value == "NAME" or value in {camera.stem for camera in CAMERAS}, words
         elif words[:3] == ["ros2", "param", "set"]:
             assert words[3] == "/localizer", words
@@ -234,7 +224,7 @@ def test_snippets_are_python_that_compiles_and_yaml_that_loads(path: Path) -> No
         if block.startswith("from launch"):
             compile(block, str(path), "exec")
             for name in re.findall(r'"(\w+)": "[^"]*",$', block, re.MULTILINE):
-                assert name in launch_arguments("localize.launch.py"), name
+                assert name in launch_arguments("localize"), name
         elif block.startswith("/**:"):
             assert set(yaml.safe_load(block)["/**"]["ros__parameters"]) <= declared
         elif "ros__parameters:" in block:

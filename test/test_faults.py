@@ -121,7 +121,7 @@ def unchecked(peer: Peer) -> None:
 def frozen(peer: Peer) -> None:
     pixels = picture(1).tobytes()
     before = peer.count("dropped")
-    for _ in range(4):  # image_frozen_after 3: the fourth is dropped
+    for _ in range(3):  # image_frozen_after 2: the third is dropped
         peer.refresh()
         assert peer.count("dropped") == before
         peer.publish_image(peer.next_stamp(), data=pixels)

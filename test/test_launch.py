@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import rclpy
 import yaml
 from conftest import ROOT
+from launch_arguments import LAUNCH_FILES, launch_arguments
 from random_camera_models import random_model
 from ros_peers import (
     IMAGE_TOPIC,
@@ -34,7 +36,6 @@ from vlocnetpp_ros.outputs import TOPICS
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.settings import DECLARATIONS, Settings
 
-LAUNCH_FILES = ("localize", "replay", "demo")
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
 
 
@@ -93,8 +94,56 @@ def test_a_launch_file_loads_and_every_argument_is_described(name: str) -> None:
         assert len(argument.description) > 5, argument.name
 
 
-def test_arguments_that_override_parameters_are_parameters() -> None:
-    assert set(loaded("localize").OVERRIDES) <= {declaration.name for declaration in DECLARATIONS} | {"use_sim_time"}
+@pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_the_arguments_read_from_the_text_are_those_of_launch(name: str) -> None:
+    arguments = loaded(name).generate_launch_description().get_launch_arguments()
+    assert launch_arguments(name) == {argument.name for argument in arguments}
+
+
+def test_every_documented_argument_reaches_its_launch_file() -> None:
+    """`ros2 launch vlocnetpp_ros FILE a:=1 b:=2` wherever it is written, and arguments that prose names as `a:=1`."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *CAMERAS, *(ROOT / "launch").glob("*.py")]
+    anywhere = set().union(*map(launch_arguments, LAUNCH_FILES))
+    # Of other packages, whose drivers the pages start.
+    foreign = {"publish_map_tf", "camera_model", "camera_name", "params_file"}
+    commands = 0
+    for page in pages:
+        text = page.read_text().replace("\\\n", " ")
+        for name, words in re.findall(r"ros2 launch vlocnetpp_ros (\w+)\.launch\.py([^`\n]*)", text):
+            commands += 1
+            given = set(re.findall(r"(\w+):=", words))
+            assert given <= launch_arguments(name), (page.name, name, given - launch_arguments(name))
+        for given in re.findall(r"`(\w+):=[^`]*`", text):
+            assert given in anywhere | foreign, (page.name, given)
+    assert commands > 5
+
+
+def test_every_parameter_can_be_given_to_the_launch_file_in_its_own_type() -> None:
+    module = loaded("localize")
+    nothing = {**dict.fromkeys(module.OVERRIDES, ""), "camera": "none", "params_file": "", "use_sim_time": ""}
+    for declaration in DECLARATIONS:
+        if declaration.name in ("autostart", "model"):
+            continue
+        words = str(declaration.default) or "x"
+        values = module.parameters({**nothing, "autostart": "true", declaration.name: words})[-1]
+        assert values[declaration.name] == (declaration.default or words if words == "x" else declaration.default)
+        assert type(values[declaration.name]) is type(declaration.default)
+    with pytest.raises(ValueError, match="'gate_scale' is 'much', it must be of type float"):
+        module.parameters({**nothing, "autostart": "true", "gate_scale": "much"})
+
+
+def test_replay_ends_the_launch_as_it_ended() -> None:
+    module = loaded("replay")
+    from launch import LaunchContext
+    from launch.actions import Shutdown
+    from launch.events.process import ProcessExited
+
+    def ended(status: int) -> ProcessExited:
+        return ProcessExited(action=None, name="replay", cmd=["replay"], cwd=None, env=None, pid=1, returncode=status)
+
+    assert isinstance(module.ended(ended(0), LaunchContext()), Shutdown)
+    with pytest.raises(RuntimeError, match="replay ended with status 2"):
+        module.ended(ended(2), LaunchContext())
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda path: path.stem)
@@ -135,7 +184,8 @@ def test_the_launch_file_hands_over_what_was_given_in_order(tmp_path: Path, monk
     module = loaded("localize")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("/**: {ros__parameters: {odom_frame: wheels}}\n")
-    nothing = {**dict.fromkeys(module.OVERRIDES, ""), "camera": "none", "params_file": "", "autostart": "false"}
+    nothing = {**dict.fromkeys(module.OVERRIDES, ""), "camera": "none", "params_file": "", "use_sim_time": ""}
+    nothing["autostart"] = "false"
     assert module.parameters(nothing) == [{"autostart": False}]
     given = {**nothing, "camera": "zed", "params_file": "mine.yaml", "model": "lab.ts", "use_sim_time": "True"}
     preset, mine, values = module.parameters(given)

@@ -4,9 +4,10 @@ A pose is held against its own calibrated uncertainty, against how unlike the tr
 map's bounds, and against the odometry, which says where the camera must be if the last trusted pose was right. A bad
 pose is withheld at once; a few in a row and the node is lost.
 
-It is found again by poses in a row that agree with each other, each carried to the next by the odometry: a few where
-the odometry since the last trusted pose leads there too or is not known, more where it leads elsewhere, as when a robot
-is carried away. Poses between which the odometry is not known do not confirm each other. Knows nothing of ROS.
+It is found again by poses in a row that agree with the first of them as the odometry carries it on: a few where the
+odometry since the last trusted pose leads there too or is not known, more where it leads elsewhere, as when a robot
+is carried away, and as many where the odometry between them is not known, so that they cannot confirm each other. After
+images of no use alone one good pose is enough. Knows nothing of ROS.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class Limits:
     lose_after: int
     """Bad poses in a row after which the node is lost."""
     regain_after: int
-    """Good poses in a row that end it."""
+    """Good poses in a row that end it, each where the odometry puts it from the one before."""
     relocalize_after: int = 0
-    """The same where they contradict the odometry since the last trusted pose; never fewer than `regain_after`."""
+    """The same where they contradict the odometry since the last trusted pose, or where there is no odometry between
+    them; never fewer than `regain_after`."""
     novelty: float = 0.0
     """Largest number by which the model says that an image is unlike the training images."""
     drift: float = 0.1
@@ -93,8 +95,12 @@ class Gate:
         self._trusted: _Place | None = None
         """The last trusted pose, carried on by the odometry; None where the odometry was interrupted since."""
         self._candidate: _Place | None = None
-        """The latest pose while lost, to hold the next one against."""
-        self._bad, self._good = 0, 0
+        """While lost, the first of the poses that agree with each other, carried on by the odometry.
+
+        The first, not the latest: poses that stand still while the camera moves on part from it, however slowly."""
+        self._bad, self._good, self._agreeing = 0, 0, 0
+        self._doubted = False
+        """Whether a pose was withheld since the last trusted one, not only images of no use."""
         self._lost = False
         self._trusted_once = False
 
@@ -111,10 +117,12 @@ class Gate:
             kind, reason = self._disagreement(here, self._candidate if self._lost else self._trusted)
         if kind:
             return self._withhold(kind, reason, here)
-        if self._lost and not self._found(here, confirmed=self._candidate is not None):
-            self._candidate = here
-            return Verdict(False, False, f"localizing again, {self._good} of {self._needed(here)}", "lost")
-        self._bad, self._good, self._lost, self._trusted_once = 0, 0, False, True
+        if self._lost:
+            waits = self._count_towards_finding(here)
+            if waits:
+                return Verdict(False, False, f"localizing again, {waits}", "lost")
+        self._bad, self._good, self._agreeing = 0, 0, 0
+        self._lost, self._doubted, self._trusted_once = False, False, True
         self._trusted, self._candidate = here, None
         return Verdict(True, True, "")
 
@@ -123,22 +131,27 @@ class Gate:
         return self._withhold(kind, reason, None)
 
     def _withhold(self, kind: str, reason: str, here: _Place | None) -> Verdict:
-        self._bad, self._good = self._bad + 1, 0
+        self._bad, self._good, self._agreeing = self._bad + 1, 0, 0
         self._lost = self._lost or self._bad >= self.limits.lose_after
-        if self._lost and here is not None:
-            self._candidate = here
+        if here is not None:
+            self._doubted = True
+            self._candidate = here if self._lost else None
         return Verdict(False, self._trusted_once and not self._lost, reason, kind)
 
-    def _found(self, here: _Place, confirmed: bool) -> bool:
-        """Count a good pose while lost; whether it is the last one that was needed."""
-        self._good = self._good + 1 if confirmed or self.limits.disagreement <= 0 else 1
-        return self._good >= self._needed(here)
-
-    def _needed(self, here: _Place) -> int:
-        """How many good poses in a row end being lost, at this place."""
-        if self._trusted is None or not self._disagreement(here, self._trusted)[0]:
-            return self.limits.regain_after
-        return max(self.limits.regain_after, self.limits.relocalize_after)
+    def _count_towards_finding(self, here: _Place) -> str:
+        """Count a good pose while lost; how many there are of how many, empty when it was the last that was needed."""
+        limits = self.limits
+        confirmed = self._candidate is not None or limits.disagreement <= 0
+        self._candidate = self._candidate or here
+        self._good += 1
+        self._agreeing = self._agreeing + 1 if confirmed else 1
+        most = max(limits.regain_after, limits.relocalize_after)
+        elsewhere = self._trusted is not None and bool(self._disagreement(here, self._trusted)[0])
+        # After images of no use no pose was wrong, as little as after a pause of the camera.
+        needed = most if elsewhere else limits.regain_after if self._doubted else 1
+        if self._agreeing >= needed or self._good >= most:
+            return ""
+        return f"{self._agreeing} of {needed}"
 
     def _own_fault(self, pose_7: Floats, sigma_2: Floats, novelty: float | None) -> tuple[str, str]:
         limits, factor = self.limits, STRICTER if self._lost else 1.0

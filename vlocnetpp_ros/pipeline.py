@@ -38,8 +38,10 @@ from vlocnetpp_ros.stamps import stamp_ns
 from vlocnetpp_ros.transforms import Transforms, require_packages
 from vlocnetpp_ros.virtual_camera import View
 
-LEAST_COVERED = 0.5
-"""Of the training camera's view; with less the network would look at a frame of black."""
+LEAST_COVERED = 0.95
+"""Of the training camera's view. What is missing is black, and the network's uncertainty does not show it: on the demo
+the errors are the same down to here, a fifth larger at 0.92 and three times as large at 0.75, with a bound that hardly
+grows (docs/benchmarks/other_camera.json)."""
 
 
 @dataclass(frozen=True)

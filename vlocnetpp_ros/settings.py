@@ -230,7 +230,7 @@ class Settings:
         live=True,
     )
     image_frozen_after: int = _parameter(
-        3,
+        2,
         "Drop an image that is, to the pixel, the same as so many before it: the camera is frozen. 0: never, for a "
         "simulated camera without noise.",
         range=(0, 1000),
