@@ -31,7 +31,7 @@ NODE = (ROOT / "docs/node.md").read_text()
 NAMED = ("node.md", "cameras.md", "explain.md", "benchmarks/README.md")
 PAGES = [*(ROOT / "docs" / name for name in NAMED), *sorted((ROOT / "docs/tutorials").glob("*.md"))]
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
-REASON_IS_FIRST = {"Dropped", "BadImage", "refuse", "_refuse", "hold"}
+REASON_IS_FIRST = {"Dropped", "BadImage", "Fault", "refuse", "_refuse", "hold"}
 """Calls whose first argument is a reason by which an image is counted."""
 TRANSITIONS = ("configure", "activate", "deactivate", "cleanup", "shutdown")
 
@@ -66,8 +66,8 @@ def text(node: ast.expr, known: dict[str, str]) -> set[str]:
 
 def drop_reasons() -> set[str]:
     found: set[str] = set()
+    known = {name: value for tree in trees("vlocnetpp_ros") for name, value in constants(tree).items()}
     for tree in trees("vlocnetpp_ros"):
-        known = constants(tree)
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             name = name_of(call.func)
             if call.args and name in REASON_IS_FIRST:
@@ -77,9 +77,7 @@ def drop_reasons() -> set[str]:
             for keyword in call.keywords:
                 if keyword.arg == "held":
                     found |= text(keyword.value, known)
-        if "NEWER" in known:
-            found.add(known["NEWER"])
-    return found
+    return found | {known["NEWER"]}
 
 
 def cold_start_reasons() -> set[str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from conftest import ROOT
 from random_camera_models import random_model
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_peers import FOCAL, HEIGHT, WIDTH, Peer, isolate, node_process, running
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
 
@@ -42,6 +46,28 @@ def test_images_of_a_quality_of_service_that_does_not_match_are_reported(peer: P
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid))
         peer.wait(lambda: "/offers/camera_info offers another QoS" in peer.diagnostics["message"], "the report")
         assert "RELIABILITY" in peer.diagnostics["message"]
+    peer.node.destroy_publisher(publisher)
+
+
+def test_the_services_stand_before_pytorch_is_imported() -> None:
+    """Its import takes seconds in which a lifecycle manager would look for the services in vain."""
+    code = "import sys, vlocnetpp_ros.localization_node; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout == "False\n"
+
+
+def test_a_clock_that_says_less_than_zero_is_ignored_and_the_node_lives_on(peer: Peer, folder: Path) -> None:
+    """rclpy's own callback of /clock raises ValueError out of spin for negative seconds."""
+    publisher = peer.node.create_publisher(Clock, "/clock", 10)
+    with running(peer, folder / "clock", model=str(random_model(folder / "clock.ts")), use_sim_time=True) as it:
+        it.wait(lambda: publisher.get_subscription_count() > 0, "the node to listen to /clock")
+        while it.count("callback_errors") == 0:
+            publisher.publish(Clock(clock=Time(sec=-1)))
+            it.refresh()
+        publisher.publish(Clock(clock=Time(sec=5)))
+        it.publish_image(it.next_stamp())
+        it.wait_for_answer(it.stamp_ns)
+    assert "a callback failed and is ignored" in (folder / "clock/node.log").read_text()
     peer.node.destroy_publisher(publisher)
 
 

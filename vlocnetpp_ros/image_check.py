@@ -7,6 +7,7 @@ mapped place is the model's to say, and the gate's to judge. Knows nothing of RO
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -32,6 +33,15 @@ class ImageLimits:
     """So many images before that are the same to the pixel."""
 
 
+class Fault(NamedTuple):
+    """Why an image is of no use."""
+
+    kind: str
+    """A few fixed words to count by."""
+    details: str
+    """With the figures."""
+
+
 class ImageCheck:
     """Judges one stream of images."""
 
@@ -43,28 +53,31 @@ class ImageCheck:
         """The next image has none before it."""
         self._last, self._same = None, 0
 
-    def fault(self, image: NDArray[np.uint8], encoding: str, limits: ImageLimits) -> tuple[str, str] | None:
-        """Why an image is of no use: a few fixed words to count by and the figures; None where it is.
+    def fault(self, image: NDArray[np.uint8], encoding: str, limits: ImageLimits) -> Fault | None:
+        """Why an image is of no use; None where it is.
 
         Args:
             image: (H, W, C) uint8, (H, W) for mono8, in one of `images.CHANNELS`.
         """
         contrast, roughness = statistics(image, encoding)
         if limits.contrast > 0 and contrast < limits.contrast:
-            return "no contrast", (
+            return Fault(
+                "no contrast",
                 f"its grey levels vary by {contrast:.1f} of 255, at least {limits.contrast:g} is asked for; is the "
-                "lens covered, the light off or the exposure wrong?"
+                "lens covered, the light off or the exposure wrong?",
             )
         if limits.roughness > 0 and roughness > limits.roughness:
-            return "noise", (
+            return Fault(
+                "noise",
                 f"neighbours differ as in noise: roughness {roughness:.2f} is over {limits.roughness:g}; is the "
-                "encoding wrong or the sensor too dark?"
+                "encoding wrong or the sensor too dark?",
             )
         same = self._count_same(image)
         if limits.frozen_after > 0 and same >= limits.frozen_after:
-            return "frozen image", (
+            return Fault(
+                "frozen image",
                 f"it is the same to the pixel as {same} before it; has the driver stopped? For a simulated camera "
-                "without noise set image_frozen_after to 0"
+                "without noise set image_frozen_after to 0",
             )
         return None
 
