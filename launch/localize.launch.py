@@ -25,15 +25,7 @@ NO_CAMERA = "none"
 OVERRIDES = {declaration.name: declaration for declaration in DECLARATIONS if declaration.name != "autostart"}
 """Every parameter of the node is an argument: where it is given it replaces the parameter."""
 LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
-SHOWN = (
-    "pose",
-    "pose_with_covariance",
-    "path",
-    "odometry",
-    "semantic/mask",
-    "semantic/color",
-    "semantic/overlay",
-)
+SHOWN = ("map", "points", "path", "pose_with_covariance", "odometry", "semantic/overlay")
 """Topics of the node in the RViz configuration, which names them as they are without a namespace."""
 
 

@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 
 from vlocnetpp.runtime import CameraMismatchError, Estimate, ImageError, Localizer, Model, ModelFileError, load_model
+from vlocnetpp.runtime.map_cloud import read_map_cloud
 from vlocnetpp_ros import compressed, depth, images, virtual_camera
 from vlocnetpp_ros.calibration import file_limits, gate_limits, image_limits
 from vlocnetpp_ros.camera_info import Camera
@@ -54,6 +55,9 @@ class Answered:
     estimate: Estimate
     view: View | None
     base_camera_7: Floats | None
+    depth_HW: NDArray[np.float32] | None
+    """As the sensor gave it, on the pixels of the image."""
+    K_33: Floats
     starts_over: bool
     """Whether a reset was asked for: a new odom frame, an empty path, no TF until the next trusted pose."""
     pixels_s: float
@@ -80,6 +84,8 @@ class Pipeline:
         """The device that is really used, with its name; asked for once, since a lost one cannot tell."""
         self._localizer = Localizer(self.model, max_gap_s=settings.max_gap_s)
         self._localizer.warm_up(metadata.input_height, metadata.input_width)
+        map_cloud = _map_cloud(settings)
+        gives_points = self.reads_depth or self._gives_coordinates()
         if not node.context.ok():
             raise ExternalShutdownException  # a signal came meanwhile: nothing can be advertised any more
         self._log = node.get_logger()
@@ -114,7 +120,7 @@ class Pipeline:
         if tf2_ros is not None:
             self._transforms = Transforms(node, settings, settings.map_frame or metadata.map_frame, tf2_ros)
         try:
-            self.outputs = Outputs(node, settings, metadata)
+            self.outputs = Outputs(node, settings, metadata, map_cloud, gives_points)
         except Exception:
             if self._transforms is not None:
                 self._transforms.close()  # its timer and subscriptions would go on without a pipeline
@@ -143,7 +149,8 @@ class Pipeline:
         if (fault := self._check.fault(image, encoding, image_limits(self._settings))) is not None:
             return partial(self._reject, *fault)
         base_camera_7 = self._base_camera(message.header.frame_id)
-        depth_HW = self._metres(incoming.depth, image)
+        depth_HW = sensed_HW = self._metres(incoming.depth, image)
+        K_33 = camera.K_33
         view = self._view(camera, image)
         seen = image
         if view is not None:
@@ -158,7 +165,8 @@ class Pipeline:
         self._last_stamp_ns = at_ns
         starts_over, self._starts_over = self._starts_over, False
         return partial(
-            self._publish, Answered(incoming, image, encoding, estimate, view, base_camera_7, starts_over, *times)
+            self._publish,
+            Answered(incoming, image, encoding, estimate, view, base_camera_7, sensed_HW, K_33, starts_over, *times),
         )
 
     def _publish(self, answered: Answered) -> None:
@@ -174,7 +182,16 @@ class Pipeline:
         if self._odometry is not None:
             motion = self._odometry.advance(estimate.relative_7, estimate.interval_s, answered.base_camera_7)
         result = Result(
-            header, answered.image, answered.encoding, estimate, trusted, motion, answered.view, answered.base_camera_7
+            header,
+            answered.image,
+            answered.encoding,
+            estimate,
+            trusted,
+            motion,
+            answered.view,
+            answered.base_camera_7,
+            answered.depth_HW,
+            answered.K_33,
         )
         self.outputs.publish(result, self._localizer)
         if self._transforms is not None and estimate.pose_7 is not None and trusted:
@@ -246,6 +263,14 @@ class Pipeline:
         del self._localizer, self.model
         if device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _gives_coordinates(self) -> bool:
+        """Whether the model says where in the map what it sees lies, from one answer to a black image."""
+        height, width = self.model.metadata.input_height, self.model.metadata.input_width
+        K_33 = self._localizer.training_intrinsics(height, width)
+        answer = self._localizer.localize(np.zeros((height, width, 3), np.uint8), K_33, 1)
+        self._localizer.reset("first frame")
+        return answer.coordinates_hw3 is not None
 
     def _start_over(self) -> None:
         self.rest()
@@ -356,5 +381,12 @@ def _load(settings: Settings) -> Model:
     try:
         precision = None if settings.precision == "auto" else settings.precision
         return load_model(settings.model, settings.device, precision)
+    except ModelFileError as error:
+        raise ParameterError(str(error)) from error
+
+
+def _map_cloud(settings: Settings) -> NDArray[np.void] | None:
+    try:
+        return read_map_cloud(settings.model)
     except ModelFileError as error:
         raise ParameterError(str(error)) from error
