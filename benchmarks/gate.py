@@ -109,7 +109,7 @@ def replacements(others: list[Path], size: tuple[int, int]) -> dict[str, Replace
         chosen = names[:: max(1, len(names) // REPLACED)][:REPLACED]
         images = [cv2.imread(str(path)) for path in chosen]
         read = [cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8) for image in images]
-        found[folder.name] = lambda number, picture, read=read: read[number % len(read)]  # type: ignore[misc]
+        found["/".join(folder.resolve().parts[-2:])] = lambda number, picture, read=read: read[number % len(read)]  # type: ignore[misc]
     return found
 
 

@@ -23,7 +23,7 @@ from vlocnetpp_ros.corrections import CorrectionCounts
 from vlocnetpp_ros.diagnostics import Statistics, Times, values
 from vlocnetpp_ros.gate import Verdict
 from vlocnetpp_ros.latest import Counts
-from vlocnetpp_ros.outputs import LABEL_INFO, TOPICS
+from vlocnetpp_ros.outputs import LABEL_INFO, MAP, POINTS, TOPICS
 from vlocnetpp_ros.replay import command as replay
 from vlocnetpp_ros.settings import DECLARATIONS
 
@@ -180,8 +180,8 @@ def test_every_key_of_the_diagnostics_is_explained() -> None:
 
 
 def test_every_topic_and_service_has_its_row() -> None:
-    topics = {topic for outputs in TOPICS.values() for topic, _ in outputs} | {LABEL_INFO}
-    rows = [code for title in ("Pose", "Odometry", "Semantics") for code in first_column(section(NODE, title))]
+    topics = {topic for outputs in TOPICS.values() for topic, _ in outputs} | {LABEL_INFO, MAP, POINTS}
+    rows = [code for title in ("Pose", "Odometry", "Semantics", "Views") for code in first_column(section(NODE, title))]
     assert set(rows) == topics
     assert first_column(section(NODE, "Services")) == ["~/reset", "~/set_enabled"]
 

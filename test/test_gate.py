@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import ROOT, real_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.gate import blocks, decide, recording, replacements
 from vlocnetpp.runtime import Estimate
 from vlocnetpp_ros.gate import Gate, Limits
 
@@ -167,3 +169,50 @@ def test_a_published_pose_keeps_every_limit_and_a_lost_node_publishes_nothing(st
             assert verdict.localized
             assert sigma <= LIMITS.uncertainty_m
             assert abs(x) <= 6.0
+
+
+# The whole decision, on the bundled recording: the check of the image, the bundled model, the gate. A long version with
+# its figures is benchmarks/gate.py.
+
+
+@pytest.fixture(scope="module")
+def drive() -> tuple:
+    """The first part of the demo's recording."""
+    source, pictures, K_33 = recording(ROOT / "models/demo_bag")
+    return source, pictures[:80], K_33
+
+
+def published(drive: tuple, pictures: list) -> list[bool]:
+    source, _, K_33 = drive
+    return [outcome.published for outcome in decide(ROOT / "models/demo.ts", source, pictures, K_33, {})]
+
+
+def with_replaced(drive: tuple, name: str, others: list) -> tuple[list[bool], range]:
+    """Whether each image's pose is published where the middle thirty are replaced, and which those are."""
+    _, pictures, _ = drive
+    (replaced,) = blocks(len(pictures), 1, 30)
+    height, width = pictures[0].shape[:2]
+    replace = next(each for key, each in replacements(others, (width, height)).items() if name in key)
+    changed = list(pictures)
+    for number, i in enumerate(replaced):
+        changed[i] = replace(number, pictures[i])
+    return published(drive, changed), replaced
+
+
+def test_of_the_recording_as_it_is_no_pose_is_withheld(drive: tuple) -> None:
+    assert sum(published(drive, drive[1])) >= 0.98 * len(drive[1])
+
+
+@pytest.mark.parametrize("name", ["black", "white", "grey", "noise", "frozen", "inverted"])
+def test_no_pose_of_an_image_that_shows_nothing_and_the_way_back_is_short(drive: tuple, name: str) -> None:
+    answered, replaced = with_replaced(drive, name, [])
+    # Of a frozen camera the first images are as good as any.
+    assert sum(answered[i] for i in replaced) <= (2 if name == "frozen" else 0)
+    assert answered[replaced.stop :].index(True) <= 16, "a bounded number of images to be localized again"
+    assert all(answered[: replaced.start])
+
+
+def test_no_pose_of_a_kitchen(drive: tuple) -> None:
+    answered, replaced = with_replaced(drive, "redkitchen", [real_data("redkitchen")])
+    assert not any(answered[i] for i in replaced)
+    assert answered[replaced.stop :].index(True) <= 16

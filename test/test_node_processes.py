@@ -13,10 +13,13 @@ import pytest
 from builtin_interfaces.msg import Time
 from conftest import ROOT
 from random_camera_models import random_model
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_peers import FOCAL, HEIGHT, WIDTH, Peer, isolate, node_process, running
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_peers import DEPTH_TOPIC, FOCAL, FRAME, HEIGHT, WIDTH, Peer, isolate, node_process, running
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from test_messages_clouds import carry, map_points
+
+from vlocnetpp.runtime.map_cloud import cloud_to_bytes
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +134,35 @@ def test_a_model_replaced_while_running_is_taken_by_the_lifecycle_and_a_broken_o
         it.publish_info()
         while it.attempt() is None:
             pass
+
+
+def test_the_map_is_latched_and_what_the_camera_sees_is_a_cloud(peer: Peer, folder: Path) -> None:
+    model = random_model(folder / "views.ts", "mtl", depth="sensor")
+    points = map_points()
+    carry(model, cloud_to_bytes(points))
+    heard: dict[str, list[PointCloud2]] = {"map": [], "points": []}
+    with running(peer, folder / "views", model=str(model), depth_topic=DEPTH_TOPIC) as it:
+        assert (it.diagnostics["subscribers/~/map"], it.diagnostics["subscribers/~/points"]) == ("0", "0")
+        # Subscribed after the node was active, as RViz is.
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        held = [
+            it.node.create_subscription(PointCloud2, "/localizer/map", heard["map"].append, latched),
+            it.node.create_subscription(PointCloud2, "/localizer/points", heard["points"].append, 10),
+        ]
+        it.wait(lambda: it.diagnostics["subscribers/~/points"] == "1", "the node to see its subscriber")
+        while not (heard["map"] and heard["points"]):
+            stamp = it.next_stamp()
+            it.publish_depth(stamp)
+            it.publish_image(stamp)
+            it.wait_for_answer(stamp)
+        there, seen = heard["map"][0], heard["points"][-1]
+        assert (there.header.frame_id, there.width) == ("lab", len(points))
+        assert seen.header.frame_id == FRAME
+        xyz = np.frombuffer(bytes(seen.data), np.float32).reshape(-1, 4)[:, :3]
+        assert len(xyz) == (HEIGHT // 4) * (WIDTH // 4)
+        np.testing.assert_allclose(xyz[:, 2], 2.0)
+        for subscription in held:
+            it.node.destroy_subscription(subscription)
 
 
 def test_another_camera_is_remapped_where_that_is_asked_for(peer: Peer, folder: Path) -> None:
