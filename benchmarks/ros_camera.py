@@ -35,7 +35,7 @@ from std_srvs.srv import SetBool
 
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp_ros.environment import with_fast_dds_profile
-from vlocnetpp_ros.messages import stamp_message, stamp_ns
+from vlocnetpp_ros.stamps import stamp_message, stamp_ns
 
 TOPIC, INFO_TOPIC = "/benchmark/image", "/benchmark/camera_info"
 CHANNELS = {"bgra8": 4, "bgr8": 3, "rgb8": 3}

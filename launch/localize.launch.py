@@ -17,40 +17,21 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from vlocnetpp_ros.environment import FAST_DDS_VARIABLES, with_fast_dds_profile
+from vlocnetpp_ros.settings import DECLARATIONS, Value
 
 SHARE = Path(__file__).resolve().parent.parent
 CAMERAS = SHARE / "config" / "cameras"
 NO_CAMERA = "none"
-OVERRIDES = {
-    "model": "Path of the model file, written by 'vlocnetpp export'.",
-    "device": "auto, cpu, cuda or cuda:N.",
-    "precision": "auto, fp32, fp16 or bf16.",
-    "image_topic": "Rectified colour image.",
-    "image_transport": "raw or compressed.",
-    "camera_info_topic": "Intrinsics; by default 'camera_info' beside the image.",
-    "depth_topic": "Depth aligned with the image; only for models that warp with a sensor's depth.",
-    "map_frame": "Frame of the poses; by default the model's.",
-    "odom_frame": "Frame of ~/odometry, child of the map frame in TF.",
-    "base_frame": "Frame whose pose is published, e.g. base_link; by default the camera's optical frame.",
-    "publish_tf": "map_to_odom, map_to_camera or none. Start the ZED wrapper with publish_map_tf:=false.",
-    "use_sim_time": "true: take the time from /clock.",
-}
-"""Arguments that replace a parameter of the same name where they are given."""
-SHOWN = (
-    "pose",
-    "pose_with_covariance",
-    "path",
-    "odometry",
-    "semantic/mask",
-    "semantic/color",
-    "semantic/overlay",
-)
+OVERRIDES = {declaration.name: declaration for declaration in DECLARATIONS if declaration.name != "autostart"}
+"""Every parameter of the node is an argument: where it is given it replaces the parameter."""
+LOG_LEVELS = ["debug", "info", "warn", "error", "fatal"]
+SHOWN = ("map", "points", "path", "pose_with_covariance", "odometry", "semantic/overlay")
 """Topics of the node in the RViz configuration, which names them as they are without a namespace."""
 
 
-def parameters(given: dict[str, str]) -> list[str | dict[str, str | bool]]:
-    """Files and values for the node, the later wins. Raises ValueError for what cannot be meant."""
-    chosen: list[str | dict[str, str | bool]] = []
+def parameters(given: dict[str, str]) -> list[str | dict[str, Value]]:
+    """Files and values for the node, the later wins. Raises ValueError, in one line, for what cannot be meant."""
+    chosen: list[str | dict[str, Value]] = []
     if given["camera"] != NO_CAMERA:
         chosen.append(str(CAMERAS / f"{given['camera']}.yaml"))
     if given["params_file"]:
@@ -60,8 +41,10 @@ def parameters(given: dict[str, str]) -> list[str | dict[str, str | bool]]:
         chosen.append(str(file))
     if given["use_sim_time"].lower() not in ("", "true", "false"):
         raise ValueError(f"use_sim_time '{given['use_sim_time']}' must be true or false")
-    values: dict[str, str | bool] = {name: given[name] for name in OVERRIDES if given[name]}
-    if "use_sim_time" in values:
+    values: dict[str, Value] = {
+        name: declaration.parse(given[name]) for name, declaration in OVERRIDES.items() if given[name]
+    }
+    if given["use_sim_time"]:
         values["use_sim_time"] = given["use_sim_time"].lower() == "true"
     if "model" in values:
         # Relative to where the user is, not to where the node will run.
@@ -112,7 +95,11 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="",
                 description="Parameters of the node that differ; config/localize.yaml lists them with comments.",
             ),
-            *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
+            *(
+                DeclareLaunchArgument(name, default_value="", description=declaration.description)
+                for name, declaration in OVERRIDES.items()
+            ),
+            DeclareLaunchArgument("use_sim_time", default_value="", description="true: take the time from /clock."),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
             DeclareLaunchArgument(
                 "autostart",
@@ -120,7 +107,7 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["true", "false"],
                 description="Configure and activate at start; false for a lifecycle manager (bond_timeout: 0.0).",
             ),
-            DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn or error."),
+            DeclareLaunchArgument("log_level", default_value="info", choices=LOG_LEVELS, description="Of the node."),
             DeclareLaunchArgument(
                 "rviz", default_value="false", choices=["true", "false"], description="Start RViz with rviz_config."
             ),

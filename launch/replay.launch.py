@@ -11,6 +11,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -24,6 +25,13 @@ OPTIONS = {
 }
 
 
+def ended(event: ProcessExited, context: LaunchContext) -> Shutdown:
+    """End as replay did: an exception is what makes `ros2 launch` end with another status than 0."""
+    if event.returncode and not context.is_shutdown:
+        raise RuntimeError(f"replay ended with status {event.returncode}; what it said is above")
+    return Shutdown(reason="the bag is played")
+
+
 def nodes(context: LaunchContext) -> list[Node]:
     """The command `replay`, which starts the localization node itself and ends with it."""
     given = context.launch_configurations
@@ -35,7 +43,7 @@ def nodes(context: LaunchContext) -> list[Node]:
         executable="replay",
         arguments=[paths[0], paths[1], "--out", paths[2], *pace, *options],
         output="screen",
-        on_exit=Shutdown(reason="the bag is played"),
+        on_exit=ended,
         # The node that it started gets ten seconds to end before it is killed.
         sigterm_timeout="15",
     )

@@ -286,7 +286,8 @@ class Peer:
 
     def publish_image(self, stamp_ns: int, encoding: str = "rgb8", **changes: Any) -> None:
         """A textured image; `changes` are set on the message last, to make it wrong."""
-        channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}.get(encoding, 3)
+        two_bytes = {"mono16": 2, "yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2}
+        channels = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, **two_bytes}.get(encoding, 3)
         message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=WIDTH * channels)
         message.header.stamp, message.header.frame_id = _time(stamp_ns), FRAME
         message.data = picture(stamp_ns)[:, :, np.arange(channels) % 3].tobytes()

@@ -14,22 +14,24 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from launch_arguments import launch_arguments
 
 from vlocnetpp.cli.main import build_parser
 from vlocnetpp.cli.training import train
 from vlocnetpp_ros import parameter_table
+from vlocnetpp_ros.corrections import CorrectionCounts
 from vlocnetpp_ros.diagnostics import Statistics, Times, values
 from vlocnetpp_ros.gate import Verdict
 from vlocnetpp_ros.latest import Counts
-from vlocnetpp_ros.outputs import LABEL_INFO, TOPICS
-from vlocnetpp_ros.parameters import DECLARATIONS
+from vlocnetpp_ros.outputs import LABEL_INFO, MAP, POINTS, TOPICS
 from vlocnetpp_ros.replay import command as replay
+from vlocnetpp_ros.settings import DECLARATIONS
 
 NODE = (ROOT / "docs/node.md").read_text()
 NAMED = ("node.md", "cameras.md", "explain.md", "benchmarks/README.md")
 PAGES = [*(ROOT / "docs" / name for name in NAMED), *sorted((ROOT / "docs/tutorials").glob("*.md"))]
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
-REASON_IS_FIRST = {"Dropped", "BadImage", "refuse", "_refuse", "hold"}
+REASON_IS_FIRST = {"Dropped", "BadImage", "Fault", "refuse", "_refuse", "hold"}
 """Calls whose first argument is a reason by which an image is counted."""
 TRANSITIONS = ("configure", "activate", "deactivate", "cleanup", "shutdown")
 
@@ -64,8 +66,8 @@ def text(node: ast.expr, known: dict[str, str]) -> set[str]:
 
 def drop_reasons() -> set[str]:
     found: set[str] = set()
+    known = {name: value for tree in trees("vlocnetpp_ros") for name, value in constants(tree).items()}
     for tree in trees("vlocnetpp_ros"):
-        known = constants(tree)
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             name = name_of(call.func)
             if call.args and name in REASON_IS_FIRST:
@@ -75,9 +77,7 @@ def drop_reasons() -> set[str]:
             for keyword in call.keywords:
                 if keyword.arg == "held":
                     found |= text(keyword.value, known)
-        if "NEWER" in known:
-            found.add(known["NEWER"])
-    return found
+    return found | {known["NEWER"]}
 
 
 def cold_start_reasons() -> set[str]:
@@ -135,19 +135,6 @@ def commands(path: Path) -> Iterator[list[str]]:
                 yield shlex.split(line, comments=True)
 
 
-def launch_arguments(name: str) -> set[str]:
-    """Names that a launch file declares, by its text: the package launch may not be installed."""
-    tree = ast.parse((ROOT / "launch" / name).read_text())
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and name_of(node.func) == "DeclareLaunchArgument":
-            found |= text(node.args[0], {})
-        if isinstance(node, ast.Assign) and name_of(node.targets[0]) in ("OVERRIDES", "OPTIONS"):
-            assert isinstance(node.value, ast.Dict)
-            found |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
-    return found
-
-
 def test_the_table_of_parameters_is_that_of_the_declarations() -> None:
     assert (ROOT / "docs/parameters.md").read_text() == parameter_table.page()
 
@@ -167,7 +154,7 @@ def test_every_cold_start_is_explained_and_no_other() -> None:
 def test_every_reason_to_withhold_a_pose_is_explained() -> None:
     source = (ROOT / "vlocnetpp_ros/gate.py").read_text()
     kinds = first_column(section(NODE, "The gate"))
-    assert kinds == ["uncertain", "outside the map", "disagrees with odometry", "lost"]
+    assert kinds == ["uncertain", "unlike the training images", "outside the map", "disagrees with odometry", "lost"]
     for kind in kinds:
         assert f'"{kind}"' in source, kind
     assert set(re.findall(r'return "([^"]+)", f', source)) | {"uncertain", "lost"} == set(kinds)
@@ -180,20 +167,21 @@ def test_every_key_of_the_diagnostics_is_explained() -> None:
     keys = set(values(Counts(2, 1, {"wrong size": 1}), statistics, {"~/pose": 1}))
     for tree in trees("vlocnetpp_ros"):
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name == "_health":
+            if isinstance(node, ast.FunctionDef) and node.name in ("_health", "status"):
                 for each in ast.walk(node):
-                    if isinstance(each, ast.Subscript) and name_of(each.value) == "values":
+                    if isinstance(each, ast.Subscript) and name_of(each.value) in ("values", "texts"):
                         keys |= text(each.slice, {})
                     if isinstance(each, ast.Dict):
                         keys |= {code for key in each.keys if key is not None for code in text(key, {})}
+    keys |= {f"corrections/{name}" for name in CorrectionCounts.__dataclass_fields__}
     shown = first_column(section(NODE, "Diagnostics"))
     explained = {code.split("/")[0] for code in shown if not code.startswith("/")}
     assert {key.split("/")[0] for key in keys} == explained
 
 
 def test_every_topic_and_service_has_its_row() -> None:
-    topics = {topic for outputs in TOPICS.values() for topic, _ in outputs} | {LABEL_INFO}
-    rows = [code for title in ("Pose", "Odometry", "Semantics") for code in first_column(section(NODE, title))]
+    topics = {topic for outputs in TOPICS.values() for topic, _ in outputs} | {LABEL_INFO, MAP, POINTS}
+    rows = [code for title in ("Pose", "Odometry", "Semantics", "Views") for code in first_column(section(NODE, title))]
     assert set(rows) == topics
     assert first_column(section(NODE, "Services")) == ["~/reset", "~/set_enabled"]
 
@@ -218,7 +206,7 @@ def test_every_command_can_be_given_as_written(path: Path) -> None:
         elif words[:3] == ["ros2", "launch", "vlocnetpp_ros"]:
             for word in words[4:]:
                 name, _, value = word.partition(":=")
-                assert name == "--show-args" or name in launch_arguments(words[3]), words
+                assert name == "--show-args" or name in launch_arguments(words[3].removesuffix(".launch.py")), words
                 assert name != "camera" or value == "NAME" or value in {camera.stem for camera in CAMERAS}, words
         elif words[:3] == ["ros2", "param", "set"]:
             assert words[3] == "/localizer", words
@@ -234,7 +222,7 @@ def test_snippets_are_python_that_compiles_and_yaml_that_loads(path: Path) -> No
         if block.startswith("from launch"):
             compile(block, str(path), "exec")
             for name in re.findall(r'"(\w+)": "[^"]*",$', block, re.MULTILINE):
-                assert name in launch_arguments("localize.launch.py"), name
+                assert name in launch_arguments("localize"), name
         elif block.startswith("/**:"):
             assert set(yaml.safe_load(block)["/**"]["ros__parameters"]) <= declared
         elif "ros__parameters:" in block:

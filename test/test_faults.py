@@ -29,6 +29,7 @@ from std_srvs.srv import Trigger
 
 WHITE, GREY, BLACK = (bytes([value]) * (HEIGHT * WIDTH * 3) for value in (255, 200, 0))
 """Images at which the trapped model raises, runs out of memory, and answers NaN."""
+NOISE = np.random.default_rng(0).integers(0, 255, HEIGHT * WIDTH * 3, dtype=np.uint8).tobytes()
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,18 @@ def info(**changes: object) -> Callable[[Peer], None]:
     return inject
 
 
-def uncalibrated(peer: Peer) -> None:
-    """What was known of the camera stays."""
-    peer.publish_info(focal=0.0)
-    peer.publish_image(peer.next_stamp())
+def uncalibrated(focal: float) -> Callable[[Peer], None]:
+    """What was known of the camera stays in use, and that is said until there is a good camera_info again."""
+
+    def inject(peer: Peer) -> None:
+        while "the last good ones" not in peer.diagnostics["message"]:
+            peer.publish_info(focal=focal)
+            peer.publish_image(peer.next_stamp())
+            peer.wait_for_answer(peer.stamp_ns)
+            peer.refresh()
+        assert peer.diagnostics["level"] == "1"
+
+    return inject
 
 
 def after(step_ns: int) -> Callable[[Peer], None]:
@@ -93,6 +102,30 @@ def ungate(peer: Peer) -> None:
         "gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_disagreement": 0.0, "gate_margin_m": -1.0
     }.items():  # fmt: skip
         assert peer.set_parameter(name, value).successful
+
+
+def checked(pixels: bytes) -> Callable[[Peer], None]:
+    """The check of images is off elsewhere, since plain images are what springs the traps of the model."""
+
+    def inject(peer: Peer) -> None:
+        assert peer.set_parameter("image_contrast", 4.0).successful
+        peer.publish_image(peer.next_stamp(), data=pixels)
+
+    return inject
+
+
+def unchecked(peer: Peer) -> None:
+    assert peer.set_parameter("image_contrast", 0.0).successful
+
+
+def frozen(peer: Peer) -> None:
+    pixels = picture(1).tobytes()
+    before = peer.count("dropped")
+    for _ in range(3):  # image_frozen_after 2: the third is dropped
+        peer.refresh()
+        assert peer.count("dropped") == before
+        peer.publish_image(peer.next_stamp(), data=pixels)
+        peer.wait(lambda: peer.stamp_ns in peer.received["pose"] or peer.count("dropped") > before, "its fate")
 
 
 def twice(peer: Peer) -> None:
@@ -149,9 +182,9 @@ def half_a_request(peer: Peer) -> None:
 
 
 RAW = (
-    Fault("an unknown encoding", image(encoding="yuv422"), "unknown encoding", says="yuv422"),
+    Fault("an unknown encoding", image(encoding="nv21"), "unknown encoding", says="nv21"),
     Fault("a Bayer pattern", image(encoding="bayer_rggb8"), "unknown encoding", says="bayer_rggb8"),
-    Fault("sixteen bits", image(encoding="mono16"), "unknown encoding", says="mono16"),
+    Fault("sixteen bits of colour", image(encoding="bgr16"), "unknown encoding", says="bgr16"),
     Fault("no encoding", image(encoding=""), "unknown encoding"),
     Fault("no bytes", image(data=b""), "wrong size", says="0 bytes"),
     Fault("a byte too few", image(data=bytes(HEIGHT * WIDTH * 3 - 1)), "wrong size", says="needs"),
@@ -166,9 +199,16 @@ RAW = (
     Fault("a stamp of a day later", after(86_400_000_000_000), cold="gap"),
     Fault("a camera that pauses", after(700_000_000), cold="gap"),
     Fault("frames of another camera", info(focal=2 * FOCAL), "another camera", says="fx", repair=right_camera),
-    Fault("an uncalibrated camera after a calibrated one", uncalibrated),
+    Fault("an uncalibrated camera after a calibrated one", uncalibrated(0.0), repair=right_camera),
+    Fault("intrinsics that become NaN", uncalibrated(float("nan")), repair=right_camera),
+    Fault("intrinsics that become infinite", uncalibrated(float("inf")), repair=right_camera),
+    Fault("intrinsics that become negative", uncalibrated(-60.0), repair=right_camera),
     Fault("a camera_info for another size", info(width=2 * WIDTH), "camera_info of another size", repair=right_camera),
     Fault("another resolution", another_size, cold="image size changed", repair=right_camera),
+    Fault("a covered lens", checked(BLACK), "no contrast", says="grey levels", repair=unchecked),
+    Fault("an overexposed image", checked(WHITE), "no contrast", says="exposure", repair=unchecked),
+    Fault("noise", checked(NOISE), "noise", says="roughness", repair=unchecked),
+    Fault("a frozen camera", frozen, "frozen image", says="the same to the pixel", repair=unchecked),
     Fault("a model error", image(data=WHITE), "model error", says="trap"),
     Fault("no memory for one frame", image(data=GREY), "model error", says="memory"),
     Fault("an answer of NaN", image(data=BLACK), "not finite", says="NaN"),
@@ -179,7 +219,7 @@ RAW = (
     Fault("activate while active", service("activate")),
     Fault("configure while active", service("configure")),
     Fault("cleanup while active", service("cleanup")),
-    Fault("a choice that is none", wrong_parameter("publish_tf", "maybe", "one of map_to_odom")),
+    Fault("a choice that is none", wrong_parameter("publish_tf", "maybe", "one of auto, map_to_odom")),
     Fault("a value out of range", wrong_parameter("overlay_opacity", 7.0, "range")),
     Fault("a negative gap", wrong_parameter("max_gap_s", -1.0, "range")),
     Fault("a parameter that nobody declared", wrong_parameter("modell", "x.ts", "")),
@@ -196,12 +236,24 @@ def png(pixels: np.ndarray) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
+def claims(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose header says another size."""
+    at = data.index(b"\xff\xc0")
+    return data[: at + 5] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + data[at + 9 :]
+
+
 COMPRESSED = (
     Fault("no bytes", compressed(b""), "undecodable", says="0 bytes"),
     Fault("a JPEG without its end", compressed(jpeg(1)[:-200]), "undecodable", says="truncated"),
     Fault("a JPEG header alone", compressed(jpeg(1)[:20]), "undecodable"),
     Fault("noise", compressed(bytes(range(256)) * 8), "undecodable"),
     Fault("a PNG without its end", compressed(png(picture(1))[:60]), "undecodable"),
+    Fault("a JPEG of two kilobytes that claims gigabytes", compressed(claims(jpeg(1), 30_000, 30_000)),
+          "camera_info of another size", says="30000 x 30000"),
+    Fault("a PNG of sixteen bits", compressed(png(picture(1).astype(np.uint16) * 257)), "unknown encoding",
+          says="16 bits"),
+    Fault("a BMP", compressed(cv2.imencode(".bmp", picture(1))[1].tobytes()), "undecodable", says="neither JPEG nor"),
+    Fault("a WEBP", compressed(cv2.imencode(".webp", picture(1))[1].tobytes()), "undecodable", says="neither JPEG nor"),
     Fault("a small JPEG", compressed(cv2.imencode(".jpg", picture(1)[::2, ::2])[1].tobytes()),
           "camera_info of another size"),
     Fault("a PNG among JPEGs", compressed(png(picture(1)))),
@@ -280,7 +332,7 @@ def node(request: pytest.FixtureRequest, peer: Peer, folder: Path) -> Iterator[P
     """One process for all rows of a kind; the kinds follow each other: two nodes of one name would both answer."""
     kind = request.param
     parameters: dict[str, object] = {
-        "raw": lambda: {"model": str(trapped_model(folder / "trapped.ts"))},
+        "raw": lambda: {"model": str(trapped_model(folder / "trapped.ts")), "image_contrast": 0.0},
         "compressed": lambda: {"model": str(random_model(folder / "any.ts")), "image_transport": "compressed"},
         "depth": lambda: {"model": str(random_model(folder / "deep.ts", "mtl", depth="sensor")),
                           "depth_topic": DEPTH_TOPIC},

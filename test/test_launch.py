@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 import rclpy
 import yaml
 from conftest import ROOT
+from launch_arguments import LAUNCH_FILES, launch_arguments
 from random_camera_models import random_model
 from ros_peers import (
     IMAGE_TOPIC,
@@ -28,12 +31,13 @@ from ros_peers import (
     isolate,
     needs,
 )
+from sensor_msgs.msg import PointCloud2
 
 from vlocnetpp_ros import environment
-from vlocnetpp_ros.outputs import TOPICS
-from vlocnetpp_ros.parameters import DECLARATIONS, Parameters, Settings
+from vlocnetpp_ros.outputs import MAP, POINTS, TOPICS
+from vlocnetpp_ros.parameters import Parameters
+from vlocnetpp_ros.settings import DECLARATIONS, Settings
 
-LAUNCH_FILES = ("localize", "replay", "demo")
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
 
 
@@ -92,8 +96,56 @@ def test_a_launch_file_loads_and_every_argument_is_described(name: str) -> None:
         assert len(argument.description) > 5, argument.name
 
 
-def test_arguments_that_override_parameters_are_parameters() -> None:
-    assert set(loaded("localize").OVERRIDES) <= {declaration.name for declaration in DECLARATIONS} | {"use_sim_time"}
+@pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_the_arguments_read_from_the_text_are_those_of_launch(name: str) -> None:
+    arguments = loaded(name).generate_launch_description().get_launch_arguments()
+    assert launch_arguments(name) == {argument.name for argument in arguments}
+
+
+def test_every_documented_argument_reaches_its_launch_file() -> None:
+    """`ros2 launch vlocnetpp_ros FILE a:=1 b:=2` wherever it is written, and arguments that prose names as `a:=1`."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *CAMERAS, *(ROOT / "launch").glob("*.py")]
+    anywhere = set().union(*map(launch_arguments, LAUNCH_FILES))
+    # Of other packages, whose drivers the pages start.
+    foreign = {"publish_map_tf", "camera_model", "camera_name", "params_file"}
+    commands = 0
+    for page in pages:
+        text = page.read_text().replace("\\\n", " ")
+        for name, words in re.findall(r"ros2 launch vlocnetpp_ros (\w+)\.launch\.py([^`\n]*)", text):
+            commands += 1
+            given = set(re.findall(r"(\w+):=", words))
+            assert given <= launch_arguments(name), (page.name, name, given - launch_arguments(name))
+        for given in re.findall(r"`(\w+):=[^`]*`", text):
+            assert given in anywhere | foreign, (page.name, given)
+    assert commands > 5
+
+
+def test_every_parameter_can_be_given_to_the_launch_file_in_its_own_type() -> None:
+    module = loaded("localize")
+    nothing = {**dict.fromkeys(module.OVERRIDES, ""), "camera": "none", "params_file": "", "use_sim_time": ""}
+    for declaration in DECLARATIONS:
+        if declaration.name in ("autostart", "model"):
+            continue
+        words = str(declaration.default) or "x"
+        values = module.parameters({**nothing, "autostart": "true", declaration.name: words})[-1]
+        assert values[declaration.name] == (declaration.default or words if words == "x" else declaration.default)
+        assert type(values[declaration.name]) is type(declaration.default)
+    with pytest.raises(ValueError, match="'gate_scale' is 'much', it must be of type float"):
+        module.parameters({**nothing, "autostart": "true", "gate_scale": "much"})
+
+
+def test_replay_ends_the_launch_as_it_ended() -> None:
+    module = loaded("replay")
+    from launch import LaunchContext
+    from launch.actions import Shutdown
+    from launch.events.process import ProcessExited
+
+    def ended(status: int) -> ProcessExited:
+        return ProcessExited(action=None, name="replay", cmd=["replay"], cwd=None, env=None, pid=1, returncode=status)
+
+    assert isinstance(module.ended(ended(0), LaunchContext()), Shutdown)
+    with pytest.raises(RuntimeError, match="replay ended with status 2"):
+        module.ended(ended(2), LaunchContext())
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda path: path.stem)
@@ -134,7 +186,8 @@ def test_the_launch_file_hands_over_what_was_given_in_order(tmp_path: Path, monk
     module = loaded("localize")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("/**: {ros__parameters: {odom_frame: wheels}}\n")
-    nothing = {**dict.fromkeys(module.OVERRIDES, ""), "camera": "none", "params_file": "", "autostart": "false"}
+    nothing = {**dict.fromkeys(module.OVERRIDES, ""), "camera": "none", "params_file": "", "use_sim_time": ""}
+    nothing["autostart"] = "false"
     assert module.parameters(nothing) == [{"autostart": False}]
     given = {**nothing, "camera": "zed", "params_file": "mine.yaml", "model": "lab.ts", "use_sim_time": "True"}
     preset, mine, values = module.parameters(given)
@@ -178,6 +231,8 @@ def test_the_user_s_fast_dds_profile_wins_over_the_shipped_one(monkeypatch: pyte
 
 
 PUBLISHED = {topic.replace("~", "/localizer"): message for task in TOPICS.values() for topic, message in task}
+PUBLISHED.update({topic.replace("~", "/localizer"): PointCloud2 for topic in (MAP, POINTS)})
+LATCHED_TOPICS = {"/localizer/map"}
 DISPLAYS = {"PoseStamped": "Pose", "PoseWithCovarianceStamped": "PoseWithCovariance"}
 """How RViz calls the display of a message, where it is another name."""
 
@@ -193,16 +248,24 @@ def rviz_topics() -> set[str]:
 
 
 def test_rviz_shows_what_the_node_publishes() -> None:
-    assert rviz_topics() == set(PUBLISHED)
+    assert rviz_topics() == {f"/localizer/{topic}" for topic in shown_topics()} <= set(PUBLISHED)
     for display in displays():
         if "Topic" not in display:
             continue
         message = PUBLISHED[display["Topic"]["Value"]].__name__
         assert display["Class"] == f"rviz_default_plugins/{DISPLAYS.get(message, message)}"
-        # Reliable publishers that keep nothing: what asks for more would show nothing, without a word.
-        assert display["Topic"]["Durability Policy"] == "Volatile"
+        # Of a publisher that keeps nothing, what asks for more would show nothing, without a word.
+        latched = display["Topic"]["Value"] in LATCHED_TOPICS
+        assert display["Topic"]["Durability Policy"] == ("Transient Local" if latched else "Volatile")
         assert display["Topic"]["Reliability Policy"] == ("Best Effort" if message == "Image" else "Reliable")
     assert "rviz_default_plugins/TF" in {display["Class"] for display in displays()}
+
+
+def shown_topics() -> tuple[str, ...]:
+    """SHOWN of localize.launch.py, by its text."""
+    tree = ast.parse((ROOT / "launch/localize.launch.py").read_text())
+    assigned = {each.targets[0].id: each.value for each in tree.body if isinstance(each, ast.Assign)}
+    return ast.literal_eval(assigned["SHOWN"])
 
 
 def test_the_foxglove_layout_shows_the_same() -> None:
@@ -215,15 +278,8 @@ def test_the_foxglove_layout_shows_the_same() -> None:
     assert sorted(leaves(layout["layout"])) == sorted(panels)
     scene = panels["3D!map"]
     images = {panel["imageMode"]["imageTopic"] for name, panel in panels.items() if name.startswith("Image!")}
-    assert images == {topic for topic, message in PUBLISHED.items() if message.__name__ == "Image"}
-    assert set(scene["topics"]) | images == set(PUBLISHED)
+    assert set(scene["topics"]) | images == rviz_topics()
     assert scene["followTf"] == "map"
-    for path in panels["Plot!speed"]["paths"]:
-        topic, *fields = path["value"].split(".")
-        value = PUBLISHED[topic]()
-        for name in fields:
-            value = getattr(value, name)
-        assert value == 0.0
     assert panels["DiagnosticStatusPanel!node"]["selectedName"] == "/localizer: localization"
 
 

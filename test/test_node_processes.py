@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from conftest import ROOT
 from random_camera_models import random_model
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_peers import FOCAL, HEIGHT, WIDTH, Peer, isolate, node_process, running
-from sensor_msgs.msg import CameraInfo
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_peers import DEPTH_TOPIC, FOCAL, FRAME, HEIGHT, WIDTH, Peer, isolate, node_process, running
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, PointCloud2
+from test_messages_clouds import carry, map_points
+
+from vlocnetpp.runtime.map_cloud import cloud_to_bytes
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +49,28 @@ def test_images_of_a_quality_of_service_that_does_not_match_are_reported(peer: P
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid))
         peer.wait(lambda: "/offers/camera_info offers another QoS" in peer.diagnostics["message"], "the report")
         assert "RELIABILITY" in peer.diagnostics["message"]
+    peer.node.destroy_publisher(publisher)
+
+
+def test_the_services_stand_before_pytorch_is_imported() -> None:
+    """Its import takes seconds in which a lifecycle manager would look for the services in vain."""
+    code = "import sys, vlocnetpp_ros.localization_node; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert said.stdout == "False\n"
+
+
+def test_a_clock_that_says_less_than_zero_is_ignored_and_the_node_lives_on(peer: Peer, folder: Path) -> None:
+    """rclpy's own callback of /clock raises ValueError out of spin for negative seconds."""
+    publisher = peer.node.create_publisher(Clock, "/clock", 10)
+    with running(peer, folder / "clock", model=str(random_model(folder / "clock.ts")), use_sim_time=True) as it:
+        it.wait(lambda: publisher.get_subscription_count() > 0, "the node to listen to /clock")
+        while it.count("callback_errors") == 0:
+            publisher.publish(Clock(clock=Time(sec=-1)))
+            it.refresh()
+        publisher.publish(Clock(clock=Time(sec=5)))
+        it.publish_image(it.next_stamp())
+        it.wait_for_answer(it.stamp_ns)
+    assert "a callback failed and is ignored" in (folder / "clock/node.log").read_text()
     peer.node.destroy_publisher(publisher)
 
 
@@ -105,6 +134,35 @@ def test_a_model_replaced_while_running_is_taken_by_the_lifecycle_and_a_broken_o
         it.publish_info()
         while it.attempt() is None:
             pass
+
+
+def test_the_map_is_latched_and_what_the_camera_sees_is_a_cloud(peer: Peer, folder: Path) -> None:
+    model = random_model(folder / "views.ts", "mtl", depth="sensor")
+    points = map_points()
+    carry(model, cloud_to_bytes(points))
+    heard: dict[str, list[PointCloud2]] = {"map": [], "points": []}
+    with running(peer, folder / "views", model=str(model), depth_topic=DEPTH_TOPIC) as it:
+        assert (it.diagnostics["subscribers/~/map"], it.diagnostics["subscribers/~/points"]) == ("0", "0")
+        # Subscribed after the node was active, as RViz is.
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        held = [
+            it.node.create_subscription(PointCloud2, "/localizer/map", heard["map"].append, latched),
+            it.node.create_subscription(PointCloud2, "/localizer/points", heard["points"].append, 10),
+        ]
+        it.wait(lambda: it.diagnostics["subscribers/~/points"] == "1", "the node to see its subscriber")
+        while not (heard["map"] and heard["points"]):
+            stamp = it.next_stamp()
+            it.publish_depth(stamp)
+            it.publish_image(stamp)
+            it.wait_for_answer(stamp)
+        there, seen = heard["map"][0], heard["points"][-1]
+        assert (there.header.frame_id, there.width) == ("lab", len(points))
+        assert seen.header.frame_id == FRAME
+        xyz = np.frombuffer(bytes(seen.data), np.float32).reshape(-1, 4)[:, :3]
+        assert len(xyz) == (HEIGHT // 4) * (WIDTH // 4)
+        np.testing.assert_allclose(xyz[:, 2], 2.0)
+        for subscription in held:
+            it.node.destroy_subscription(subscription)
 
 
 def test_another_camera_is_remapped_where_that_is_asked_for(peer: Peer, folder: Path) -> None:

@@ -15,8 +15,8 @@ from ros_peers import FOCAL, FRAME, HEIGHT, WIDTH, Peer, isolate, needs, node_pr
 
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp_ros import frames
-from vlocnetpp_ros.messages import stamp_message, stamp_ns
 from vlocnetpp_ros.outputs import BOUND_TO_AXIS
+from vlocnetpp_ros.stamps import stamp_message, stamp_ns
 
 BASE_CAMERA = np.array([0.2, 0.05, 0.4, 0.5, -0.5, 0.5, -0.5])
 """T_base_camera: an optical frame that looks forward, ahead of and above the base."""

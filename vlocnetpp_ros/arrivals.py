@@ -1,21 +1,20 @@
-"""How many of the images that a camera publishes arrive, told from their stamps alone.
+"""How many of the images that a camera publishes arrive, by the numbers that the transport gives to its messages.
 
-Best-effort messages that do not fit the transport vanish without a trace on either side. A camera stamps at an even
-rate, so the holes in the stamps are what was lost.
+Best-effort messages that do not fit the transport vanish without a trace on either side. The publisher counts what it
+sends, and the number comes with each message: what is missing between two numbers was lost on the way. Header stamps
+do not tell: a camera that skips, or a bag that holds every other image, has holes in them as well.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 WINDOW = 60
 """Images over which the share is taken."""
 FEWEST = 20
-PERIOD_QUANTILE = 0.2
-"""Where most images are lost, the short steps between stamps are still the camera's own."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +30,42 @@ class Share:
         return min(1.0, self.received_hz / self.published_hz)
 
 
+def sequence_number(info: Mapping[str, Any]) -> int | None:
+    """The publisher's number of a message from rclpy's message info; None where the middleware does not give one."""
+    number = info.get("publication_sequence_number")
+    return int(number) if number is not None else None
+
+
 class Arrivals:
-    """Stamps of the latest images that came in, whatever became of them."""
+    """Numbers and times of the latest images that came in, whatever became of them."""
 
     def __init__(self) -> None:
-        self._stamps_ns: deque[int] = deque(maxlen=WINDOW)
+        self._latest: deque[tuple[float, int]] = deque(maxlen=WINDOW)
 
-    def note(self, stamp_ns: int, longest_gap_s: float) -> None:
-        """One image came in. A stamp that goes back, or a pause longer than `longest_gap_s`, begins a new window."""
-        if self._stamps_ns:
-            step_s = (stamp_ns - self._stamps_ns[-1]) * 1e-9
-            if step_s < 0 or step_s > longest_gap_s:
-                self._stamps_ns.clear()
-        if not self._stamps_ns or stamp_ns > self._stamps_ns[-1]:
-            self._stamps_ns.append(stamp_ns)
+    def note(self, at_s: float, number: int | None, longest_gap_s: float) -> None:
+        """One image came in at a time on a steady clock.
+
+        A pause longer than `longest_gap_s`, or a number that does not go on, as when another publisher takes over,
+        begins a new window.
+        """
+        if number is None:
+            self._latest.clear()
+            return
+        if self._latest:
+            before_s, before = self._latest[-1]
+            if number <= before or at_s - before_s > longest_gap_s:
+                self._latest.clear()
+        self._latest.append((at_s, number))
 
     def forget(self) -> None:
         """Begin a new window."""
-        self._stamps_ns.clear()
+        self._latest.clear()
 
     def share(self) -> Share | None:
         """Rates over the window, or None while it is too short to tell."""
-        stamps = list(self._stamps_ns)
-        if len(stamps) < FEWEST:
+        latest = list(self._latest)
+        if len(latest) < FEWEST:
             return None
-        steps_s = np.diff(np.array(stamps, np.int64)) * 1e-9
-        return Share(float(1.0 / steps_s.mean()), float(1.0 / np.quantile(steps_s, PERIOD_QUANTILE)))
+        (first_s, first), (last_s, last) = latest[0], latest[-1]
+        seconds = max(last_s - first_s, 1e-9)
+        return Share((len(latest) - 1) / seconds, (last - first) / seconds)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from vlocnetpp_ros.messages import BadImage
+from vlocnetpp_ros.images import BadImage
 
 ENCODINGS = {"32FC1": "f4", "16UC1": "u2", "mono16": "u2"}
 

@@ -7,14 +7,17 @@ import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from vlocnetpp_ros.frames import Floats
-from vlocnetpp_ros.gate import Verdict
 from vlocnetpp_ros.latest import Counts
+
+if TYPE_CHECKING:  # they bring PyTorch, whose import takes seconds
+    from vlocnetpp_ros.frames import Floats
+    from vlocnetpp_ros.gate import Verdict
 
 WINDOW = 1000
 """Latest answers over which percentiles of latency are taken."""

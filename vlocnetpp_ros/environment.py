@@ -45,7 +45,7 @@ OPTIONAL_PACKAGES = {
         OptionalPackage(
             "cv_bridge",
             "image messages to arrays and back",
-            "messages.py views the bytes with NumPy everywhere, since apt's cv_bridge does not load beside NumPy 2",
+            "images.py views the bytes with NumPy everywhere, since apt's cv_bridge does not load beside NumPy 2",
             "cv-bridge",
         ),
         OptionalPackage(
@@ -122,6 +122,36 @@ def subscription_events() -> Any:
     """rclpy's class SubscriptionEventCallbacks, which moved after Humble."""
     module = "rclpy.event_handler" if importlib.util.find_spec("rclpy.event_handler") else "rclpy.qos_event"
     return importlib.import_module(module).SubscriptionEventCallbacks
+
+
+def with_message_info(callback: Any) -> Any:
+    """A subscription's callback `(message, info)`. Humble's rclpy does not know of the info: it is empty there."""
+    subscription = importlib.import_module("rclpy.subscription").Subscription
+    return callback if hasattr(subscription, "CallbackType") else lambda message: callback(message, {})
+
+
+def after_parameters_are_set(node: Any, callback: Any) -> None:
+    """Call back with the parameters of a node, `list[Parameter]`, after they were set.
+
+    Humble's rclpy has no callback for it; there the event is heard that every node publishes of its own changes.
+    """
+    if hasattr(node, "add_post_set_parameters_callback"):
+        node.add_post_set_parameters_callback(callback)
+    else:
+        hear_parameter_events(node, callback)
+
+
+def hear_parameter_events(node: Any, callback: Any) -> None:
+    """`after_parameters_are_set` by the topic /parameter_events; called while the node is spun."""
+    event = importlib.import_module("rcl_interfaces.msg").ParameterEvent
+    parameter = importlib.import_module("rclpy.parameter").Parameter
+    quality = importlib.import_module("rclpy.qos").qos_profile_parameter_events
+
+    def heard(message: Any) -> None:
+        if message.node == node.get_fully_qualified_name():
+            callback([parameter.from_parameter_msg(each) for each in message.changed_parameters])
+
+    node.create_subscription(event, "/parameter_events", heard, quality)
 
 
 def package_file(relative: str) -> Path:

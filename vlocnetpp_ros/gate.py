@@ -1,8 +1,13 @@
 """Whether the camera is localized: a pose that is not to be trusted is not published.
 
-Three things are held against a pose: its own calibrated uncertainty, the map's bounds, and the odometry, which says
-where the camera must be if the last trusted pose was right. A bad pose is withheld at once; a few in a row and the node
-is lost, until a few good ones in a row agree with each other. Knows nothing of ROS.
+A pose is held against its own calibrated uncertainty, against how unlike the training images its image is, against the
+map's bounds, and against the odometry, which says where the camera must be if the last trusted pose was right. A bad
+pose is withheld at once; a few in a row and the node is lost.
+
+It is found again by poses in a row that agree with the first of them as the odometry carries it on: a few where the
+odometry since the last trusted pose leads there too or is not known, more where it leads elsewhere, as when a robot
+is carried away, and as many where the odometry between them is not known, so that they cannot confirm each other. After
+images of no use alone one good pose is enough. Knows nothing of ROS.
 """
 
 from __future__ import annotations
@@ -32,7 +37,14 @@ class Limits:
     lose_after: int
     """Bad poses in a row after which the node is lost."""
     regain_after: int
-    """Good poses in a row that end it."""
+    """Good poses in a row that end it, each where the odometry puts it from the one before."""
+    relocalize_after: int = 0
+    """The same where they contradict the odometry since the last trusted pose, or where there is no odometry between
+    them; never fewer than `regain_after`."""
+    novelty: float = 0.0
+    """Largest number by which the model says that an image is unlike the training images."""
+    drift: float = 0.1
+    """Error of the odometry over the length of its way."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +62,23 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Anchor:
+class _Place:
     """A pose to hold the next ones against, carried along by the odometry."""
 
     pose_7: Floats
     bound_m: float
+
+    def moved(self, relative_7: Floats | None, drift: float) -> _Place | None:
+        """One frame on, less certain by the drift of that way; None where the motion is not known."""
+        if relative_7 is None:
+            return None
+        way_m = float(np.linalg.norm(relative_7[:3]))
+        return _Place(compose(self.pose_7, relative_7), self.bound_m + drift * way_m)
+
+    def distance(self, pose_7: Floats, bound_m: float) -> tuple[float, float]:
+        """Metres to another position, and how many of the two 68 % bounds together that is."""
+        apart = float(np.linalg.norm(pose_7[:3] - self.pose_7[:3]))
+        return apart, apart / max(float(np.hypot(bound_m, self.bound_m)), 1e-9)
 
 
 class Gate:
@@ -68,8 +92,15 @@ class Gate:
 
     def forget(self) -> None:
         """Begin anew, as at the first image: nothing speaks against the next pose but itself."""
-        self._anchor: _Anchor | None = None
-        self._bad, self._good = 0, 0
+        self._trusted: _Place | None = None
+        """The last trusted pose, carried on by the odometry; None where the odometry was interrupted since."""
+        self._candidate: _Place | None = None
+        """While lost, the first of the poses that agree with each other, carried on by the odometry.
+
+        The first, not the latest: poses that stand still while the camera moves on part from it, however slowly."""
+        self._bad, self._good, self._agreeing = 0, 0, 0
+        self._doubted = False
+        """Whether a pose was withheld since the last trusted one, not only images of no use."""
         self._lost = False
         self._trusted_once = False
 
@@ -77,26 +108,52 @@ class Gate:
         """Take one estimate with a pose. At a cold start there is no odometry to hold it against."""
         if estimate.pose_7 is None or estimate.sigma_2 is None:
             raise ValueError("an estimate without a pose cannot be judged")
-        moved = estimate.relative_7
-        predicted = None
-        if self._anchor is not None and moved is not None:
-            predicted = _Anchor(compose(self._anchor.pose_7, moved), self._anchor.bound_m)
-        kind, reason = self._fault(estimate.pose_7, estimate.sigma_2, predicted)
-        here = _Anchor(estimate.pose_7, float(estimate.sigma_2[0]))
+        limits, moved = self.limits, estimate.relative_7
+        here = _Place(estimate.pose_7, float(estimate.sigma_2[0]))
+        self._trusted = self._trusted and self._trusted.moved(moved, limits.drift)
+        self._candidate = self._candidate and self._candidate.moved(moved, limits.drift)
+        kind, reason = self._own_fault(estimate.pose_7, estimate.sigma_2, estimate.novelty)
         if not kind:
-            self._bad, self._good = 0, self._good + 1
-            if self._lost and self._good < self.limits.regain_after:
-                self._anchor = here
-                return Verdict(False, False, f"localizing again, {self._good} of {self.limits.regain_after}", "lost")
-            self._lost, self._trusted_once, self._anchor = False, True, here
-            return Verdict(True, True, "")
-        self._bad, self._good = self._bad + 1, 0
+            kind, reason = self._disagreement(here, self._candidate if self._lost else self._trusted)
+        if kind:
+            return self._withhold(kind, reason, here)
+        if self._lost:
+            waits = self._count_towards_finding(here)
+            if waits:
+                return Verdict(False, False, f"localizing again, {waits}", "lost")
+        self._bad, self._good, self._agreeing = 0, 0, 0
+        self._lost, self._doubted, self._trusted_once = False, False, True
+        self._trusted, self._candidate = here, None
+        return Verdict(True, True, "")
+
+    def reject(self, kind: str, reason: str) -> Verdict:
+        """Take an image that is of no use; what the odometry says of the way past it goes on from the image before."""
+        return self._withhold(kind, reason, None)
+
+    def _withhold(self, kind: str, reason: str, here: _Place | None) -> Verdict:
+        self._bad, self._good, self._agreeing = self._bad + 1, 0, 0
         self._lost = self._lost or self._bad >= self.limits.lose_after
-        # While lost the old place says nothing any more: the poses have to agree with each other.
-        self._anchor = here if self._lost else predicted
+        if here is not None:
+            self._doubted = True
+            self._candidate = here if self._lost else None
         return Verdict(False, self._trusted_once and not self._lost, reason, kind)
 
-    def _fault(self, pose_7: Floats, sigma_2: Floats, predicted: _Anchor | None) -> tuple[str, str]:
+    def _count_towards_finding(self, here: _Place) -> str:
+        """Count a good pose while lost; how many there are of how many, empty when it was the last that was needed."""
+        limits = self.limits
+        confirmed = self._candidate is not None or limits.disagreement <= 0
+        self._candidate = self._candidate or here
+        self._good += 1
+        self._agreeing = self._agreeing + 1 if confirmed else 1
+        most = max(limits.regain_after, limits.relocalize_after)
+        elsewhere = self._trusted is not None and bool(self._disagreement(here, self._trusted)[0])
+        # After images of no use no pose was wrong, as little as after a pause of the camera.
+        needed = most if elsewhere else limits.regain_after if self._doubted else 1
+        if self._agreeing >= needed or self._good >= most:
+            return ""
+        return f"{self._agreeing} of {needed}"
+
+    def _own_fault(self, pose_7: Floats, sigma_2: Floats, novelty: float | None) -> tuple[str, str]:
         limits, factor = self.limits, STRICTER if self._lost else 1.0
         for value, limit, unit, scale in (
             (sigma_2[0], limits.uncertainty_m, "m", 1.0),
@@ -107,13 +164,18 @@ class Gate:
                     "uncertain",
                     f"uncertainty {value * scale:.2f} {unit} is over {limit * factor * scale:.2f} {unit}",
                 )
+        if novelty is not None and limits.novelty > 0 and novelty > limits.novelty * factor:
+            return "unlike the training images", f"novelty {novelty:.2f} is over {limits.novelty * factor:.2f}"
         if limits.margin_m >= 0 and self._low.size:
             outside = float(np.max(np.maximum(self._low - pose_7[:3], pose_7[:3] - self._high)))
             if outside > limits.margin_m:
                 return "outside the map", f"{outside:.2f} m outside of the mapped volume"
-        if limits.disagreement > 0 and predicted is not None:
-            apart = float(np.linalg.norm(pose_7[:3] - predicted.pose_7[:3]))
-            ratio = apart / max(float(np.hypot(sigma_2[0], predicted.bound_m)), 1e-9)
-            if ratio > limits.disagreement * factor:
-                return "disagrees with odometry", f"{apart:.2f} m from where the odometry is, {ratio:.1f} bounds"
+        return "", ""
+
+    def _disagreement(self, here: _Place, expected: _Place | None) -> tuple[str, str]:
+        if self.limits.disagreement <= 0 or expected is None:
+            return "", ""
+        apart, ratio = expected.distance(here.pose_7, here.bound_m)
+        if ratio > self.limits.disagreement * (STRICTER if self._lost else 1.0):
+            return "disagrees with odometry", f"{apart:.2f} m from where the odometry is, {ratio:.1f} bounds"
         return "", ""

@@ -1,4 +1,4 @@
-"""The odom frame: the network's relative motions put one after the other."""
+"""The network's own odometry frame: its relative motions put one after the other."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlocnetpp_ros.frames import IDENTITY, Floats, compose, twist
+from vlocnetpp_ros.frames import Floats, compose, twist
 
 UNKNOWN_VARIANCE = 1e6
 """Says that a value is not known, in m^2, rad^2 and their rates; a filter gives it no weight."""
+OPTICAL: Floats = np.array([0.0, 0.0, 0.0, 0.5, -0.5, 0.5, -0.5])
+"""T_body_camera of an optical frame in a body of its own place: x forward, y left, z up (REP-103)."""
 FIRST_VARIANCE = 1e-6
-"""Of the pose at the origin of the odom frame, which is exact by definition; filters do not take zero."""
+"""Of the pose at the origin, which is exact by definition; filters do not take zero."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """Where the camera is in the odom frame after one frame, and how fast it moves."""
+    """Where the camera is in the odometry frame after one frame, and how fast it moves."""
 
     pose_7: Floats
-    """T_odom_camera, optical."""
+    """T_odometry_camera, optical."""
     linear_3: Floats
     """m/s in the camera's frame."""
     angular_3: Floats
@@ -34,7 +36,7 @@ class Motion:
 class DeadReckoning:
     """Integrates relative motions.
 
-    The odom frame starts equal to the map at the first frame (equal to the camera where the model does not localize).
+    The origin is where the base was at the first frame, or the camera turned to x forward, y left, z up.
     At a cold start the pose is held: how far the camera went meanwhile is unknown, and the variances say so.
     """
 
@@ -49,14 +51,20 @@ class DeadReckoning:
         self._angular_variance = angular_sigma**2
 
     def reset(self) -> None:
-        """Begin a new odom frame with the next frame."""
+        """Begin a new odometry frame with the next frame."""
         self._pose_7 = None
 
-    def advance(self, relative_7: Floats | None, interval_s: float | None, map_pose_7: Floats | None) -> Motion:
-        """One frame on. `relative_7` is inv(T_{t-1}) @ T_t and None at a cold start; `interval_s` its time."""
+    def advance(self, relative_7: Floats | None, interval_s: float | None, base_camera_7: Floats | None) -> Motion:
+        """One frame on.
+
+        Args:
+            relative_7: inv(T_{t-1}) @ T_t of the camera; None at a cold start.
+            interval_s: its time.
+            base_camera_7: T_base_camera, None where there is no base.
+        """
         rest = np.zeros(3)
         if self._pose_7 is None:
-            self._pose_7 = IDENTITY if map_pose_7 is None else map_pose_7
+            self._pose_7 = OPTICAL if base_camera_7 is None else base_camera_7
             self._variance_2 = (FIRST_VARIANCE, FIRST_VARIANCE)
         elif relative_7 is None or not interval_s:
             self._variance_2 = (UNKNOWN_VARIANCE, UNKNOWN_VARIANCE)

@@ -13,16 +13,17 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.lifecycle.publisher import LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 
 from vlocnetpp.runtime import Estimate, Localizer, Metadata
-from vlocnetpp_ros import environment, messages
+from vlocnetpp_ros import clouds, environment, images, messages
 from vlocnetpp_ros.frames import Floats, compose, inverse, isotropic_covariance, twist_at
 from vlocnetpp_ros.odometry import Motion
-from vlocnetpp_ros.parameters import Settings
+from vlocnetpp_ros.settings import Settings
 from vlocnetpp_ros.virtual_camera import View
 
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 BOUND_TO_AXIS = 1.8779
 """68.27 % of an isotropic normal error in three axes is within this many standard deviations of one axis."""
 TOPICS: dict[str, tuple[tuple[str, type], ...]] = {
@@ -36,6 +37,10 @@ TOPICS: dict[str, tuple[tuple[str, type], ...]] = {
 }
 """What each task of the model publishes; a task the model lacks is not advertised."""
 LABEL_INFO = "~/semantic/label_info"
+MAP = "~/map"
+"""Where the model file carries a cloud of its map; latched, sent once somebody subscribes."""
+POINTS = "~/points"
+"""Where a depth sensor or the model says how far away things are."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +59,39 @@ class Result:
     """From the image to the training camera, where the image was remapped."""
     base_camera_7: Floats | None
     """T_base_camera where a base frame is published."""
+    depth_HW: NDArray[np.float32] | None
+    """Metres on the pixels of the image, where a sensor says."""
+    K_33: Floats
+    """Intrinsics of the image."""
 
 
 class Outputs:
     """Lifecycle publishers for what the model answers, silent until the node is active."""
 
-    def __init__(self, node: LifecycleNode, settings: Settings, model: Metadata) -> None:
+    def __init__(
+        self,
+        node: LifecycleNode,
+        settings: Settings,
+        model: Metadata,
+        map_cloud: NDArray[np.void] | None,
+        gives_points: bool,
+    ) -> None:
         self._node = node
         self.settings = settings
         """May be replaced by others that differ in what acts at once."""
         self._classes = model.classes
-        self._palette = messages.palette(model.classes)
+        self._palette = images.palette(model.classes)
         self._map_frame = settings.map_frame or model.map_frame
         self._path: deque[PoseStamped] = deque(maxlen=settings.path_length)
+        self._map_cloud = map_cloud
+        self._map_is_sent = False
         self._publishers: dict[str, LifecyclePublisher] = {}
         try:
             self._advertise(model)
+            if map_cloud is not None:
+                self._publishers[MAP] = node.create_lifecycle_publisher(PointCloud2, MAP, LATCHED)
+            if gives_points:
+                self._publishers[POINTS] = node.create_lifecycle_publisher(PointCloud2, POINTS, QoSProfile(depth=2))
         except Exception:
             self.close()  # those that were made before the one that could not be
             raise
@@ -85,8 +107,7 @@ class Outputs:
         if "segmentation" in model.tasks:
             if environment.has("vision_msgs"):
                 message = environment.need("vision_msgs", LABEL_INFO, "msg").LabelInfo
-                latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-                self._publishers[LABEL_INFO] = self._node.create_lifecycle_publisher(message, LABEL_INFO, latched)
+                self._publishers[LABEL_INFO] = self._node.create_lifecycle_publisher(message, LABEL_INFO, LATCHED)
             else:
                 self._node.get_logger().info(
                     f"{LABEL_INFO} is not advertised: the ROS package vision_msgs is not installed; "
@@ -97,8 +118,10 @@ class Outputs:
         """Matched subscriptions by topic."""
         return {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
 
-    def publish_labels(self) -> None:
-        """Send the latched names of the mask's ids, where the topic exists."""
+    def publish_latched(self) -> None:
+        """Send what is kept for who subscribes later: the names of the mask's ids, and the map."""
+        self._map_is_sent = False
+        self._publish_map()
         if LABEL_INFO in self._publishers:
             header = Header(stamp=self._node.get_clock().now().to_msg())
             self._publishers[LABEL_INFO].publish(messages.label_info_message(header, self._classes))
@@ -111,6 +134,9 @@ class Outputs:
             self._publish_odometry(result, result.motion)
         if result.estimate.mask_hw is not None:
             self._publish_semantics(result, localizer)
+        self._publish_map()
+        if publisher := self._wanted(POINTS):
+            self._publish_points(publisher, result, localizer)
 
     def forget_path(self) -> None:
         """Begin ~/path again."""
@@ -125,6 +151,31 @@ class Outputs:
     def _wanted(self, topic: str) -> LifecyclePublisher | None:
         publisher = self._publishers.get(topic)
         return publisher if publisher is not None and publisher.get_subscription_count() > 0 else None
+
+    def _publish_map(self) -> None:
+        if self._map_cloud is None or self._map_is_sent or not (publisher := self._wanted(MAP)):
+            return
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._map_frame)
+        publisher.publish(clouds.cloud_message(header, self._map_cloud["xyz"], self._map_cloud["rgb"]))
+        self._map_is_sent = True
+
+    def _publish_points(self, publisher: LifecyclePublisher, result: Result, localizer: Localizer) -> None:
+        """What the camera sees: of a sensor's depth in the camera's frame, of the model's coordinates in the map."""
+        mask_hw, frame = result.estimate.mask_hw, result.header.frame_id
+        if result.depth_HW is not None:
+            points = clouds.points_of_depth(result.depth_HW, result.K_33)[:: clouds.STRIDE, :: clouds.STRIDE]
+            mask = None if mask_hw is None else self._full_mask(result, localizer)
+        elif result.estimate.coordinates_hw3 is not None and result.trusted:
+            points, frame, mask = result.estimate.coordinates_hw3, self._map_frame, mask_hw
+        else:
+            return
+        if mask is not None:
+            colors = images.colored(mask, self._palette)
+        else:
+            colors = images.to_rgb(result.image, result.encoding)
+        colors = clouds.at_size(colors, *points.shape[:2])
+        header = Header(stamp=result.header.stamp, frame_id=frame)
+        publisher.publish(clouds.cloud_message(header, points.reshape(-1, 3), colors.reshape(-1, 3)))
 
     def _publish_pose(self, result: Result, map_camera_7: Floats, sigma_2: Floats) -> None:
         header = Header(stamp=result.header.stamp, frame_id=self._map_frame)
@@ -165,7 +216,7 @@ class Outputs:
             twist_lever = -result.base_camera_7[:3]
         publisher.publish(
             messages.odometry_message(
-                Header(stamp=result.header.stamp, frame_id=self.settings.odom_frame),
+                Header(stamp=result.header.stamp, frame_id=self.settings.odometry_frame),
                 child,
                 pose_7,
                 isotropic_covariance(motion.position_variance, motion.rotation_variance, lever),
@@ -175,21 +226,24 @@ class Outputs:
             )
         )
 
+    def _full_mask(self, result: Result, localizer: Localizer) -> NDArray[np.uint8]:
+        """(H, W) class ids on the pixels of the image."""
+        ids = localizer.full_mask(result.estimate)
+        return ids if result.view is None else result.view.mask(ids)
+
     def _publish_semantics(self, result: Result, localizer: Localizer) -> None:
         mask, color, overlay = (self._wanted(topic) for topic, _ in TOPICS["segmentation"])
         if mask is None and color is None and overlay is None:
             return
-        ids = localizer.full_mask(result.estimate)
-        if result.view is not None:
-            ids = result.view.mask(ids)
+        ids = self._full_mask(result, localizer)
         if mask is not None:
-            mask.publish(messages.image_message(result.header, ids, "mono8"))
+            mask.publish(images.image_message(result.header, ids, "mono8"))
         if color is None and overlay is None:
             return
-        colors = messages.colored(ids, self._palette)
+        colors = images.colored(ids, self._palette)
         if color is not None:
-            color.publish(messages.image_message(result.header, colors, "rgb8"))
+            color.publish(images.image_message(result.header, colors, "rgb8"))
         if overlay is not None:
-            image = messages.to_rgb(result.image, result.encoding)
-            mixed = messages.overlay(image, colors, ids, self.settings.overlay_opacity)
-            overlay.publish(messages.image_message(result.header, mixed, "rgb8"))
+            image = images.to_rgb(result.image, result.encoding)
+            mixed = images.overlay(image, colors, ids, self.settings.overlay_opacity)
+            overlay.publish(images.image_message(result.header, mixed, "rgb8"))

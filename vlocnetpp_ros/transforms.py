@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
 from geometry_msgs.msg import TransformStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -15,23 +15,30 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from vlocnetpp_ros import environment
+from vlocnetpp_ros.corrections import CorrectionCounts, Corrections, NoTransformError, TrustedPose
 from vlocnetpp_ros.frames import Floats, compose, from_transform, inverse, to_transform
-from vlocnetpp_ros.messages import stamp_message, stamp_ns
-from vlocnetpp_ros.parameters import Settings
+from vlocnetpp_ros.settings import Settings
+from vlocnetpp_ros.stamps import stamp_message, stamp_ns
 
-WAIT_S = 0.1
-"""How long an image waits for the odometry of its own stamp, which may come a little later."""
-
-
-class NoTransformError(RuntimeError):
-    """TF does not connect two frames at a stamp."""
+GIVEN_UP_LOG_S = 60.0
+"""That corrections cannot be sent is logged this often."""
 
 
 def require_packages(settings: Settings) -> Any:
-    """tf2_ros where the settings need it, else None. Raises MissingPackageError where it is not installed."""
-    if settings.publish_tf == "none" and not settings.base_frame:
+    """tf2_ros where the settings need it, None where they do not or where `publish_tf: auto` has to do without.
+
+    Raises MissingPackageError where it is asked for and not installed.
+    """
+    features = {
+        f"base_frame '{settings.base_frame}'": bool(settings.base_frame),
+        f"publish_tf '{settings.publish_tf}'": settings.publish_tf not in ("auto", "none"),
+        "publish_odometry_tf": settings.publish_odometry_tf,
+    }
+    needed = [feature for feature, wanted in features.items() if wanted]
+    there = environment.has("tf2_ros") and environment.has("tf2_msgs")
+    if not needed and (settings.publish_tf == "none" or not there):
         return None
-    feature = f"base_frame '{settings.base_frame}'" if settings.base_frame else f"publish_tf '{settings.publish_tf}'"
+    feature = needed[0] if needed else "publish_tf 'auto'"
     tf2_ros = environment.need("tf2_ros", feature)
     environment.need("tf2_msgs", feature)
     return tf2_ros
@@ -46,11 +53,14 @@ class _Held:
     image_ns: int
     """Stamp of its image."""
     at_ns: int
-    """ROS time when it was found."""
+    """ROS time when the pose was known."""
 
 
 class Transforms:
     """Reads and broadcasts TF through `tf2_ros`, which `require_packages` has handed over.
+
+    A correction map->odom needs the odometry of its image's stamp. Where that is late the correction waits for it, in a
+    thread of its own (`corrections`), and nothing else does.
 
     map->odom is held: between two poses it is sent again at a rate of its own, so that whoever looks up the newest time
     finds it (REP-105: odometry goes on, the correction stays). Its stamp goes on from the image's by the ROS time that
@@ -71,14 +81,16 @@ class Transforms:
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
         self._node = node
         self._base_camera: dict[str, Floats] = {}
+        self._camera_is_placed = False
         self._held: _Held | None = None
         self._image_ns = 0
         """Stamp of the latest image whose transform was asked for."""
         self._sent_ns = 0
         """Stamp of the latest message, ahead included."""
         self._sending = threading.Lock()
+        self._corrections = Corrections(self._odom_camera, self._correct, self._given_up)
         self._timer = None
-        if settings.publish_tf == "map_to_odom" and settings.tf_rate_hz > 0:
+        if settings.publish_tf in ("auto", "map_to_odom") and settings.tf_rate_hz > 0:
             # A steady clock: simulated time may stand still, and then a timer on it would too.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = node.create_timer(1.0 / settings.tf_rate_hz, self._send_again, clock=steady)
@@ -86,15 +98,13 @@ class Transforms:
     def base_camera(self, camera_frame: str) -> Floats:
         """T_base_camera, fixed on the robot. Raises NoTransformError until TF has it."""
         if camera_frame not in self._base_camera:
-            self._base_camera[camera_frame] = self._look_up(self.settings.base_frame, camera_frame, Time(), 0.0)
+            self._base_camera[camera_frame] = self._look_up(self.settings.base_frame, camera_frame, Time())
         return self._base_camera[camera_frame]
 
     def broadcast(self, image: Header, map_camera_7: Floats) -> None:
-        """Send the configured transform for a pose at the image's stamp.
-
-        Raises NoTransformError where map->odom needs the odometry of that stamp and TF does not have it.
-        """
-        if self.settings.publish_tf == "none":
+        """Send the configured transform for a pose at the image's stamp, at once or when its odometry arrives."""
+        mode = self.mode(image.frame_id)
+        if mode == "none":
             return
         image_ns = stamp_ns(image.stamp)
         if image_ns < self._image_ns:
@@ -102,20 +112,75 @@ class Transforms:
             self.silence()
             self._sent_ns = 0
         self._image_ns = image_ns
-        child, pose_7 = image.frame_id, map_camera_7
-        if self.settings.publish_tf == "map_to_odom":
-            child = self.settings.odom_frame
-            odom_camera = self._look_up(child, image.frame_id, Time.from_msg(image.stamp), WAIT_S)
-            pose_7 = compose(map_camera_7, inverse(odom_camera))
-        with self._sending:
-            self._held = _Held(child, pose_7, image_ns, self._now_ns())
-            # An image that took long, or one of a bag that is played slowly, comes after TF was sent for a later time.
-            self._send(self._held, max(image_ns + self._ahead_ns(), self._sent_ns + 1))
+        if mode == "map_to_odom":
+            self._corrections.add(image_ns, image.frame_id, map_camera_7, self._now_ns())
+        else:
+            self._hold(image.frame_id, map_camera_7, image_ns, self._now_ns())
+
+    def broadcast_odometry(self, image: Header, map_camera_7: Floats, odometry_camera_7: Floats) -> None:
+        """Connect the map and the network's own odometry frame, where that is asked for: they meet at this pose."""
+        if self.settings.publish_odometry_tf:
+            map_odometry_7 = compose(map_camera_7, inverse(odometry_camera_7))
+            at_ns = stamp_ns(image.stamp) + self._ahead_ns()
+            self._broadcaster.sendTransform(self._message(self.settings.odometry_frame, map_odometry_7, at_ns))
+
+    def mode(self, camera_frame: str) -> str:
+        """What is broadcast: `publish_tf`, or for `auto` what fits the frames that are in TF."""
+        if self.settings.publish_tf != "auto":
+            return self.settings.publish_tf
+        if not self._camera_is_placed:
+            frames = yaml.safe_load(self._buffer.all_frames_as_yaml())
+            placed = frames.get(camera_frame) if isinstance(frames, dict) else None
+            # Our own map->camera is heard, too.
+            self._camera_is_placed = placed is not None and placed["parent"] != self._map_frame
+            if self._camera_is_placed:
+                self.silence()
+        return "map_to_odom" if self._camera_is_placed else "map_to_camera"
 
     def silence(self) -> None:
         """Send nothing until the next trusted pose."""
+        self._corrections.forget()
         with self._sending:
             self._held = None
+
+    def counts(self) -> CorrectionCounts:
+        """What became of the corrections map->odom."""
+        return self._corrections.counts()
+
+    def failure(self) -> str:
+        """Why map->odom cannot be sent and what to do; empty while it can."""
+        reason = self._corrections.failure()
+        return reason and (
+            f"{self._map_frame} -> {self.settings.odom_frame} cannot be sent: {reason}; start what publishes the "
+            "odometry in TF, name its frame with odom_frame, or set publish_tf to map_to_camera or none"
+        )
+
+    def close(self) -> None:
+        """Stop listening and broadcasting."""
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+        self.silence()
+        self._corrections.close()
+        self._listener.unregister()
+        self._node.destroy_publisher(self._broadcaster.pub_tf)
+
+    def _odom_camera(self, camera_frame: str, image_ns: int) -> Floats:
+        return self._look_up(self.settings.odom_frame, camera_frame, Time(nanoseconds=image_ns))
+
+    def _correct(self, pose: TrustedPose, odom_camera_7: Floats) -> None:
+        """Send map->odom; called in the thread of the corrections."""
+        map_odom_7 = compose(pose.map_camera_7, inverse(odom_camera_7))
+        self._hold(self.settings.odom_frame, map_odom_7, pose.image_ns, pose.answered_ns)
+
+    def _given_up(self, _: str) -> None:
+        if failure := self.failure():
+            self._node.get_logger().warning(failure, throttle_duration_sec=GIVEN_UP_LOG_S)
+
+    def _hold(self, child: str, pose_7: Floats, image_ns: int, answered_ns: int) -> None:
+        with self._sending:
+            self._held = _Held(child, pose_7, image_ns, answered_ns)
+            # An image that took long, or one of a bag that is played slowly, comes after TF was sent for a later time.
+            self._send(self._held, max(image_ns + self._ahead_ns(), self._sent_ns + 1))
 
     def _send_again(self) -> None:
         with self._sending:
@@ -133,31 +198,20 @@ class Transforms:
         return round(self.settings.tf_future_s * 1e9)
 
     def _send(self, held: _Held, at_ns: int) -> None:
-        message = TransformStamped(child_frame_id=held.child, transform=to_transform(held.pose_7))
+        self._broadcaster.sendTransform(self._message(held.child, held.pose_7, at_ns))
+        self._sent_ns = at_ns
+
+    def _message(self, child: str, pose_7: Floats, at_ns: int) -> TransformStamped:
+        message = TransformStamped(child_frame_id=child, transform=to_transform(pose_7))
         message.header.frame_id = self._map_frame
         message.header.stamp = stamp_message(at_ns)
-        self._broadcaster.sendTransform(message)
-        self._sent_ns = at_ns
+        return message
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
-    def close(self) -> None:
-        """Stop listening and broadcasting."""
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-        self.silence()
-        self._listener.unregister()
-        self._node.destroy_publisher(self._broadcaster.pub_tf)
-
-    def _look_up(self, parent: str, child: str, stamp: Time, wait_s: float) -> Floats:
-        # Buffer's own timeout counts in ROS time, which stands still when a simulation is paused.
-        deadline = time.monotonic() + wait_s
-        while True:
-            try:
-                found = self._buffer.lookup_transform(parent, child, stamp, Duration(seconds=0))
-                return from_transform(found.transform)
-            except self._tf2.TransformException as error:
-                if time.monotonic() >= deadline:
-                    raise NoTransformError(f"TF has no {parent} -> {child} at the image's stamp: {error}") from error
-            time.sleep(0.005)
+    def _look_up(self, parent: str, child: str, stamp: Time) -> Floats:
+        try:
+            return from_transform(self._buffer.lookup_transform(parent, child, stamp, Duration(seconds=0)).transform)
+        except self._tf2.TransformException as error:
+            raise NoTransformError(f"TF has no {parent} -> {child} at the image's stamp: {error}") from error

@@ -45,6 +45,10 @@ class Estimate:
     """Rows and columns of the image that was given."""
     cold_start: str | None
     """Why no past was used, or None where it was."""
+    novelty: float | None = None
+    """How unlike the training images this one is; None where the model does not say."""
+    coordinates_hw3: NDArray[np.float32] | None = None
+    """Where in the map what is seen lies, metres, at the network's resolution; None where the model does not say."""
 
 
 class Localizer:

@@ -1,7 +1,7 @@
 """The one file that is copied to the robot: a TorchScript step with everything known about it as JSON beside it.
 
-The file is an archive of weights and TorchScript code. Loading it never runs a Python pickle: `torch.jit.load` reads it
-with TorchScript's own reader, which builds tensors and nothing else.
+The file is an archive of weights and TorchScript code. Loading it never runs a Python pickle, but the code is code: it
+is looked at before it is built, see `archive`.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import Any
 
 import torch
 
+from vlocnetpp.runtime.archive import ModelFileError as ModelFileError
+from vlocnetpp.runtime.archive import check_archive
 from vlocnetpp.runtime.cpu import freeze_for_cpu
 from vlocnetpp.runtime.cuda_graph import record_step
+from vlocnetpp.runtime.metadata_check import problem
 from vlocnetpp.step import cold_state
 
 FORMAT = 2
 """Raised whenever a reader of the last format could not run the file."""
 METADATA_NAME = "metadata.json"
+MOST_METADATA = 4 << 20
+"""Bytes; that of a large benchmark has some kilobytes."""
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BF16_GMAC = 0.5
 """Work of a step from which on bfloat16 is the faster precision on a CPU that multiplies it; see docs/speed.md."""
-
-
-class ModelFileError(ValueError):
-    """A model file cannot be used; the message names the file and the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Metadata:
     """Bounds of the training positions in the map, metres."""
     calibration_2: tuple[float, ...] = (1.0, 1.0)
     """Factors that turn the predicted scales of translation and rotation into 68 % bounds, from validation data."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """Beyond these a pose is not to be trusted: `uncertainty_m`, `uncertainty_rad`, `novelty`, `drift`."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Name, layout, digest and size of the training data."""
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -84,7 +87,7 @@ def metadata_from_json(text: str, path: Path) -> Metadata:
     try:
         data = json.loads(text)
         version = data.get("format") if isinstance(data, dict) else None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: its {METADATA_NAME} is not JSON ({error})") from error
     if not isinstance(version, int):
         raise ModelFileError(f"{path}: its {METADATA_NAME} names no format; it was not written by 'vlocnetpp export'")
@@ -96,7 +99,10 @@ def metadata_from_json(text: str, path: Path) -> Metadata:
     for name in sorted(known ^ set(data)):
         what = "lacks" if name in known else "has an unknown field"
         raise ModelFileError(f"{path}: its {METADATA_NAME} {what} '{name}'; export its run again")
-    return Metadata(**{name: _tuples(value) for name, value in data.items()})
+    metadata = Metadata(**{name: _tuples(value) for name, value in data.items()})
+    if (wrong := problem(metadata)) is not None:
+        raise ModelFileError(f"{path}: its {METADATA_NAME} cannot be: {wrong}; export it again")
+    return metadata
 
 
 def _tuples(value: Any) -> Any:
@@ -130,6 +136,9 @@ def read_metadata(path: str | Path) -> Metadata:
         names = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_NAME}")]
         if not names:
             raise ModelFileError(f"{path}: is no model file of vlocnetpp (no {METADATA_NAME}); see 'vlocnetpp export'")
+        size = archive.getinfo(names[0]).file_size
+        if size > MOST_METADATA:
+            raise ModelFileError(f"{path}: its {METADATA_NAME} of {size} bytes is over {MOST_METADATA >> 20} MiB")
         try:
             text = archive.read(names[0]).decode()
         except (zipfile.BadZipFile, UnicodeDecodeError, EOFError) as error:
@@ -268,7 +277,8 @@ def check_state(path: Path, step: torch.nn.Module, metadata: Metadata, example: 
 
 
 def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:
-    """The file's module as it was stored. Raises ModelFileError where TorchScript cannot read it."""
+    """The file's module as it was stored. Raises ModelFileError where it is damaged, does more, or cannot be read."""
+    check_archive(path)
     try:
         return torch.jit.load(str(path), map_location=device)
     except RuntimeError as error:

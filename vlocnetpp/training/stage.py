@@ -42,7 +42,7 @@ def check_frozen(network: Network, stages: Sequence[StageConfig]) -> list[str]:
         if not stage.frozen_shared:
             continue
         if not has_parts(network, stage):
-            preset = network.config.preset
+            preset = network.config.name
             notes.append(
                 f"stage '{stage.name}': the tasks of '{preset}' cannot be trained apart; frozen_shared does nothing"
             )

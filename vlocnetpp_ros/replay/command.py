@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         arguments = remove_ros_args(sys.argv)[1:]
     args = _parser().parse_args(arguments)
-    # SIGTERM must unwind like Ctrl-C, or the node's process would stay behind.
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # They must unwind like Ctrl-C, or the node's process would stay behind; SIGHUP comes when the terminal closes.
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         title, metrics = replay(args, ["replay", *arguments])
         score.show(title, metrics)
@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("replay: interrupted, nothing was written", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -51,6 +52,12 @@ class NodeProcess:
         return self._process.wait()
 
 
+def _end_with_parent() -> None:
+    """In the child: ask Linux for SIGTERM when the parent ends, however it does. Nobody can unwind after SIGKILL."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextmanager
 def node_process(parameters: Mapping[str, Any], folder: Path, environment: Mapping[str, str]) -> Iterator[NodeProcess]:
     """Start `localization_node` with these parameters; `folder` gets its parameter file and its log.
@@ -68,6 +75,7 @@ def node_process(parameters: Mapping[str, Any], folder: Path, environment: Mappi
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     node = NodeProcess(process, log)
     try:

@@ -19,6 +19,7 @@ from vlocnetpp.poses import relative
 from vlocnetpp.reporting import plot_trajectory, print_table, write_json, write_report, write_tum
 from vlocnetpp.runtime import Metadata
 from vlocnetpp_ros.odometry import UNKNOWN_VARIANCE
+from vlocnetpp_ros.replay.coverage import coverage, published_bounds
 from vlocnetpp_ros.replay.session import ANSWERS, Played
 from vlocnetpp_ros.replay.source import Source
 
@@ -64,7 +65,11 @@ def score(source: Source, recording: Path, heard: Heard, played: Played, model: 
     metrics: dict[str, Any] = {}
     true = np.isfinite(source.truth_N7).all(axis=1)
     if "localization" in model.tasks and true.any():
-        metrics["localization"] = localization_metrics(estimates(source, heard)[true], source.truth_N7[true])
+        estimated_N7, truth_N7 = estimates(source, heard)[true], source.truth_N7[true]
+        metrics["localization"] = localization_metrics(estimated_N7, truth_N7)
+        bounds = published_bounds(recording)
+        if bounds:
+            metrics["calibration"] = coverage(bounds, source.stamps_ns[true], estimated_N7, truth_N7)
     if "odometry" in model.tasks and true.any():
         metrics["odometry"] = _odometry(source, heard)
     if "segmentation" in model.tasks and source.topics.masks is not None:
@@ -115,7 +120,7 @@ def write_results(
         note = f"{title}: as published on {ANSWERS['localization'][0]}, not aligned"
         write_tum(out / "estimate.tum", stamps, estimates(source, heard), heard.map_frame, note)
     if heard.odometry:
-        note = f"{title}: as published on {ANSWERS['odometry'][0]}; starts at the first estimate"
+        note = f"{title}: as published on {ANSWERS['odometry'][0]}; starts at its own origin"
         write_tum(out / "odometry.tum", stamps, _by_stamp(stamps, heard.odometry), heard.odom_frame, note)
     if true.any():
         write_tum(out / "ground_truth.tum", stamps, source.truth_N7, heard.map_frame, f"{title}: {source.topics.truth}")
@@ -147,6 +152,9 @@ def show(title: str, metrics: dict[str, Any]) -> None:
             ("within 25 cm and 5 deg", f"{100 * m['recall_25cm_5deg']:.1f} %"),
             ("images without a pose", f"{m['failed']} of {m['frames']}"),
         ]
+    if "calibration" in metrics:
+        shares = [100 * metrics["calibration"][kind]["within_1_sigma"] for kind in ("translation", "rotation")]
+        rows.append(("errors within their 68 % bounds", f"position {shares[0]:.0f} %, rotation {shares[1]:.0f} %"))
     if "odometry" in metrics:
         m = metrics["odometry"]
         if m["segments"]:

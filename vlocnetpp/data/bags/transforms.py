@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.poses import interpolate_poses, known_pose, note_of_lost
 from vlocnetpp.errors import DataError
+from vlocnetpp.poses import compose as compose
+from vlocnetpp.poses import inverse as inverse
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 SAME = 1e-6
@@ -214,30 +216,3 @@ class TransformTree:
 def filled(poses: list[NDArray[np.float64] | None]) -> NDArray[np.float64]:
     """A list of poses as (M, 7), NaN for None."""
     return np.array([np.full(7, np.nan) if pose is None else pose for pose in poses]).reshape(-1, 7)
-
-
-def compose(a_M7: NDArray[np.float64], b_M7: NDArray[np.float64]) -> NDArray[np.float64]:
-    """T_a T_b, row by row; a row with a NaN gives NaN. Quaternions come out with w >= 0."""
-    (aw, ax, ay, az), (bw, bx, by, bz) = a_M7[:, 3:].T, b_M7[:, 3:].T
-    turn = np.stack(
-        (
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ),
-        axis=1,
-    )
-    turn *= np.where(turn[:, :1] < 0, -1.0, 1.0) / np.linalg.norm(turn, axis=1, keepdims=True)
-    return np.hstack([a_M7[:, :3] + _rotate(a_M7[:, 3:], b_M7[:, :3]), turn])
-
-
-def inverse(pose_M7: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of every row."""
-    turn = pose_M7[:, 3:] * (1.0, -1.0, -1.0, -1.0)
-    return np.hstack([-_rotate(turn, pose_M7[:, :3]), turn])
-
-
-def _rotate(q_M4: NDArray[np.float64], v_M3: NDArray[np.float64]) -> NDArray[np.float64]:
-    twice = 2.0 * np.cross(q_M4[:, 1:], v_M3)
-    return v_M3 + q_M4[:, :1] * twice + np.cross(q_M4[:, 1:], twice)

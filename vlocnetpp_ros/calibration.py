@@ -1,0 +1,61 @@
+"""The limits of the gate: from the model file's calibration where the parameters do not say otherwise."""
+
+from __future__ import annotations
+
+import math
+
+from vlocnetpp.runtime import Metadata
+from vlocnetpp_ros.gate import Limits
+from vlocnetpp_ros.image_check import ImageLimits
+from vlocnetpp_ros.settings import Settings
+
+UNCALIBRATED = {"uncertainty_m": 1.0, "uncertainty_rad": math.radians(15.0)}
+"""For a file that knows nothing of its errors."""
+
+
+def file_limits(metadata: Metadata) -> tuple[dict[str, float], str]:
+    """The limits that come with a model file, and where they are from.
+
+    `uncertainty_m`, `uncertainty_rad`, `novelty` and `drift` (error of the odometry over its way), as far as the file
+    has them: its own `limits`, found on a drive of their own, or else from the errors of its validation: a pose that is
+    less certain than the 95th percentile of the errors is one of the worst.
+    """
+    validation = metadata.metrics.get("validation", {})
+    pose, odometry = validation.get("localization", {}), validation.get("odometry", {})
+    found: dict[str, float] = {}
+    if "translation_percent" in odometry and math.isfinite(odometry["translation_percent"]):
+        found["drift"] = odometry["translation_percent"] / 100.0
+    if metadata.limits:
+        return {**found, **metadata.limits}, "the limits in the model file"
+    errors = (pose.get("p95_translation_m", math.inf), pose.get("p95_rotation_deg", math.inf))
+    if all(map(math.isfinite, errors)):
+        found.update(uncertainty_m=errors[0], uncertainty_rad=math.radians(errors[1]))
+        return found, "the errors of the model file's validation"
+    return {**found, **UNCALIBRATED}, "a guess, since the model file holds no validation"
+
+
+def gate_limits(settings: Settings, metadata: Metadata) -> Limits:
+    """What a pose may be like: the file's limits times `gate_scale` where a parameter is negative."""
+    calibrated = file_limits(metadata)[0]
+    given = {
+        "uncertainty_m": settings.gate_uncertainty_m,
+        "uncertainty_rad": math.radians(settings.gate_uncertainty_deg),
+        "novelty": settings.gate_novelty,
+    }
+    chosen = {
+        name: value if value >= 0 else settings.gate_scale * calibrated.get(name, 0.0) for name, value in given.items()
+    }
+    return Limits(
+        **chosen,
+        disagreement=settings.gate_disagreement,
+        margin_m=settings.gate_margin_m,
+        lose_after=settings.gate_lose_after,
+        regain_after=settings.gate_regain_after,
+        relocalize_after=settings.gate_relocalize_after,
+        drift=calibrated.get("drift", Limits.drift),
+    )
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """What an image must be like to be answered."""
+    return ImageLimits(settings.image_contrast, settings.image_roughness, settings.image_frozen_after)

@@ -1,0 +1,33 @@
+"""What a CameraInfo says of the images beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What a CameraInfo says of the images beside it."""
+
+    K_33: NDArray[np.float64]
+    """Pinhole intrinsics, pixels."""
+    width: int
+    height: int
+
+
+def camera(message: CameraInfo, image_topic: str) -> Camera | None:
+    """The intrinsics of a CameraInfo, or None where the camera is not calibrated (fx or fy is not positive).
+
+    A driver that rectifies may leave K as it was before: for a distorted camera and a topic with "rect" in its name P
+    holds what the image has, as it does when a bag is turned into training data.
+    """
+    K_33: NDArray[np.float64] = np.asarray(message.k, dtype=np.float64).reshape(3, 3)
+    if any(message.d) and "rect" in image_topic and message.p[0] > 0:
+        K_33 = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3]
+    if not np.isfinite(K_33).all() or K_33[0, 0] <= 0.0 or K_33[1, 1] <= 0.0:
+        return None
+    return Camera(K_33, message.width, message.height)
