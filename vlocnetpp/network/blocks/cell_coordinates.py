@@ -57,6 +57,7 @@ class CellCoordinates(nn.Module):
         self.fc_out = nn.Linear(hidden, 4)
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
+        self.least, self.largest = LEAST_LOG, LARGEST_LOG
         self.start()
 
     def start(self) -> None:
@@ -72,14 +73,22 @@ class CellCoordinates(nn.Module):
 
     def of_cells(self, cells_NC: Tensor, pooled_NC: Tensor) -> Tensor:
         """(..., 4) of cells (..., C) whose images have the mean features (..., C), which broadcast against them."""
+        return self.place(self.hidden(cells_NC, pooled_NC))
+
+    def hidden(self, cells_NC: Tensor, pooled_NC: Tensor) -> Tensor:
+        """Everything before the last layer, which may run in half precision."""
         x = self.fc_in(cells_NC)
         if self.describe is not None and self.fc_descriptor is not None:
             x = x + self.fc_descriptor(F.relu(self.describe(pooled_NC)))
-        raw = self.fc_out(self.blocks(F.relu(x)))
-        if raw.dtype == torch.float16 or raw.dtype == torch.bfloat16:
-            raw = raw.float()  # half precision has no millimetres in a map of metres
+        return self.blocks(F.relu(x))
+
+    def place(self, x: Tensor) -> Tensor:
+        """The last layer, in full precision: half precision has no millimetres in a map of metres."""
+        if x.dtype == torch.float16 or x.dtype == torch.bfloat16:
+            x = x.float()
+        raw = F.linear(x, self.fc_out.weight.to(x.dtype), self.fc_out.bias.to(x.dtype))
         x, y, z, scale = raw.unbind(-1)
-        log_spread = torch.log(torch.full_like(scale, self.spread))
-        scale = scale.clamp(LEAST_LOG, LARGEST_LOG) + log_spread
         spread = self.spread
+        log_spread = torch.log(torch.full_like(scale, spread))
+        scale = scale.clamp(self.least, self.largest) + log_spread
         return torch.stack((x * spread + self.cx, y * spread + self.cy, z * spread + self.cz, scale), dim=-1)

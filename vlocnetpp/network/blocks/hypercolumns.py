@@ -28,13 +28,12 @@ class Hypercolumns(nn.Module):
         channels: of the result.
     """
 
-    mean_C: Tensor
-    deviation_C: Tensor
-
     def __init__(self, channels: tuple[int, int, int, int]) -> None:
         super().__init__()
         self.channels = 4 * channels[0] + sum(channels[1:])
+        self.mean_C: Tensor
         self.register_buffer("mean_C", torch.zeros(self.channels))
+        self.deviation_C: Tensor
         self.register_buffer("deviation_C", torch.ones(self.channels))
 
     def forward(self, map_4: Tensor, map_8: Tensor, map_16: Tensor, map_32: Tensor) -> Tensor:

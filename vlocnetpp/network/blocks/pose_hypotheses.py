@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vlocnetpp.geometry import quaternion_from_matrix, rotation_matrix
 from vlocnetpp.network.pose_solver import Solution, solve_pose
 
-TRIPLES = 96
+TRIPLES = 64
 STARTS = ((1.0, 1.0, 1.0), (0.7, 1.0, 1.3), (1.3, 1.0, 0.7), (1.0, 1.3, 0.7), (1.0, 0.7, 1.3))
 """Distances of the three points from which Newton starts, as shares of that of a triangle that faces the camera."""
 NEWTON_STEPS = 8
@@ -21,7 +21,7 @@ LARGEST_STEP = 0.5
 """Of a distance in one Newton step, as a share of it."""
 SUPPORT_WIDTH = 10.0
 """Deviations of a point at which it counts a quarter for a hypothesis."""
-SCORED = 320
+SCORED = 160
 """Points, about, that judge a hypothesis."""
 REFINE_WIDTH = 10.0
 """Kernel of the first round of the refinement, in deviations."""
@@ -36,14 +36,17 @@ class PoseHypotheses(nn.Module):
         seed: of the table of triples, which is the same in every file and run.
     """
 
-    table_T3: Tensor
-
     def __init__(self, triples: int = TRIPLES, seed: int = 0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         table_T3 = torch.stack([torch.randperm(10_000, generator=generator)[:3] for _ in range(triples)]) / 10_000.0
         # Shares of the ranks, since the number of points is known only when it runs.
+        self.table_T3: Tensor
         self.register_buffer("table_T3", table_T3, persistent=False)
+        self.starts_S3: Tensor
+        self.register_buffer("starts_S3", torch.tensor(STARTS), persistent=False)
+        self.scored = SCORED
+        self.refine_width = REFINE_WIDTH
 
     def forward(self, start_B7: Tensor, points_BN3: Tensor, log_deviation_BN: Tensor, rays_BN3: Tensor) -> Solution:
         """The refined pose of the best supported hypothesis.
@@ -61,10 +64,10 @@ class PoseHypotheses(nn.Module):
         index_BM1 = sure_BK[:, chosen].unsqueeze(2).expand(-1, -1, 3)
         triple_BT33 = torch.gather(points_BN3, 1, index_BM1).unflatten(1, (-1, 3))
         rays_BT33 = torch.gather(rays_BN3, 1, index_BM1).unflatten(1, (-1, 3))
-        R_BH33, position_BH3 = pose_of_triples(triple_BT33, rays_BT33)
+        R_BH33, position_BH3 = pose_of_triples(triple_BT33, rays_BT33, self.starts_S3)
         R_BH33 = torch.cat((rotation_matrix(start_B7[:, 3:]).unsqueeze(1), R_BH33), dim=1)
         position_BH3 = torch.cat((start_B7[:, :3].unsqueeze(1), position_BH3), dim=1)
-        step = max(1, points_BN3.shape[1] // SCORED)
+        step = max(1, points_BN3.shape[1] // self.scored)
         support_BH = support(
             R_BH33, position_BH3, points_BN3[:, ::step], log_deviation_BN[:, ::step], rays_BN3[:, ::step]
         )
@@ -72,23 +75,19 @@ class PoseHypotheses(nn.Module):
         R_B33 = torch.gather(R_BH33.flatten(2), 1, best_B1.unsqueeze(2).expand(-1, -1, 9)).unflatten(2, (3, 3))[:, 0]
         position_B3 = torch.gather(position_BH3, 1, best_B1.unsqueeze(2).expand(-1, -1, 3))[:, 0]
         best_B7 = torch.cat((position_B3, quaternion_from_matrix(R_B33)), dim=1)
-        return solve_pose(best_B7, points_BN3, log_deviation_BN, rays_BN3, widest=REFINE_WIDTH)
+        return solve_pose(best_B7, points_BN3, log_deviation_BN, rays_BN3, widest=self.refine_width)
 
 
-def pose_of_triples(points_BT33: Tensor, rays_BT33: Tensor) -> tuple[Tensor, Tensor]:
+def pose_of_triples(points_BT33: Tensor, rays_BT33: Tensor, starts_S3: Tensor) -> tuple[Tensor, Tensor]:
     """Rotations (B, S*T, 3, 3) and positions (B, S*T, 3), camera-to-world, from triples of points and unit rays.
 
-    Each triple is solved from S starts; a triple that has no solution, or whose steps do not converge, gives any pose.
+    Each triple is solved from S starts, as `STARTS`; one that has no solution, or does not converge, gives any pose.
     """
-    ones = points_BT33[..., :1]
-    starts = torch.stack([torch.full_like(ones[:, :, 0, 0], 1.0) for _ in range(3)], dim=2)
-    batches = []
-    for a, b, c in STARTS:
-        scale = torch.tensor([a, b, c], dtype=points_BT33.dtype, device=points_BT33.device)
-        batches.append(starts * scale)
-    ratio_BH3 = torch.cat(batches, dim=1)
-    points_BH33 = points_BT33.repeat(1, len(batches), 1, 1)
-    rays_BH33 = rays_BT33.repeat(1, len(batches), 1, 1)
+    starts, triples = starts_S3.shape[0], points_BT33.shape[1]
+    points_BH33 = points_BT33.repeat(1, starts, 1, 1)
+    rays_BH33 = rays_BT33.repeat(1, starts, 1, 1)
+    ratio_H3 = starts_S3.to(points_BT33.dtype).repeat_interleave(triples, dim=0)
+    ratio_BH3 = ratio_H3.unsqueeze(0).expand(points_BT33.shape[0], -1, -1)
     distance_BH3 = distances_along(points_BH33, rays_BH33, ratio_BH3)
     camera_BH33 = rays_BH33 * distance_BH3.unsqueeze(3)
     map_frame = triangle_frame(points_BH33)
@@ -98,7 +97,14 @@ def pose_of_triples(points_BT33: Tensor, rays_BT33: Tensor) -> tuple[Tensor, Ten
     return R_BH33, points_BH33.mean(dim=2) - torch.matmul(R_BH33, centre_camera)[..., 0]
 
 
-def distances_along(points_BH33: Tensor, rays_BH33: Tensor, ratio_BH3: Tensor) -> Tensor:
+def distances_along(
+    points_BH33: Tensor,
+    rays_BH33: Tensor,
+    ratio_BH3: Tensor,
+    steps: int = NEWTON_STEPS,
+    largest_step: float = LARGEST_STEP,
+    tiny: float = TINY,
+) -> Tensor:
     """Distances (B, H, 3) of three points along three rays such that the points are as far apart as in the map.
 
     Newton on |d_i r_i - d_j r_j|^2 = |x_i - x_j|^2 for the pairs (0, 1), (0, 2), (1, 2).
@@ -107,12 +113,14 @@ def distances_along(points_BH33: Tensor, rays_BH33: Tensor, ratio_BH3: Tensor) -
     r, s, t = rays_BH33.unbind(2)
     wanted_BH3 = torch.stack(((x - y).square().sum(2), (x - z).square().sum(2), (y - z).square().sum(2)), dim=2)
     cosine_BH3 = torch.stack(((r * s).sum(2), (r * t).sum(2), (s * t).sum(2)), dim=2)
-    facing_BH1 = (wanted_BH3.sum(2) / (2.0 - 2.0 * cosine_BH3).sum(2).clamp_min(TINY)).clamp_min(TINY).sqrt().unsqueeze(2)
+    facing_BH1 = (
+        (wanted_BH3.sum(2) / (2.0 - 2.0 * cosine_BH3).sum(2).clamp_min(tiny)).clamp_min(tiny).sqrt().unsqueeze(2)
+    )
     # In units of that distance all numbers are near one, whatever the size of the place.
     goal_BH3 = wanted_BH3 / facing_BH1.square()
     c01, c02, c12 = cosine_BH3.unbind(2)
     d = ratio_BH3
-    for _ in range(NEWTON_STEPS):
+    for _ in range(steps):
         d0, d1, d2 = d.unbind(2)
         e01 = d0 * d0 + d1 * d1 - 2.0 * c01 * d0 * d1 - goal_BH3[..., 0]
         e02 = d0 * d0 + d2 * d2 - 2.0 * c02 * d0 * d2 - goal_BH3[..., 1]
@@ -127,7 +135,7 @@ def distances_along(points_BH33: Tensor, rays_BH33: Tensor, ratio_BH3: Tensor) -
         step1 = (a0 * (e02 * g2 - b2 * e12) - e01 * b0 * g2) / safe
         step2 = (-a0 * e02 * g1 + a1 * (-b0 * e12) + e01 * b0 * g1) / safe
         step = torch.stack((step0, step1, step2), dim=2)
-        bound = LARGEST_STEP * d
+        bound = largest_step * d
         d = d - torch.maximum(torch.minimum(step, bound), -bound)
     return d * facing_BH1
 
@@ -140,13 +148,18 @@ def triangle_frame(points_BH33: Tensor) -> Tensor:
     return torch.stack((first, torch.linalg.cross(normal, first), normal), dim=3)
 
 
-def unit(vector_BH3: Tensor) -> Tensor:
+def unit(vector_BH3: Tensor, tiny: float = TINY) -> Tensor:
     """Vectors of length one; a zero vector stays zero."""
-    return vector_BH3 / torch.linalg.vector_norm(vector_BH3, dim=2, keepdim=True).clamp_min(TINY)
+    return vector_BH3 / torch.linalg.vector_norm(vector_BH3, dim=2, keepdim=True).clamp_min(tiny)
 
 
 def support(
-    R_BH33: Tensor, position_BH3: Tensor, points_BN3: Tensor, log_deviation_BN: Tensor, rays_BN3: Tensor
+    R_BH33: Tensor,
+    position_BH3: Tensor,
+    points_BN3: Tensor,
+    log_deviation_BN: Tensor,
+    rays_BN3: Tensor,
+    width: float = SUPPORT_WIDTH,
 ) -> Tensor:
     """How well each hypothesis (B, H) explains the points: mean of Geman and McClure's kernel of their distances."""
     relative_BHN3 = points_BN3.unsqueeze(1) - position_BH3.unsqueeze(2)
@@ -154,5 +167,5 @@ def support(
     rays_B1N3 = rays_BN3.unsqueeze(1)
     along_BHN1 = (camera_BHN3 * rays_B1N3).sum(dim=3, keepdim=True).clamp_min(0.0)
     off_BHN = (camera_BHN3 - along_BHN1 * rays_B1N3).square().sum(dim=3)
-    trust_B1N = torch.exp(-2.0 * log_deviation_BN).unsqueeze(1) / (SUPPORT_WIDTH * SUPPORT_WIDTH)
+    trust_B1N = torch.exp(-2.0 * log_deviation_BN).unsqueeze(1) / (width * width)
     return torch.square(1.0 / (1.0 + off_BHN * trust_B1N)).mean(dim=2)
