@@ -49,14 +49,17 @@ def restated(weights: dict[str, torch.Tensor], image: torch.Tensor) -> list[torc
         values = (weights[f"{key}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
         return F.batch_norm(x, *values, eps=1e-3)
 
-    x = F.conv2d((image - 127) / 128, weights["_conv_stem.weight"], stride=2, padding=1)
+    x = F.conv2d(F.pad((image - 127) / 128, (0, 1, 0, 1)), weights["_conv_stem.weight"], stride=2)
     x = norm(x, "_bn0").clamp(0, 6)
     outputs = []
     for i, (kernel, stride, channels) in enumerate(BLOCKS):
         p, y = f"_blocks.{i}", x
         if i > 0:
             y = norm(F.conv2d(y, weights[f"{p}._expand_conv.weight"]), f"{p}._bn0").clamp(0, 6)
-        y = F.conv2d(y, weights[f"{p}._depthwise_conv.weight"], None, stride, kernel // 2, groups=y.shape[1])
+        # Sizes are even here; then TensorFlow pads one pixel less before than after.
+        before, after = (kernel // 2 - 1, kernel // 2) if stride == 2 else (kernel // 2, kernel // 2)
+        y = F.pad(y, (before, after, before, after))
+        y = F.conv2d(y, weights[f"{p}._depthwise_conv.weight"], stride=stride, groups=y.shape[1])
         y = norm(F.conv2d(norm(y, f"{p}._bn1").clamp(0, 6), weights[f"{p}._project_conv.weight"]), f"{p}._bn2")
         x = x + y if stride == 1 and x.shape[1] == channels else y
         outputs.append(x)
@@ -77,6 +80,21 @@ def test_the_maps_are_those_of_the_architecture(front, weights):
     for found, block, stride, channels in zip(maps, (2, 4, 10, 15), (4, 8, 16, 32), front.channels, strict=True):
         assert found.shape == (1, channels, 64 // stride, 96 // stride)
         torch.testing.assert_close(found, expected[block], rtol=1e-3, atol=1e-3)
+
+
+def test_a_cell_of_stride_8_sees_the_middle_of_its_pixels(front):
+    centres = []
+    for seed in range(8):
+        image = picture(128, 128, seed).requires_grad_()
+        front(image)[1][0, :, 8, 8].square().sum().backward()
+        seen = image.grad[0].square().sum(dim=0)
+        at = torch.arange(128.0) - 8 * 8
+        centres.append([float((seen.sum(dim=axis) * at).sum() / seen.sum()) for axis in (0, 1)])
+    assert np.abs(np.mean(centres, axis=0) - 3.5).max() < 1.5
+
+
+def test_odd_maps_are_rounded_up(front):
+    assert [tuple(each.shape[2:]) for each in front(picture(120, 88))] == [(30, 22), (15, 11), (8, 6), (4, 3)]
 
 
 def test_every_weight_of_the_package_but_the_classifier_is_used(front, weights):

@@ -193,8 +193,8 @@ def _share(views: int, cells: int, channels: int, largest_bytes: int) -> tuple[i
     kept = min(cells, (largest_bytes // views - channels * 4 - 7 * 4) // each)
     if kept < min(cells, FEWEST_CELLS):
         raise DataError(
-            f"the buffer of cells may take {largest_bytes / 1e9:.1f} GB, in which {views} images would keep {max(kept, 0)} "
-            f"of their {cells} cells each; allow more, or take fewer augmentations or images"
+            f"the buffer of cells may take {largest_bytes / 1e9:.1f} GB, in which {views} images would keep "
+            f"{max(kept, 0)} of their {cells} cells each; allow more, or take fewer augmentations or images"
         )
     return kept, kept * views
 

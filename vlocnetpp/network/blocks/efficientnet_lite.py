@@ -88,15 +88,33 @@ def stages(variant: str) -> tuple[Stage, ...]:
     return tuple(scaled)
 
 
+def pad_same(x_BCHW: Tensor, kernel: int, stride: int) -> Tensor:
+    """Padding of a convolution with a stride as in TensorFlow, where the weights were trained.
+
+    Of an even size that is one pixel less on the left and at the top. The filters look aside to make up for it: only so
+    does cell (i, j) of the map of stride 8 see the middle of its pixels. With equal padding it sees four pixels beside
+    them, which costs scene coordinates a tenth of their accuracy on RedKitchen.
+    """
+    height, width = x_BCHW.shape[2], x_BCHW.shape[3]
+    down = max((height - 1) // stride * stride + kernel - height, 0)
+    across = max((width - 1) // stride * stride + kernel - width, 0)
+    return F.pad(x_BCHW, [across // 2, across - across // 2, down // 2, down - down // 2])
+
+
 class InvertedResidual(nn.Module):
-    """1x1 expansion, depthwise convolution, 1x1 projection without activation; plus the input where shapes agree."""
+    """1x1 expansion, depthwise convolution, 1x1 projection without activation; plus the input where shapes agree.
+
+    A stride is padded as in TensorFlow; see `pad_same`.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         middle = in_channels * expansion
+        self.kernel, self.stride = kernel, stride
         self.expand = nn.Conv2d(in_channels, middle, 1, bias=False) if expansion > 1 else None
         self.expand_norm = nn.BatchNorm2d(middle, eps=NORM_EPS) if expansion > 1 else None
-        self.depthwise = nn.Conv2d(middle, middle, kernel, stride, kernel // 2, groups=middle, bias=False)
+        padding = kernel // 2 if stride == 1 else 0
+        self.depthwise = nn.Conv2d(middle, middle, kernel, stride, padding, groups=middle, bias=False)
         self.depthwise_norm = nn.BatchNorm2d(middle, eps=NORM_EPS)
         self.project = nn.Conv2d(middle, out_channels, 1, bias=False)
         self.project_norm = nn.BatchNorm2d(out_channels, eps=NORM_EPS)
@@ -106,6 +124,8 @@ class InvertedResidual(nn.Module):
         y = x
         if self.expand is not None and self.expand_norm is not None:
             y = F.relu6(self.expand_norm(self.expand(y)))
+        if self.stride > 1:
+            y = pad_same(y, self.kernel, self.stride)
         y = F.relu6(self.depthwise_norm(self.depthwise(y)))
         y = self.project_norm(self.project(y))
         return x + y if self.residual else y
@@ -113,9 +133,6 @@ class InvertedResidual(nn.Module):
 
 class EfficientNetLite(nn.Module):
     """RGB 0..255 to maps of strides 4, 8, 16 and 32. The weights start random: see `load_imagenet`.
-
-    The convolutions are padded alike on all sides where TensorFlow, in which the weights were trained, pads less on the
-    left and the top: maps of every size then export, and cell (i, j) of the map of stride s looks at pixel (s i, s j).
 
     Attributes:
         channels: of the four maps.
@@ -125,7 +142,7 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         self.variant = variant
         self.mean, self.deviation = INPUT_MEAN, INPUT_DEVIATION
-        self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False)
+        self.stem = nn.Conv2d(3, STEM_CHANNELS, 3, 2, 0, bias=False)
         self.stem_norm = nn.BatchNorm2d(STEM_CHANNELS, eps=NORM_EPS)
         blocks: list[nn.Module] = []
         channels = STEM_CHANNELS
@@ -146,9 +163,9 @@ class EfficientNetLite(nn.Module):
         self.channels = tuple(layout[number].channels for number in ENDS)
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Four maps (B, C, H/s, W/s). H and W must be multiples of 32 for exact halves; others round up."""
+        """Four maps (B, C, H/s, W/s). H and W must be multiples of 8; beyond, maps round up."""
         x = (image_B3HW - self.mean) / self.deviation
-        map_4 = self.to_4(F.relu6(self.stem_norm(self.stem(x))))
+        map_4 = self.to_4(F.relu6(self.stem_norm(self.stem(pad_same(x, 3, 2)))))
         map_8 = self.to_8(map_4)
         map_16 = self.to_16(map_8)
         return map_4, map_8, map_16, self.to_32(map_16)
