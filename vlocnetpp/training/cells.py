@@ -241,7 +241,9 @@ def _build(
         for layer, size in layers.items():
             with (partial / f"{layer}.bin").open("wb") as file:
                 file.truncate(_bytes(size))
-    arrays = {n: np.memmap(partial / f"{n}.bin", kind, "r+", shape=shape) for n, (shape, kind) in layers.items()}
+    arrays: dict[str, np.memmap] = {
+        layer: np.memmap(partial / f"{layer}.bin", kind, "r+", shape=shape) for layer, (shape, kind) in layers.items()
+    }
     starts = range(done, views, BATCH)
     for number, start in enumerate(track(starts, "computing the features of all images", len(starts))):
         stop = min(start + BATCH, views)
@@ -251,10 +253,10 @@ def _build(
             arrays["pose"][i] = each.pose_7.numpy()
             arrays["pooled"][i] = features_CHW.mean(dim=(1, 2)).numpy()
             columns_of = _cells_of(each, features_CHW, stride, kept, i)
-            size = len(columns_of["view"])
+            rows = len(columns_of["view"])
             for layer, values in columns_of.items():
-                arrays[layer][used : used + size] = values
-            used += size
+                arrays[layer][used : used + rows] = values
+            used += rows
         if (number + 1) % FLUSHED == 0:
             _flush(arrays)
             _write(progress, {"views": stop, "cells": used})
@@ -267,9 +269,8 @@ def _build(
     partial.rename(folder / name)
 
 
-def _flush(arrays: dict[str, NDArray]) -> None:
+def _flush(arrays: dict[str, np.memmap]) -> None:
     for array in arrays.values():
-        assert isinstance(array, np.memmap)
         array.flush()
 
 
