@@ -4,8 +4,9 @@ With a frozen front the features of an image never change. So the images, each a
 views, go through the front once, and a head then learns from thousands of cells of all images in every step instead of
 a few whole images: ACE (Brachmann, Cavallari & Prisacariu, 2023).
 
-A buffer is a folder named by a digest of what it was built from. It is written image by image; a build that was killed
-goes on where its last complete part ends, and only a complete buffer gets its final name.
+A buffer is a folder named by a digest of what it was built from, beside the caches of decoded frames and, like those,
+removed when all together grow too large. It is written image by image; a build that was killed goes on where its last
+complete part ends, and only a complete buffer gets its final name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlocnetpp.data.cache import locked, make_room
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.geometry import back_project, pixel_grid, rotate
 from vlocnetpp.progress import track
@@ -176,7 +179,10 @@ def open_cells(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / name / INDEX_NAME).is_file():
-            _build(folder, name, layers, views, view, columns, stride, kept)
+            with locked(folder / f".{name}.lock"):
+                # Another process may have built it while this one waited.
+                if not (folder / name / INDEX_NAME).is_file():
+                    _build(folder, name, layers, views, view, columns, stride, kept)
         return CellBuffer(_open(folder / name, layers))
     except OSError as error:
         gigabytes = sum(_bytes(layer) for layer in layers.values()) / 1e9
@@ -214,6 +220,8 @@ def _open(path: Path, layers: dict[str, tuple[tuple[int, ...], type]]) -> dict[s
             raise DataError(f"{file}: is damaged; delete {path}, and the buffer is built again")
         array = np.memmap(file, kind, "c", shape=shape)
         arrays[layer] = np.asarray(array if layer in ("pose", "pooled") else array[:used])
+    with suppress(OSError):  # a buffer that others own can be read, but not marked as used
+        os.utime(path)
     return arrays
 
 
@@ -228,16 +236,15 @@ def _build(
     kept: int,
 ) -> None:
     """Write a buffer beside its place, from where an earlier build was killed, and move it there."""
-    partial = folder / f"{name}.partial"
+    partial = folder / f".{name}.partial"
     progress = partial / "progress.json"
     done = used = 0
     if progress.is_file():
         done, used = (json.loads(progress.read_text())[key] for key in ("views", "cells"))
     else:
         shutil.rmtree(partial, ignore_errors=True)
+        make_room(folder, sum(_bytes(layer) for layer in layers.values()))
         partial.mkdir()
-        if sum(_bytes(layer) for layer in layers.values()) > shutil.disk_usage(folder).free:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         for layer, size in layers.items():
             with (partial / f"{layer}.bin").open("wb") as file:
                 file.truncate(_bytes(size))
