@@ -15,9 +15,10 @@ from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.data.transforms import GeometricConfig
-from vlocnetpp.geometry import back_project, pixel_grid, rotate
+from vlocnetpp.export.onnx import OPSET, quiet
+from vlocnetpp.geometry import rotate
 from vlocnetpp.network import NetworkConfig, network_config
-from vlocnetpp.network.blocks.cell_coordinates import CellCoordinates
+from vlocnetpp.network.blocks.cell_coordinates import CellCoordinates, cell_rays
 from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_imagenet
 from vlocnetpp.network.blocks.hypercolumns import STRIDE, Hypercolumns
 from vlocnetpp.network.blocks.mahalanobis import MahalanobisScore
@@ -191,9 +192,7 @@ def solved(store: FrameStore, front: Front, head: CellCoordinates, frame: int) -
     """Error in metres of the pose of a frame."""
     with torch.no_grad():
         found = head(front(torch.from_numpy(store.image_N3HW[frame : frame + 1]).float()))[0].flatten(1).t()
-    K = store.K_N33[frame : frame + 1]
-    grid = pixel_grid(HEIGHT, WIDTH, K)[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE][None]
-    rays = torch.nn.functional.normalize(back_project(grid, torch.ones(1, 1, *grid.shape[1:3]), K).flatten(1, 2), dim=2)
+    rays = cell_rays(store.K_N33[frame : frame + 1], HEIGHT // STRIDE, WIDTH // STRIDE, STRIDE)
     start = torch.tensor([[0.0, 0, 0, 1, 0, 0, 0]])
     pose = PoseHypotheses()(start, found[None, :, :3], found[None, :, 3], rays).pose_B7[0]
     return (pose[:3] - store.pose_N7[frame, :3]).norm()
@@ -208,6 +207,59 @@ def test_a_head_trained_on_cells_localizes(tmp_path, store, config, front, descr
     assert seen[-1][0] == 1.0
     assert seen[-1][1]["distance_m"] < 0.05 < seen[0][1]["distance_m"]
     assert max(solved(store, front, training.head, i) for i in (0, 9, 15)) < 0.08
+
+
+def two_equal_doors() -> CellBuffer:
+    """Forty images of two doors, 10 m apart, whose cells have equal features; only the images as a whole differ."""
+    generator = np.random.default_rng(0)
+    door = generator.normal(size=(30, 16)).astype(np.float16)
+    on_door = generator.uniform(-1, 1, (30, 3)).astype(np.float32) + np.float32([0, 0, 4])
+    place, pooled, pose = [], [], []
+    for image in range(40):
+        x = 10.0 * (image % 2)
+        place.append(np.column_stack((on_door + np.float32([x, 0, 0]), np.ones(30, np.float32))))
+        pooled.append(generator.normal(image % 2, 0.2, 16))
+        pose.append([x, 0, 0, 1, 0, 0, 0])
+    return CellBuffer(
+        {
+            "features": np.tile(door, (40, 1)),
+            "place": np.concatenate(place),
+            "ray": np.tile(on_door / np.linalg.norm(on_door, axis=1, keepdims=True), (40, 1)),
+            "view": np.repeat(np.arange(40, dtype=np.int32), 30),
+            "pose": np.array(pose, np.float32),
+            "pooled": np.array(pooled, np.float32),
+        }
+    )
+
+
+@pytest.mark.parametrize(("descriptor", "parted"), [(8, True), (0, False)])
+def test_a_descriptor_of_the_image_parts_places_that_look_alike_from_near(descriptor, parted):
+    buffer = two_equal_doors()
+    training = CellTraining(head_of(buffer, descriptor), buffer, CellTrainingConfig(cells=256, half=False))
+    values: list[dict[str, float]] = []
+    train_cells(training, steps=300, on_step=lambda share, each: values.append(each))
+    assert (values[-1]["distance_m"] < 0.5) == parted
+
+
+@pytest.mark.parametrize("descriptor", [0, 8])
+def test_a_head_scripts_and_exports(tmp_path, descriptor):
+    import onnxruntime
+
+    torch.manual_seed(0)
+    head = CellCoordinates(40, 32, 2, descriptor, (1.0, 2.0, 3.0), 4.0).eval()
+    features = torch.randn(2, 40, 4, 6)
+    expected = head(features).detach()
+    assert expected.shape == (2, 4, 4, 6)
+    each = head.of_cells(features.flatten(2).transpose(1, 2), features.mean(dim=(2, 3))[:, None])
+    torch.testing.assert_close(each.transpose(1, 2).unflatten(2, (4, 6)), expected)
+    torch.testing.assert_close(torch.jit.freeze(torch.jit.script(head))(features), expected)
+    assert head.bfloat16()(features.bfloat16()).dtype == torch.float32, "metres are formed in full precision"
+    path = tmp_path / "head.onnx"
+    with quiet():
+        torch.onnx.export(head.float(), (features,), str(path), dynamo=True, opset_version=OPSET, verbose=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: features.numpy()})
+    np.testing.assert_allclose(found, head(features).detach().numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_without_depth_reprojection_teaches_the_places(tmp_path, plain_store, config, front):

@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from torch import Tensor
 
 from vlocnetpp.data.cache import locked, make_room
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.geometry import back_project, pixel_grid, rotate
+from vlocnetpp.geometry import rotate
+from vlocnetpp.network.blocks.cell_coordinates import cell_rays
 from vlocnetpp.progress import track
 
 FORMAT = 1
@@ -295,25 +296,17 @@ def _cells_of(view: View, features_CHW: Tensor, stride: int, kept: int, number: 
     """The arrays' rows of one view: its seen cells, or a random share of them, the same in every build."""
     height, width = view.depth_HW.shape
     middle = slice(stride // 2, None, stride)
-    pixels = pixel_grid(height, width, view.K_33)[middle, middle]
-    ones = torch.ones((1, 1, *pixels.shape[:2]), dtype=view.K_33.dtype)
-    rays_N3 = back_project(pixels[None], ones, view.K_33[None])[0].flatten(0, 1)
-    z_N = view.depth_HW[middle, middle].flatten().to(rays_N3.dtype)
-    points_N3 = rotate(view.pose_7[3:], rays_N3 * z_N[:, None]) + view.pose_7[:3]
+    ray_N3 = cell_rays(view.K_33[None], height // stride, width // stride, stride)[0]
+    z_N = view.depth_HW[middle, middle].flatten().to(ray_N3.dtype)
+    points_N3 = rotate(view.pose_7[3:], ray_N3 * (z_N / ray_N3[:, 2])[:, None]) + view.pose_7[:3]
     known_N = z_N > 0
     place_N4 = torch.cat((points_N3 * known_N[:, None], known_N[:, None]), dim=1)
     index = torch.nonzero(view.seen_HW[middle, middle].flatten())[:, 0]
     if len(index) > kept:
         index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(number))[:kept]]
-    unit_N3 = torch.nn.functional.normalize(rays_N3, dim=1)
     return {
         "features": features_CHW.flatten(1).t()[index].half().numpy(),
         "place": place_N4[index].float().numpy(),
-        "ray": unit_N3[index].float().numpy(),
+        "ray": ray_N3[index].float().numpy(),
         "view": np.full(len(index), number, np.int32),
     }
-
-
-def settings_of(*configs: object) -> tuple[object, ...]:
-    """Frozen configurations as plain values for the name of a buffer."""
-    return tuple(astuple(config) if hasattr(config, "__dataclass_fields__") else config for config in configs)  # type: ignore[call-overload]

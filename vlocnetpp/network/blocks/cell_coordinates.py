@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlocnetpp.geometry import back_project, pixel_grid
+
 LEAST_LOG, LARGEST_LOG = -8.0, 2.0
 """Bounds of the log deviation, relative to the spread of the scene."""
 
@@ -92,3 +94,14 @@ class CellCoordinates(nn.Module):
         log_spread = torch.log(torch.full_like(scale, spread))
         scale = scale.clamp(self.least, self.largest) + log_spread
         return torch.stack((x * spread + self.cx, y * spread + self.cy, z * spread + self.cz, scale), dim=-1)
+
+
+def cell_rays(K_B33: Tensor, rows: int, columns: int, stride: int) -> Tensor:
+    """Unit vectors (B, rows * columns, 3) in the camera through the middle pixel of each cell of a map.
+
+    Args:
+        K_B33: intrinsics of the images, whose sizes are those of the map times the stride.
+    """
+    middles = pixel_grid(rows, columns, K_B33)[None] * stride + stride // 2
+    ones = torch.ones((K_B33.shape[0], 1, rows, columns), dtype=K_B33.dtype, device=K_B33.device)
+    return F.normalize(back_project(middles, ones, K_B33).flatten(1, 2), dim=2)
