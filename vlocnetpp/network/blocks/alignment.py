@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlocnetpp.geometry import pixel_grid, quaternion_from_matrix, rotation_matrix
+from vlocnetpp.geometry import quaternion_from_matrix, rotation_matrix
 
 STRIDE = 2
 """Pixels of the network's input per pixel of the grey image that is aligned and remembered."""
@@ -62,7 +62,7 @@ class Pixels(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """The last step's equations."""
+    """The normal equations of a level and what its last step saw."""
 
     inverse_B88: Tensor
     weight_BN: Tensor
@@ -71,19 +71,20 @@ class Fit(NamedTuple):
 
 def grey_image(image_B3HW: Tensor, stride: int = STRIDE) -> Tensor:
     """What is aligned, and remembered for the next step: (B, 1, H/2, W/2) grey, 0 to 255, of RGB from 0 to 255."""
-    return F.avg_pool2d(image_B3HW.mean(dim=1, keepdim=True), stride)
+    return F.avg_pool2d(image_B3HW, stride).mean(dim=1, keepdim=True)
 
 
 class DirectAlignment(nn.Module):
-    """Gauss-Newton on grey values, coarse to fine; without parameters, a module so that its constants are scripted."""
+    """Gauss-Newton on grey values. It has no parameters; it is a module because those have constants in TorchScript."""
 
     STRIDE: Final[int] = STRIDE
-    COARSEST: Final[tuple[int, int, int]] = (8, 1, 3)
-    """A level: pixels of the grey image per pixel of its own; side of the cells of which each gives one pixel, the one
-    with the steepest gradient; steps. The coarsest solves for the rotation and the brightness alone: between two frames
-    the rotation moves most pixels most, and depth plays no part in it."""
-    LEVELS: Final = ((4, 1, 3), (2, 2, 3))
-    FINEST: Final[tuple[int, int, int]] = (1, 4, 3)
+    COARSEST: Final[tuple[int, int]] = (1, 2)
+    """A level: side of the cells of which each gives one pixel, the one with the steepest gradient; steps. The coarsest,
+    of an eighth of the grey image's size, solves for the rotation and the brightness alone: between two frames
+    rotation moves most pixels most, and depth plays no part in it."""
+    COARSE: Final[tuple[int, int]] = (1, 2)
+    FINE: Final[tuple[int, int]] = (2, 3)
+    FINEST: Final[tuple[int, int]] = (4, 3)
     FREEDOM: Final[float] = 5.0
     """Degrees of freedom of Student's t (Kerl et al. 2013)."""
     NOISE: Final[float] = 1.0
@@ -123,38 +124,38 @@ class DirectAlignment(nn.Module):
         All is computed in the precision of K.
 
         Args:
-            current_B1hw, previous_B1hw: of `grey_image`, its sides at least 8 pixels.
+            current_B1hw, previous_B1hw: of `grey_image`, of at least 48 x 48 pixels.
             depth_B1yx: metres along the optical axis of the current image, 0 where unknown; of any resolution.
             log_deviation_B1yx: log of the standard deviation of that depth, metres.
             K_B33: intrinsics at the network's input resolution.
             start_B7: where to begin, and what is answered where the images cannot be aligned: the identity, the motion
-                between two global poses or the last motion. Images that have more than a fifth of their width in common
-                with what it predicts are aligned.
+                between two global poses or the last motion.
         """
-        current, previous, start = current_B1hw.to(K_B33.dtype), previous_B1hw.to(K_B33.dtype), start_B7.to(K_B33.dtype)
-        depth, log_deviation = depth_B1yx.to(K_B33.dtype), log_deviation_B1yx.to(K_B33.dtype)
-        known = (depth > self.NEAREST_M).to(depth.dtype)
+        dtype = K_B33.dtype
+        current, previous, start = current_B1hw.to(dtype), previous_B1hw.to(dtype), start_B7.to(dtype)
+        depth = depth_B1yx.to(dtype)
+        known = (depth > self.NEAREST_M).to(dtype)
         inverse_depth = known / depth.clamp_min(self.NEAREST_M)
-        relative_variance = torch.exp(2.0 * log_deviation) * inverse_depth.square()
-        geometry = torch.cat((inverse_depth, relative_variance * known, known), dim=1)
-        unit_B1 = torch.ones_like(start[:, :1])
-        motion = Motion(
-            rotation_matrix(start[:, 3:]),
-            start[:, :3, None],
-            torch.zeros_like(start[:, :2]),
-            self.FIRST_NOISE * self.FIRST_NOISE * unit_B1,
-        )
-        motion, _, _ = self.align_level(motion, current, previous, geometry, K_B33, self.COARSEST, True)
-        for level in self.LEVELS:
-            motion, _, _ = self.align_level(motion, current, previous, geometry, K_B33, level, False)
-        motion, pixels, fit = self.align_level(motion, current, previous, geometry, K_B33, self.FINEST, False)
-        agreeing_B = self.agreement(pixels, fit, motion)
-        deviation_B2 = self.deviations(pixels, fit, current.shape[2] // self.FINEST[1])
-        sure_B = (deviation_B2 < self.MAX_DEVIATION).all(dim=1)
-        found_B = sure_B & (agreeing_B > self.MIN_AGREEING)
+        relative_variance = torch.exp(2.0 * log_deviation_B1yx.to(dtype)) * inverse_depth.square()
+        geometry = torch.cat((inverse_depth, relative_variance, known), dim=1)
+        current_2, previous_2 = F.avg_pool2d(current, 2), F.avg_pool2d(previous, 2)
+        current_4, previous_4 = F.avg_pool2d(current_2, 2), F.avg_pool2d(previous_2, 2)
+        current_8, previous_8 = F.avg_pool2d(current_4, 2), F.avg_pool2d(previous_4, 2)
+
+        brightness_B2 = torch.zeros_like(start[:, :2])
+        variance_B1 = torch.full_like(start[:, :1], self.FIRST_NOISE * self.FIRST_NOISE)
+        motion = Motion(rotation_matrix(start[:, 3:]), start[:, :3, None], brightness_B2, variance_B1)
+        motion, _, _ = self.align_level(motion, current_8, previous_8, geometry, K_B33, 8, self.COARSEST, True)
+        motion, _, _ = self.align_level(motion, current_4, previous_4, geometry, K_B33, 4, self.COARSE, False)
+        motion, _, _ = self.align_level(motion, current_2, previous_2, geometry, K_B33, 2, self.FINE, False)
+        motion, pixels, fit = self.align_level(motion, current, previous, geometry, K_B33, 1, self.FINEST, False)
+
+        agreeing_B = self.agreement(motion, pixels, fit)
+        deviation_B2 = self.deviations(pixels, fit, (current.shape[2] - 2) // self.FINEST[0])
+        found_B = (deviation_B2 < self.MAX_DEVIATION).all(dim=1) & (agreeing_B > self.MIN_AGREEING)
         relative_B7 = torch.cat((motion.t_B31[:, :, 0], quaternion_from_matrix(motion.R_B33)), dim=1)
-        found_B1 = found_B.unsqueeze(1)
         log_scale_B2 = deviation_B2.clamp(1e-6, 1.0).log()
+        found_B1 = found_B.unsqueeze(1)
         return Alignment(
             torch.where(found_B1, relative_B7, start),
             torch.where(found_B1, log_scale_B2, torch.zeros_like(log_scale_B2)),
@@ -169,68 +170,82 @@ class DirectAlignment(nn.Module):
         previous_B1hw: Tensor,
         geometry_B3yx: Tensor,
         K_B33: Tensor,
-        level: tuple[int, int, int],
+        reduction: int,
+        level: tuple[int, int],
         turn_only: bool,
     ) -> tuple[Motion, Pixels, Fit]:
-        """Steps on images reduced by a factor, at the pixel of the steepest gradient in each cell of so many pixels."""
-        reduction, cell, steps = level
-        current, previous = F.avg_pool2d(current_B1hw, reduction), F.avg_pool2d(previous_B1hw, reduction)
-        height, width = current.shape[2], current.shape[3]
+        """Gauss-Newton steps on grey images that were reduced by a factor."""
+        cell, steps = level
+        height, width = current_B1hw.shape[2], current_B1hw.shape[3]
         K = level_intrinsics(K_B33, float(self.STRIDE * reduction))
-        pixels = self.choose_pixels(current, geometry_B3yx, K, cell)
+        pixels = self.choose_pixels(current_B1hw, geometry_B3yx, K, cell)
         to_grid_B33 = grid_matrix(K, height, width)
-        unit_88 = torch.eye(self.PARAMETERS, dtype=K.dtype, device=K.device)
-        stiffness_8 = torch.full_like(unit_88[0], self.DAMPING)
-        if turn_only:
-            stiffness_8 = torch.cat((stiffness_8[:2], self.STILL * stiffness_8[:3], stiffness_8[:3]))
-        damping_88 = unit_88 * stiffness_8
-        residual_BN, weight_BN, inverse_B88 = pixels.grey_BN, pixels.grey_BN, unit_88.unsqueeze(0)
+        damping_8 = self.damping(K, turn_only)
+        weight_BN, residual_BN, inverse_B88 = pixels.grey_BN, pixels.grey_BN, K
         for _ in range(steps):
-            residual_BN, seen_BN = compare(motion, pixels, previous, to_grid_B33)
+            residual_BN, seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
+            # Weights of an earlier step would favour what stood still in it.
             variance_BN = depth_noise(motion, pixels) + motion.variance_B1
             weight_BN = seen_BN * (self.FREEDOM + 1.0) / (self.FREEDOM * variance_BN + residual_BN.square())
             weighted_B8N = pixels.change_B8N * weight_BN.unsqueeze(1)
-            inverse_B88 = invert(torch.matmul(weighted_B8N, pixels.change_B8N.transpose(1, 2)) + damping_88)
-            step_B81 = torch.matmul(inverse_B88, torch.matmul(weighted_B8N, residual_BN.unsqueeze(2)))
+            inverse_B88 = invert(torch.matmul(weighted_B8N, pixels.change_B8N.transpose(1, 2)), damping_8)
+            side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
             # The deviation for which squared residuals, weighted, are as large as expected (Kerl et al. 2013, eq. 17).
             excess_B1 = (weight_BN * residual_BN.square()).sum(dim=1, keepdim=True)
             variance_B1 = motion.variance_B1 * excess_B1 / seen_BN.sum(dim=1, keepdim=True).clamp_min(1.0)
             variance_B1 = variance_B1.clamp_min(self.NOISE * self.NOISE)
-            motion = moved(motion, step_B81, variance_B1)
+            motion = moved(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
         return motion, pixels, Fit(inverse_B88, weight_BN, residual_BN)
+
+    def damping(self, like: Tensor, turn_only: bool) -> Tensor:
+        """(8,) what is added to the diagonal of the normal equations."""
+        damping_8 = torch.full([self.PARAMETERS], self.DAMPING, dtype=like.dtype, device=like.device)
+        if turn_only:
+            damping_8 = torch.cat((damping_8[:2], self.STILL * damping_8[2:5], damping_8[5:]))
+        return damping_8
 
     def choose_pixels(self, image_B1hw: Tensor, geometry_B3yx: Tensor, K_B33: Tensor, cell: int) -> Pixels:
         """The pixel with the steepest gradient in each cell, and how its grey value changes as the camera moves."""
-        batch, height, width = image_B1hw.shape[0], image_B1hw.shape[2], image_B1hw.shape[3]
-        wide = F.pad(image_B1hw, (1, 1, 1, 1), mode="replicate")
-        slope_x = 0.5 * (wide[:, :, 1:-1, 2:] - wide[:, :, 1:-1, :-2])
-        slope_y = 0.5 * (wide[:, :, 2:, 1:-1] - wide[:, :, :-2, 1:-1])
-        geometry = F.interpolate(geometry_B3yx, size=(height, width), mode="bilinear", align_corners=False)
-        here_2hw = pixel_grid(height, width, image_B1hw).permute(2, 0, 1)
-        centre_B211 = K_B33[:, :2, 2, None, None]
-        focal_B211 = torch.stack((K_B33[:, 0, 0], K_B33[:, 1, 1]), dim=1)[:, :, None, None]
-        rays_B2hw = (here_2hw - centre_B211) / focal_B211
-        maps = torch.cat((image_B1hw, slope_x, slope_y, geometry, rays_B2hw), dim=1).flatten(2)
-        if cell > 1:
-            texture = slope_x.square() + slope_y.square()
-            _, index_B1yx = F.max_pool2d(texture, cell, return_indices=True)
-            maps = torch.gather(maps, 2, index_B1yx.flatten(2).expand(batch, maps.shape[1], -1))
-        grey, slope_x, slope_y, inverse_depth, depth_variance, share, x, y = maps.unbind(1)
-        known = (share > 0.5).to(share.dtype)
-        # A cell that is unknown took no part in the average.
-        inverse_depth, depth_variance = inverse_depth / share.clamp_min(0.5), depth_variance / share.clamp_min(0.5)
-        ones = torch.ones_like(x)
-        rays_B4N = torch.stack((x, y, ones, inverse_depth), dim=1)
-        # A point p that moves by d and turns by w comes to p + d + w x p; along the ray, nothing changes.
-        across_x, across_y = slope_x * focal_B211[:, 0, 0], slope_y * focal_B211[:, 1, 0]
-        along_B3N = torch.stack((across_x, across_y, -(across_x * x + across_y * y)), dim=1)
-        turn_B3N = torch.linalg.cross(rays_B4N[:, :3], along_B3N, dim=1)
-        contrast = grey / self.CONTRAST - 2.0
-        brightness_B2N = torch.stack((contrast, ones), dim=1)
-        change_B8N = torch.cat((brightness_B2N, along_B3N * inverse_depth.unsqueeze(1), turn_B3N), dim=1)
-        return Pixels(rays_B4N, grey, known, depth_variance, slope_x.square() + slope_y.square(), change_B8N)
+        height, width = image_B1hw.shape[2], image_B1hw.shape[3]
+        inner = image_B1hw[:, :, 1:-1, 1:-1]
+        slope_x = 0.5 * (image_B1hw[:, :, 1:-1, 2:] - image_B1hw[:, :, 1:-1, :-2])
+        slope_y = 0.5 * (image_B1hw[:, :, 2:, 1:-1] - image_B1hw[:, :, :-2, 1:-1])
+        texture, index_B1yx = F.max_pool2d(slope_x.square() + slope_y.square(), cell, return_indices=True)
+        index_B1N = index_B1yx.flatten(2)
+        maps_B3M = torch.cat((inner, slope_x, slope_y), dim=1).flatten(2)
+        grey, slope_x, slope_y = torch.gather(maps_B3M, 2, index_B1N.expand(-1, 3, -1)).unbind(1)
+        u_B1N, v_B1N = index_B1N % (width - 2) + 1, index_B1N // (width - 2) + 1
+        pixel_B2N = torch.cat((u_B1N, v_B1N), dim=1).to(grey.dtype)
 
-    def agreement(self, pixels: Pixels, fit: Fit, motion: Motion) -> Tensor:
+        K_B3 = K_B33.unbind(1)
+        grid = torch.stack(((pixel_B2N[:, 0] + 0.5) * (2.0 / width), (pixel_B2N[:, 1] + 0.5) * (2.0 / height)), dim=2)
+        geometry = F.grid_sample(
+            geometry_B3yx, grid.unsqueeze(1) - 1.0, mode="bilinear", padding_mode="border", align_corners=False
+        )
+        inverse_depth, depth_variance, share = geometry[:, :, 0].unbind(1)
+        # What is unknown took no part in the average.
+        inverse_depth, depth_variance = inverse_depth / share.clamp_min(0.5), depth_variance / share.clamp_min(0.5)
+        focal_x, focal_y = K_B3[0][:, :1], K_B3[1][:, 1:2]
+        x, y = (pixel_B2N[:, 0] - K_B3[0][:, 2:]) / focal_x, (pixel_B2N[:, 1] - K_B3[1][:, 2:]) / focal_y
+        ones = torch.ones_like(x)
+        # A point p that moves by d and turns by w comes to p + d + w x p; along its ray, nothing changes.
+        along_x, along_y = slope_x * focal_x, slope_y * focal_y
+        along_z = -(along_x * x + along_y * y)
+        change = (
+            grey / self.CONTRAST - 2.0, ones,
+            along_x * inverse_depth, along_y * inverse_depth, along_z * inverse_depth,
+            y * along_z - along_y, along_x - x * along_z, x * along_y - y * along_x,
+        )  # fmt: skip
+        return Pixels(
+            torch.stack((x, y, ones, inverse_depth), dim=1),
+            grey,
+            (share > 0.5).to(grey.dtype),
+            depth_variance,
+            texture.flatten(1),
+            torch.stack(change, dim=1),
+        )
+
+    def agreement(self, motion: Motion, pixels: Pixels, fit: Fit) -> Tensor:
         """(B,) the share of the texture whose residual is less than what a small shift would make.
 
         Texture counts as it is seen in the previous image, so that an image without contrast explains nothing.
@@ -264,11 +279,9 @@ class DirectAlignment(nn.Module):
 
 def level_intrinsics(K_B33: Tensor, reduction: float) -> Tensor:
     """Intrinsics of an image reduced by averaging; the image's edge, at -0.5, stays."""
-    focal_B3 = torch.stack((K_B33[:, 0, 0], K_B33[:, 1, 1]), dim=1) / reduction
-    centre_B2 = (K_B33[:, :2, 2] + 0.5) / reduction - 0.5
-    columns = torch.diag_embed(focal_B3)
-    top_B23 = torch.cat((columns, centre_B2.unsqueeze(2)), dim=2)
-    return torch.cat((top_B23, K_B33[:, 2:]), dim=1)
+    x, y, z = K_B33.unbind(1)
+    shift = 0.5 - 0.5 * reduction  # of a pixel's centre, in pixels before the reduction
+    return torch.stack(((x + shift * z) / reduction, (y + shift * z) / reduction, z), dim=1)
 
 
 def grid_matrix(K_B33: Tensor, height: int, width: int) -> Tensor:
@@ -283,7 +296,7 @@ def compare(motion: Motion, pixels: Pixels, previous_B1hw: Tensor, to_grid_B33: 
     points_B3N = torch.matmul(torch.matmul(to_grid_B33, pose_B34), pixels.rays_B4N)
     z_B1N = points_B3N[:, 2:]
     grid_B2N = points_B3N[:, :2] / z_B1N.clamp_min(1e-3)
-    seen_BN = (z_B1N[:, 0] > 1e-3) & (grid_B2N.abs() < 1.0).all(dim=1)
+    seen_BN = (z_B1N[:, 0] > 1e-3) & (grid_B2N.abs().amax(dim=1) < 1.0)
     grid_B1N2 = grid_B2N.transpose(1, 2).unsqueeze(1)
     sampled = F.grid_sample(previous_B1hw, grid_B1N2, mode="bilinear", padding_mode="border", align_corners=False)
     brighter_BN = torch.matmul(motion.brightness_B2.unsqueeze(1), pixels.change_B8N[:, :2])[:, 0]
@@ -312,17 +325,19 @@ def moved(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
     )
 
 
-def invert(matrix_BNN: Tensor) -> Tensor:
-    """Inverse of symmetric positive definite matrices, by Gauss and Jordan's elimination.
+def invert(matrix_BNN: Tensor, damping_N: Tensor) -> Tensor:
+    """Inverse of symmetric positive definite matrices with something added to their diagonal, by Gauss and Jordan.
 
     Scaled to ones on the diagonal first, whatever the units: no pivot is then above one, or it would cancel digits.
     """
     size = matrix_BNN.shape[1]
-    scale_BN1 = torch.diagonal(matrix_BNN, dim1=1, dim2=2).rsqrt().unsqueeze(2)
-    scale_BNN = scale_BN1 * scale_BN1.transpose(1, 2)
     unit_NN = torch.eye(size, dtype=matrix_BNN.dtype, device=matrix_BNN.device)
+    matrix_BNN = matrix_BNN + unit_NN * damping_N
+    scale_BN = torch.diagonal(matrix_BNN, dim1=1, dim2=2).rsqrt()
+    scale_BNN = scale_BN.unsqueeze(2) * scale_BN.unsqueeze(1)
     both = torch.cat((matrix_BNN * scale_BNN, unit_NN.expand_as(matrix_BNN)), dim=2)
     for k in range(size):
-        row = both[:, k : k + 1] / both[:, k : k + 1, k : k + 1]
-        both = both - (both[:, :, k : k + 1] - unit_NN[:, k : k + 1]) * row
-    return both[:, :, size:] * scale_BNN
+        row = both.narrow(1, k, 1)
+        row = row / row.narrow(2, k, 1)
+        both = both - (both.narrow(2, k, 1) - unit_NN.narrow(1, k, 1)) * row
+    return both.narrow(2, size, size) * scale_BNN
