@@ -78,11 +78,11 @@ class DirectAlignment(nn.Module):
     """Gauss-Newton on grey values. It has no parameters; it is a module because those have constants in TorchScript."""
 
     STRIDE: Final[int] = STRIDE
-    COARSEST: Final[tuple[int, int]] = (1, 2)
-    """A level: side of the cells of which each gives one pixel, the one with the steepest gradient; steps. The coarsest,
-    of an eighth of the grey image's size, solves for the rotation and the brightness alone: between two frames
-    rotation moves most pixels most, and depth plays no part in it."""
-    COARSE: Final[tuple[int, int]] = (1, 2)
+    COARSEST: Final[tuple[int, int]] = (1, 4)
+    """A level: side of the cells of which each gives one pixel, the one with the steepest gradient; steps. The
+    coarsest, of an eighth of the grey image's size, solves for the rotation and the brightness alone: rotation is what
+    moves most of the image far between two frames, and depth plays no part in it."""
+    COARSE: Final[tuple[int, int]] = (1, 3)
     FINE: Final[tuple[int, int]] = (2, 3)
     FINEST: Final[tuple[int, int]] = (4, 3)
     FREEDOM: Final[float] = 5.0
