@@ -106,7 +106,9 @@ class DirectAlignment(nn.Module):
     MAX_DEVIATION: Final[float] = 0.1
     """With a larger deviation, metres or radians, there is none either."""
     PATCHES: Final[tuple[int, int]] = (6, 8)
-    """Rows and columns of patches of the image; errors within one may be correlated."""
+    """Rows and columns of patches of the image; residuals within one may be wrong alike."""
+    DEPTH_PATCHES: Final[tuple[int, int]] = (3, 4)
+    """The same for the depth, whose errors reach farther."""
     PARAMETERS: Final[int] = 8
     """Gain, bias, move in metres and turn in radians, in this order."""
 
@@ -137,7 +139,9 @@ class DirectAlignment(nn.Module):
         known = (depth > self.NEAREST_M).to(dtype)
         inverse_depth = known / depth.clamp_min(self.NEAREST_M)
         relative_variance = torch.exp(2.0 * log_deviation_B1yx.to(dtype)) * inverse_depth.square()
+        # Averaged, because errors of single cells make the move seem shorter, as in any regression on noisy inputs.
         geometry = torch.cat((inverse_depth, relative_variance, known), dim=1)
+        geometry = F.avg_pool2d(geometry, 3, stride=1, padding=1, count_include_pad=False)
         current_2, previous_2 = F.avg_pool2d(current, 2), F.avg_pool2d(previous, 2)
         current_4, previous_4 = F.avg_pool2d(current_2, 2), F.avg_pool2d(previous_2, 2)
         current_8, previous_8 = F.avg_pool2d(current_4, 2), F.avg_pool2d(previous_4, 2)
@@ -151,7 +155,7 @@ class DirectAlignment(nn.Module):
         motion, pixels, fit = self.align_level(motion, current, previous, geometry, K_B33, 1, self.FINEST, False)
 
         agreeing_B = self.agreement(motion, pixels, fit)
-        deviation_B2 = self.deviations(pixels, fit, (current.shape[2] - 2) // self.FINEST[0])
+        deviation_B2 = self.deviations(motion, pixels, fit, (current.shape[2] - 2) // self.FINEST[0])
         found_B = (deviation_B2 < self.MAX_DEVIATION).all(dim=1) & (agreeing_B > self.MIN_AGREEING)
         relative_B7 = torch.cat((motion.t_B31[:, :, 0], quaternion_from_matrix(motion.R_B33)), dim=1)
         log_scale_B2 = deviation_B2.clamp(1e-6, 1.0).log()
@@ -185,7 +189,7 @@ class DirectAlignment(nn.Module):
         for _ in range(steps):
             residual_BN, seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
             # Weights of an earlier step would favour what stood still in it.
-            variance_BN = depth_noise(motion, pixels) + motion.variance_B1
+            variance_BN = slope_by_depth(motion, pixels).square() * pixels.depth_variance_BN + motion.variance_B1
             weight_BN = seen_BN * (self.FREEDOM + 1.0) / (self.FREEDOM * variance_BN + residual_BN.square())
             weighted_B8N = pixels.change_B8N * weight_BN.unsqueeze(1)
             inverse_B88 = invert(torch.matmul(weighted_B8N, pixels.change_B8N.transpose(1, 2)), damping_8)
@@ -256,24 +260,26 @@ class DirectAlignment(nn.Module):
         texture_BN = pixels.texture_BN * pixels.known_BN
         return (agrees * texture_BN).sum(dim=1) / texture_BN.sum(dim=1).clamp_min(1e-6)
 
-    def deviations(self, pixels: Pixels, fit: Fit, rows: int) -> Tensor:
-        """(B, 2) standard deviations of move and turn, where residuals of a patch of the image may err together.
+    def deviations(self, motion: Motion, pixels: Pixels, fit: Fit, rows: int) -> Tensor:
+        """(B, 2) standard deviations of move and turn, where what is wrong may be wrong alike in a patch of the image.
 
         The covariance that is robust to clusters (Liang & Zeger, Longitudinal Data Analysis Using Generalized Linear
-        Models, 1986): errors of depth and of interpolation are alike within an object or along an edge.
+        Models, 1986) of what the residuals show, and beside it what the depth may be wrong by: a fit hides that.
 
         Args:
             rows: of the cells of which the pixels are.
         """
-        scores_B8N = pixels.change_B8N * (fit.weight_BN * fit.residual_BN).unsqueeze(1)
-        columns = scores_B8N.shape[2] // rows
-        patch_y, patch_x = max(1, rows // self.PATCHES[0]), max(1, columns // self.PATCHES[1])
-        patches = F.avg_pool2d(scores_B8N.unflatten(2, (rows, columns)), (patch_y, patch_x)).flatten(2)
-        half_B8P = torch.matmul(fit.inverse_B88, patches * float(patch_y * patch_x))
-        count = patches.shape[2]
-        variance_B8 = half_B8P.square().sum(dim=2) * count / max(1, count - self.PARAMETERS)
-        # Where no pixel tells, none errs: there the inverse says it.
-        variance_B8 = variance_B8 + torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)
+        weighted_B8N = pixels.change_B8N * fit.weight_BN.unsqueeze(1)
+        depth_BN = slope_by_depth(motion, pixels) * pixels.depth_variance_BN.sqrt()
+        variance_B8 = torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)  # where no pixel tells, none errs
+        for error_BN, (patch_rows, patch_columns) in (
+            (fit.residual_BN, self.PATCHES),
+            (depth_BN, self.DEPTH_PATCHES),
+        ):
+            scores_B8yx = (weighted_B8N * error_BN.unsqueeze(1)).unflatten(2, (rows, -1))
+            patch_y, patch_x = max(1, rows // patch_rows), max(1, scores_B8yx.shape[3] // patch_columns)
+            patches_B8P = F.avg_pool2d(scores_B8yx, (patch_y, patch_x)).flatten(2) * float(patch_y * patch_x)
+            variance_B8 = variance_B8 + torch.matmul(fit.inverse_B88, patches_B8P).square().sum(dim=2)
         return torch.stack((variance_B8[:, 2:5].sum(dim=1), variance_B8[:, 5:].sum(dim=1)), dim=1).sqrt()
 
 
@@ -303,10 +309,10 @@ def compare(motion: Motion, pixels: Pixels, previous_B1hw: Tensor, to_grid_B33: 
     return sampled[:, 0, 0] - pixels.grey_BN - brighter_BN, pixels.known_BN * seen_BN.to(pixels.known_BN.dtype)
 
 
-def depth_noise(motion: Motion, pixels: Pixels) -> Tensor:
-    """Variance (B, N) of a residual by that of the depth: a point that is farther looks as if it had moved less."""
+def slope_by_depth(motion: Motion, pixels: Pixels) -> Tensor:
+    """How a residual (B, N) changes with the log of the depth: as if the camera had moved less, for a farther point."""
     moved_B13 = torch.matmul(motion.R_B33.transpose(1, 2), motion.t_B31).transpose(1, 2)
-    return torch.matmul(moved_B13, pixels.change_B8N[:, 2:5])[:, 0].square() * pixels.depth_variance_BN
+    return torch.matmul(moved_B13, pixels.change_B8N[:, 2:5])[:, 0]
 
 
 def moved(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
