@@ -1,7 +1,8 @@
 """Segmentation from the maps of strides 4, 8, 16 and 32 of one front: top down, a level at a time.
 
-Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017; the pooled context is that of Liu et al., ParseNet,
-2015. Convolutions are separable (Howard et al., MobileNets, 2017): the decoder costs a fifth of the front.
+Lin et al., Feature Pyramid Networks for Object Detection, CVPR 2017; the pooled context is that of Liu et al.,
+ParseNet, 2015. Convolutions are separable (Howard et al., MobileNets, 2017), so that the decoder costs less than the
+front.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class Refinement(nn.Module):
 class MultiscaleDecoder(nn.Module):
     """Class scores at the input's resolution from maps of strides 4, 8, 16 and 32.
 
-    `encode` answers the maps of strides 16 and 32 that the ring buffer holds and the fusions with the warped past read,
-    where the paper has Res4f and Res5c; `decode` goes on from them, fused or not. What `encode` answers is not negative,
-    so that a fusion with ReLU can begin by passing it on.
+    `encode` returns the maps of strides 16 and 32, in place of the paper's Res4f and Res5c: the ring buffer holds them,
+    and `WarpedFusion` fuses them with those of the previous frame. `decode` goes on from them, fused or not. They are
+    not negative, so that a fusion with ReLU can begin by passing the current map on.
 
     Args:
         in_channels: of the maps of strides 4, 8, 16, 32.
@@ -80,7 +81,7 @@ class MultiscaleDecoder(nn.Module):
         return self.lateral_16(maps[2]), self.lateral_32(coarsest) + context_BC11
 
     def decode(self, maps: list[Tensor], encoded_16: Tensor, encoded_32: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) from the front's maps and what `encode` answered, fused with the past or not."""
+        """Logits (B, classes, H, W) from the front's maps and what `encode` returned, fused with the past or not."""
         x = self.refine_16(encoded_32, encoded_16)
         x = self.refine_8(x, self.lateral_8(maps[1]))
         x = self.refine_4(x, self.lateral_4(maps[0]))

@@ -33,7 +33,7 @@ class WarpedFusion(nn.Module):
         Args:
             previous_BChw: the previous frame's map before its own fusion.
             known_B: 1 where there is a previous frame, 0 at a cold start.
-            offset_B2HW, valid_B1HW: as `warping_flow` answers, at the input's resolution.
+            offset_B2HW, valid_B1HW: as `warping_flow` returns them, at the input's resolution.
         """
         past_BChw, _ = warp_features(previous_BChw * known_B[:, None, None, None], offset_B2HW, valid_B1HW)
         return self.fuse([current_BChw, past_BChw.to(current_BChw.dtype)])
