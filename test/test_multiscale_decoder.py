@@ -86,7 +86,7 @@ def test_maps_that_are_no_pyramid_are_refused_by_their_sizes():
         MultiscaleDecoder((8, 16), 0.25, 3)
 
 
-def test_a_cell_of_the_coarse_map_lies_at_twice_its_index_whether_the_fine_size_is_odd_or_even():
+def test_upsampling_to_an_odd_size_moves_no_cell():
     ramp = torch.arange(8.0).view(1, 1, 1, 8).expand(1, 1, 8, 8)
     odd, even = doubled(ramp, 15, 15), doubled(ramp, 16, 16)
     assert torch.equal(odd, even[:, :, :15, :15])

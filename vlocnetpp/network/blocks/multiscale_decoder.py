@@ -106,8 +106,8 @@ def check_pyramid(maps: list[Tensor]) -> None:
 def doubled(coarse_BCHW: Tensor, height: int, width: int) -> Tensor:
     """Bilinear upsampling by two, cut to (B, C, height, width).
 
-    Resizing to a size such as 15 rows from 8 would stretch the map: a front's cell i lies at 2 i of the finer map
-    whatever the size, and so the factor is two for all.
+    Resizing to an odd size, such as 15 rows from 8, would stretch the map: each cell would be off by another amount.
+    By two, all cells are off by the same half cell, by nothing where the size is even; the next filter learns it.
     """
     up = F.interpolate(coarse_BCHW, scale_factor=2.0, mode="bilinear", align_corners=False)
     return up[:, :, :height, :width]
