@@ -15,15 +15,9 @@ from vlocnetpp.network.units import scaled
 STRIDES = (4, 8, 16, 32)
 
 
-class ConvNormAct(nn.Sequential):
-    """Convolution of stride 1 that keeps the resolution, batch norm, ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, groups: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(),
-        )
+def projection(in_channels: int, out_channels: int) -> nn.Sequential:
+    """1x1 convolution, batch norm, ReLU."""
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU())
 
 
 class Refinement(nn.Module):
@@ -33,7 +27,7 @@ class Refinement(nn.Module):
         super().__init__()
         self.spatial = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
         self.norm = nn.BatchNorm2d(channels)
-        self.mix = ConvNormAct(channels, channels)
+        self.mix = projection(channels, channels)
 
     def forward(self, coarse_BCHW: Tensor, fine_BChw: Tensor) -> Tensor:
         """(B, C, h, w) from (B, C, ceil(h / 2), ceil(w / 2)) and (B, C, h, w)."""
@@ -59,10 +53,10 @@ class MultiscaleDecoder(nn.Module):
         if len(in_channels) != len(STRIDES):
             raise ValueError(f"in_channels: {len(in_channels)} maps, the decoder reads those of strides {STRIDES}")
         self.channels = scaled(256, width)
-        self.lateral_4 = ConvNormAct(in_channels[0], self.channels)
-        self.lateral_8 = ConvNormAct(in_channels[1], self.channels)
-        self.lateral_16 = ConvNormAct(in_channels[2], self.channels)
-        self.lateral_32 = ConvNormAct(in_channels[3], self.channels)
+        self.lateral_4 = projection(in_channels[0], self.channels)
+        self.lateral_8 = projection(in_channels[1], self.channels)
+        self.lateral_16 = projection(in_channels[2], self.channels)
+        self.lateral_32 = projection(in_channels[3], self.channels)
         self.context = nn.Sequential(nn.Conv2d(in_channels[3], self.channels, 1), nn.ReLU())
         self.refine_16 = Refinement(self.channels)
         self.refine_8 = Refinement(self.channels)
