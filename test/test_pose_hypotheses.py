@@ -11,7 +11,7 @@ import torch
 from vlocnetpp.export.onnx import OPSET, quiet
 from vlocnetpp.geometry import normalize_quaternion, rotate, rotation_angle
 from vlocnetpp.network.blocks.pose_hypotheses import STARTS, PoseHypotheses, distances_along, pose_of_triples
-from vlocnetpp.network.pose_solver import solve_pose
+from vlocnetpp.network.blocks.pose_solver import solve_pose
 
 
 def scene(batch: int, points: int, wrong: float, noise_m: float, seed: int = 0, dtype: torch.dtype = torch.float32):

@@ -46,6 +46,9 @@ class SceneConfig:
     """Mean of the points that the training frames see, metres; set where scene coordinates are predicted."""
     scene_spread: float = 1.0
     """Standard deviation of those points, metres."""
+    recorded_camera: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Place in the colour camera, metres, of the camera whose poses were recorded and are answered: a depth camera
+    beside it. Read by networks that solve for the pose of the colour camera."""
     motion_spread: float = 1.0
     """Root mean square of the training motions between frames, metres."""
 
@@ -66,6 +69,8 @@ class Traits:
     """Whether it has a depth network, which a stage of its own trains first and which then stays as it is."""
     answers_coordinates: bool = False
     """Whether it predicts scene coordinates, which are learned from the depth of posed frames."""
+    trains_cells: bool = False
+    """Whether a stage of its own trains scene coordinates on single cells, from poses and what depth there is."""
     own_answers: Mapping[str, str] = field(default_factory=dict)
     """Fields of the state that repeat a prediction of the step before, and which: `{"pose_B7": "pose_B7"}`."""
 
@@ -74,6 +79,11 @@ class Traits:
             require_choice("tasks", task, ("localization", "odometry", "segmentation"))
         if not self.tasks:
             raise ConfigError("tasks: at least one of localization, odometry, segmentation")
+
+    @property
+    def uses_depth(self) -> bool:
+        """Whether measured depth is read, while training at least."""
+        return self.reads_depth or self.trains_depth or self.answers_coordinates or self.trains_cells
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from vlocnetpp.network.config import NetworkConfig, Settings
 from vlocnetpp.step import Answer, Prediction, State, cold_state
 
 if TYPE_CHECKING:
+    from vlocnetpp.network.blocks.cell_coordinates import CellCoordinates
     from vlocnetpp.network.blocks.depth import DepthNetwork
     from vlocnetpp.network.blocks.normalize import Normalize
 
@@ -82,6 +83,34 @@ class Network(Protocol):
     def compile(self) -> None: ...
 
 
+class CellNetwork(Network, Protocol):
+    """A network that learns scene coordinates from single cells (`Traits.trains_cells`); its front stays as it is."""
+
+    def load_weights(self) -> str:
+        """Give the front its pretrained weights; returns a line that says which. Raises WeightsError without them."""
+
+    def measure(self, image_B3HW: Tensor) -> None:
+        """Take mean and deviation of the front's features from training images, RGB of 0 to 255."""
+
+    def know(self, pooled_VC: Tensor) -> None:
+        """Take what the training images look like from their mean features: what is far from it is new."""
+
+    def cell_features(self, image_B3HW: Tensor) -> Tensor:
+        """(B, C, H/s, W/s) standardized features of images, RGB of 0 to 255."""
+
+    def cell_front(self) -> list[nn.Module]:
+        """The modules that decide the features of a cell."""
+
+    def cell_head(self) -> CellCoordinates:
+        """What is trained on the cells."""
+
+    def cell_channels(self) -> int:
+        """C of `cell_features`."""
+
+    def cell_stride(self) -> int:
+        """s of `cell_features`."""
+
+
 class Paper(NamedTuple):
     """Where a network comes from."""
 
@@ -127,8 +156,17 @@ def decayed_parameters(network: Network) -> list[nn.Parameter]:
     return [p for module in network.modules() if isinstance(module, layers) for p in [module.get_parameter("weight")]]
 
 
-def split_norms(network: Network) -> list[nn.BatchNorm2d]:
-    """Batch norms whose statistics follow the stream: all but those of the depth network, which stays as it is."""
+def still_parts(network: Network) -> list[nn.Module]:
+    """What ordinary stages leave as it is: the depth network, or the front and the scene coordinates on top of it."""
     depth = network.depth_network()
-    fixed = set(depth.modules()) if depth is not None else set()
+    still: list[nn.Module] = [] if depth is None else [depth]
+    if network.config.traits.trains_cells:
+        cells = cast(CellNetwork, network)
+        still += [*cells.cell_front(), cells.cell_head()]
+    return still
+
+
+def split_norms(network: Network) -> list[nn.BatchNorm2d]:
+    """Batch norms whose statistics follow the stream: all but those of what stays as it is."""
+    fixed = {module for part in still_parts(network) for module in part.modules()}
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m not in fixed]

@@ -12,6 +12,7 @@ from vlocnetpp.network.blocks.heads import PoseHead
 from vlocnetpp.network.blocks.localization import LocalizationStream
 from vlocnetpp.network.blocks.scene_coordinates import CoordinateHead
 from vlocnetpp.network.blocks.units import Front, Stage
+from vlocnetpp.network.config import SceneConfig
 from vlocnetpp.network.contract import Explanation
 from vlocnetpp.step import Answer
 
@@ -45,6 +46,21 @@ def regression_scalars(head: PoseHead) -> dict[str, Callable[[Answer, Tensor], T
         "position": lambda answer, features_BC: head.position_evidence(features_BC),
         "rotation": lambda answer, features_BC: head.rotation_evidence(features_BC),
     }
+
+
+def explain_solved_pose(layers: dict[str, nn.Module], features: nn.Module, scene: SceneConfig) -> Explanation:
+    """Of a pose that is solved: how far it lies from the middle of the map, through the solver."""
+
+    def position(answer: Answer, _: Tensor) -> Tensor:
+        middle = torch.tensor(scene.position_centre, dtype=answer["pose_B7"].dtype, device=answer["pose_B7"].device)
+        return torch.linalg.vector_norm(answer["pose_B7"][:, :3] - middle, dim=1) / scene.position_spread
+
+    def rotation(answer: Answer, _: Tensor) -> Tensor:
+        upright = torch.zeros_like(answer["pose_B7"][:, 3:])
+        upright[:, 0] = 1.0
+        return rotation_angle(upright, answer["pose_B7"][:, 3:])
+
+    return Explanation(layers, features, {"position": position, "rotation": rotation})
 
 
 def explain_coordinates(front: Front, head: CoordinateHead, centre: tuple[float, ...], spread: float) -> Explanation:

@@ -12,10 +12,19 @@ from typing import Any
 from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, ViewConfig
 from vlocnetpp.network.contract import Entry, Network
-from vlocnetpp.network.models import adapnet, fcn8s, mapnet, posenet, scene_coordinates, vlocnet, vlocnetpp_presets
+from vlocnetpp.network.models import (
+    adapnet,
+    fcn8s,
+    mapnet,
+    posenet,
+    robot,
+    scene_coordinates,
+    vlocnet,
+    vlocnetpp_presets,
+)
 from vlocnetpp.settings import build
 
-MODELS = (posenet, mapnet, vlocnet, vlocnetpp_presets, scene_coordinates, adapnet, fcn8s)
+MODELS = (robot, posenet, mapnet, vlocnet, vlocnetpp_presets, scene_coordinates, adapnet, fcn8s)
 ENTRIES: dict[str, Entry] = {entry.name: entry for module in MODELS for entry in module.ENTRIES}
 """By name, in the order of tables."""
 

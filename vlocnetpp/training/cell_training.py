@@ -16,6 +16,8 @@ from vlocnetpp.network.blocks.cell_coordinates import CellCoordinates
 from vlocnetpp.training.cells import CellBuffer, Cells
 
 GRADIENT_NORM = 1.0
+SHOWN = ("cells", "off_ray_m", "distance_m")
+"""What a step returns: the loss, and the median distances of points from their rays and from their labels."""
 WARM_UP = 0.04
 """Share of the training in which the learning rate rises."""
 LAST_RATE = 0.01
@@ -106,8 +108,8 @@ class CellTraining:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), GRADIENT_NORM)
-        values = dict(zip(["loss", *shown], torch.stack([loss.detach(), *shown.values()]).tolist(), strict=True))
-        if not math.isfinite(values["loss"]):
+        values = dict(zip(["cells", *shown], torch.stack([loss.detach(), *shown.values()]).tolist(), strict=True))
+        if not math.isfinite(values["cells"]):
             raise ValueError("the loss of the scene coordinates is not finite; lower the learning rate")
         self.optimizer.step()
         return values

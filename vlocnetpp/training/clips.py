@@ -277,8 +277,7 @@ def gather_clip(
             image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L = warp_together(
                 image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L, geometric, generator
             )
-        traits = config.traits
-        if not (traits.reads_depth or traits.trains_depth or traits.answers_coordinates):  # the new view needed it
+        if not config.traits.uses_depth:  # it was only needed for the new view
             depth_L1HW = torch.zeros(()).expand(depth_L1HW.shape)
         # A camera's pixels are whole numbers, too.
         image_L3HW = change_light(image_L3HW, augment, generator).round_().to(torch.uint8)

@@ -23,6 +23,8 @@ from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.training.clips import FrameStore, open_store
 from vlocnetpp.training.config import TrainConfig
 
+UNSEEN_M = 2.0
+"""Without depth, the scene is taken to reach so much farther than the cameras."""
 SCENE_FRAMES = 50
 """Frames, about, from which the extent of the scene is taken."""
 FARTHEST_M = 1e4
@@ -54,7 +56,8 @@ class TrainingData:
     def stores(self, network: NetworkConfig, config: TrainConfig) -> tuple[list[FrameStore], list[FrameStore]]:
         """The frames to train on and to validate with, one store for each dataset that has any."""
         cache = cache_folder(config.data.cache)
-        with_depth = config.augment.views.probability > 0 or network.traits.answers_coordinates
+        traits = network.traits
+        with_depth = config.augment.views.probability > 0 or traits.answers_coordinates or traits.trains_cells
         several = len(self.parts) > 1
         train, held_out = [], []
         for part in self.parts:
@@ -137,6 +140,7 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     """The preset with what the data decides: number of classes, centre and spread of the map, size of a motion."""
     settings = dict(config.network)
     settings.setdefault("focal_correction", 1.0 / config.data.depth_camera.focal)
+    settings.setdefault("recorded_camera", config.data.depth_camera.offset_m)
     for name in ("preset", "width"):
         if name in settings:
             raise ConfigError(f"network: '{name}' does not exist here; it stands at the top of the configuration")
@@ -167,8 +171,12 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
         raise TrainingError(
             f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"
         )
-    if network.traits.answers_coordinates and "scene_centre" not in settings:
-        centre, spread = scene_extent(root, [f for s in data.map.train for f in s.frames if f.pose_7 is not None])
+    if (network.traits.answers_coordinates or network.traits.trains_cells) and "scene_centre" not in settings:
+        posed = [f for s in data.map.train for f in s.frames if f.pose_7 is not None]
+        if network.traits.trains_cells and all(frame.depth_path is None for frame in posed):
+            centre, spread = network.scene.position_centre, network.scene.position_spread + UNSEEN_M
+        else:
+            centre, spread = scene_extent(root, posed)
         network = replace(network, scene=replace(network.scene, scene_centre=centre, scene_spread=spread))
     return network
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import Network
-from vlocnetpp.network.contract import decayed_parameters
+from vlocnetpp.network.contract import decayed_parameters, still_parts
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.config import StageConfig, TrainConfig
 from vlocnetpp.training.datasets import TrainingError
@@ -61,15 +61,16 @@ class ClipLoss(nn.Module):
 def parameter_groups(network: Network, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
     """Parameters with decay, see `decayed_parameters`, and the others; losses' weights have none.
 
-    The depth stage trains the depth network alone.
+    The depth stage trains the depth network alone; other stages leave `still_parts` as they are.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     depth_network = network.depth_network()
     of_depth = set(depth_network.parameters()) if depth_network is not None else set()
+    still = {parameter for part in still_parts(network) for parameter in part.parameters()}
     pulled = set(decayed_parameters(network))
     for _, parameter in network.named_parameters():
-        trains = (parameter in of_depth) == depth
+        trains = parameter in of_depth if depth else parameter not in still
         parameter.requires_grad_(trains)
         if trains:
             (decayed if parameter in pulled else free).append(parameter)

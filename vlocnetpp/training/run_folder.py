@@ -63,9 +63,12 @@ class Log:
     The files are written from the rows, so that a run that was killed and resumed leaves the log of one that was not.
     """
 
-    def __init__(self, out: Path, rows: list[dict[str, Any]], terms: Sequence[Term]) -> None:
-        """`terms` are those of the run; each has a column."""
+    def __init__(
+        self, out: Path, rows: list[dict[str, Any]], terms: Sequence[Term], others: Sequence[str] = ()
+    ) -> None:
+        """`terms` are those of the run and `others` the names of losses that are no terms; each has a column."""
         self.rows = rows
+        self._others = tuple(others)
         self._terms = terms
         self._out = out
         self._events: Any = None
@@ -91,7 +94,7 @@ class Log:
         """Add a row: the end of an epoch or a validation. `metrics` is empty where there was none."""
         row: dict[str, Any] = {"stage": stage, "step": step, "total_s": round(seconds, 1)}
         row |= {"frames_per_s": round(rate, 1), "learning_rate": learning_rate}
-        row |= {f"loss_{name}": losses.get(name) for name in term_names(self._terms)}
+        row |= {f"loss_{name}": losses.get(name) for name in (*term_names(self._terms), *self._others)}
         row |= weights
         row |= {f"val_{name}": metrics.get(task, {}).get(name) for task, name in VALIDATED}
         self.rows.append(row)

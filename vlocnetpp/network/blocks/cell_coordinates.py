@@ -48,7 +48,7 @@ class CellCoordinates(nn.Module):
         hidden: int = 320,
         blocks: int = 3,
         descriptor: int = 0,
-        centre: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        centre: tuple[float, ...] = (0.0, 0.0, 0.0),
         spread: float = 1.0,
     ) -> None:
         super().__init__()

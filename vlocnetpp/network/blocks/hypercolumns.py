@@ -28,7 +28,7 @@ class Hypercolumns(nn.Module):
         channels: of the result.
     """
 
-    def __init__(self, channels: tuple[int, int, int, int]) -> None:
+    def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.channels = 4 * channels[0] + sum(channels[1:])
         self.mean_C: Tensor

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlocnetpp.network.units import scaled
+from vlocnetpp.network.blocks.units import scaled
 
 STRIDES = (4, 8, 16, 32)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vlocnetpp.geometry import quaternion_from_matrix, rotation_matrix
-from vlocnetpp.network.pose_solver import Solution, invert, normal_equations, skew
+from vlocnetpp.network.blocks.pose_solver import Solution, invert, normal_equations, skew
 
 TRIPLES = 64
 STARTS = ((1.0, 1.0, 1.0), (0.7, 1.0, 1.3), (1.3, 1.0, 0.7), (1.0, 1.3, 0.7), (1.0, 0.7, 1.3))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vlocnetpp.network.fusion import FUSIONS
-from vlocnetpp.network.warping import warp_features
+from vlocnetpp.network.blocks.fusion import FUSIONS
+from vlocnetpp.network.blocks.warping import warp_features
 
 
 class WarpedFusion(nn.Module):
