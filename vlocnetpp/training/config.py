@@ -108,6 +108,10 @@ class AugmentConfig(PhotometricConfig):
     views: ViewConfig = field(default_factory=ViewConfig)
 
 
+UNCHANGED = AugmentConfig(brightness=0, contrast=0, colour=0, noise=0)
+"""A random crop alone."""
+
+
 @dataclass(frozen=True)
 class StageConfig:
     """One stage of the schedule."""
@@ -122,6 +126,9 @@ class StageConfig:
     equal answers are consistent."""
     share: float = 1.0
     """Share of the budget or of the epochs, relative to the other stages; positive."""
+    augment: bool = True
+    """Whether the images of this stage are changed as `augment` says; else only the crop is random. The paper augments
+    for segmentation, not for poses (section III-E)."""
     frozen_shared: bool = False
     """Whether parameters that an earlier stage has trained stay as they are, so that this stage does not change what
     the other task has been fitted to. Norms still take their statistics from the batch. Does nothing, and the run

@@ -23,7 +23,7 @@ from vlocnetpp.training.cell_stage import cell_steps, prepare_front, train_cell_
 from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
 from vlocnetpp.training.clips import Clips, FrameStore
-from vlocnetpp.training.config import StageConfig, TrainConfig, save_config
+from vlocnetpp.training.config import UNCHANGED, StageConfig, TrainConfig, save_config
 from vlocnetpp.training.datasets import TrainingError, configure_network, describe_data, open_data
 from vlocnetpp.training.devices import share_norms, start_fabric
 from vlocnetpp.training.interrupt import stop_requests
@@ -107,11 +107,16 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         if config.channels_last:
             network.to(memory_format=torch.channels_last)
         state.loss.to(fabric.device)
-        loader = ClipLoader(
-            stores, settings, config.data, config.augment, config.batch, config.seed, config.data.workers,
-            fabric.global_rank, fabric.world_size, fabric.device.type == "cuda", config.data.weights or None,
-        )  # fmt: skip
-        stack.enter_context(loader)
+        loaders = {
+            changed: ClipLoader(
+                stores, settings, config.data, config.augment if changed else UNCHANGED, config.batch, config.seed,
+                config.data.workers, fabric.global_rank, fabric.world_size, fabric.device.type == "cuda",
+                config.data.weights or None,
+            )
+            for changed in sorted({stage.augment for stage in config.stages})
+        }  # fmt: skip
+        for loader in loaders.values():
+            stack.enter_context(loader)
         log = None
         if fabric.is_global_zero:
             out.mkdir(parents=True, exist_ok=True)
@@ -120,9 +125,9 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
             log = Log(out, state.rows, terms, SHOWN if settings.traits.trains_cells else ())
             stack.callback(log.close)
-        schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(loader)))
+        schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(next(iter(loaders.values())))))
         run = Run(
-            config, out, fabric, state, schedule, loader, stores, held_out,
+            config, out, fabric, state, schedule, loaders, stores, held_out,
             tuple(each.name for each in data.classes), chosen_by, log,
             stack.enter_context(Status("training", quiet=log is None)),
             ValidationTable(settings.tasks, terms), Profile(fabric.device, profile), stopped,
@@ -154,14 +159,15 @@ def train_stage(run: Run) -> bool:
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     clip_loss, stepper = fabric.setup(ClipLoss(part, state.loss, stage, config), optimizer)
-    row_batches = max(len(run.loader), ROW_BATCHES)
+    loader = run.loaders[stage.augment]
+    row_batches = max(len(loader), ROW_BATCHES)
     saved_at, skipped = progress.total_s, 0
     while run.schedule.share(progress) < 1:
-        epoch, start = divmod(progress.batch, len(run.loader))
+        epoch, start = divmod(progress.batch, len(loader))
         labelled = start > 0
         began = time.monotonic()
         run.costs.start()
-        for index, clips in run.loader.epoch((progress.stage, epoch), start):
+        for index, clips in loader.epoch((progress.stage, epoch), start):
             run.costs.lap("loading")
             if depth_stage:
                 index, clips = index[:, -1:], clips.last_frames()
@@ -284,7 +290,7 @@ def refuse_if_broken(
         what = f"the loss has diverged ({losses_line(far)})"
     else:
         what = "the gradient of the loss is not finite"
-    names = [[run.loader.names[i] for i in clip] for clip in index]
+    names = [[run.loaders[stage.augment].names[i] for i in clip] for clip in index]
     folder = save_bad_batch(run.out, clips, names, run.fabric.global_rank)
     raise TrainingError(
         f"{run.out}: {what} at step {progress.step}, stage '{stage.name}', frames "

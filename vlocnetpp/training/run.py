@@ -40,7 +40,8 @@ class Run:
     fabric: Fabric
     state: TrainingState
     schedule: Schedule
-    loader: ClipLoader
+    loaders: dict[bool, ClipLoader]
+    """By `StageConfig.augment`."""
     stores: Sequence[FrameStore]
     held_out: Sequence[FrameStore]
     class_names: tuple[str, ...]
