@@ -59,6 +59,10 @@ PREDICTIONS: dict[str, Meaning] = {
         "(B, 4, H/8, W/8)",
         "where in the map each cell of the image lies, metres, and the log of a standard deviation, metres",
     ),
+    "motion_log_scale_B2": Meaning(
+        ODOMETRY, "(B, 2)", "log of the expected error of relative_B7: translation in metres, rotation in radians"
+    ),
+    "novelty_B": Meaning("", "(B,)", "how unlike the training images the frame is; 1 is what those have on average"),
 }
 """Well-known names of a prediction. A later network adds its own here."""
 
@@ -66,6 +70,8 @@ ANSWERS: dict[str, Meaning] = {
     "pose_B7": PREDICTIONS["pose_B7"],
     "relative_B7": PREDICTIONS["relative_B7"],
     "log_scale_B2": PREDICTIONS["log_scale_B2"],
+    "motion_log_scale_B2": PREDICTIONS["motion_log_scale_B2"],
+    "novelty_B": PREDICTIONS["novelty_B"],
     "mask_BHW": Meaning(SEGMENTATION, "(B, H, W) uint8", "class ids at the network's input resolution"),
 }
 """Well-known names of an answer; all but masks are float32 whatever the precision of the weights."""

@@ -134,6 +134,7 @@ class Localizer:
             mask_hw=found.get("mask_BHW"),
             image_shape=(height, width),
             cold_start=cold,
+            novelty=float(found["novelty_B"]) if "novelty_B" in found else None,
         )
 
     def training_intrinsics(self, height: int, width: int) -> NDArray[np.float64]:

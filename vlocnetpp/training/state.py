@@ -26,6 +26,8 @@ class TrainingState:
     metrics: dict[str, Any] = field(default_factory=dict)
     """Of the last validation of each task."""
     calibration: tuple[float, ...] = (1.0, 1.0)
+    limits: dict[str, float] = field(default_factory=dict)
+    """See `validate.Calibration`."""
     best: float | None = None
     """Value of the metric that chooses best.pt, so far."""
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -45,6 +47,7 @@ class TrainingState:
         self.loss.load_state_dict(saved["loss_state"])
         self.progress = Progress(**saved["progress"])
         self.metrics, self.calibration = saved["metrics"], tuple(saved["calibration"])
+        self.limits = saved["limits"]
         self.best, self.rows = saved["best"], saved["rows"]
         self.optimizer, self.scaler = saved["optimizer_state"], saved["scaler_state"]
 
@@ -64,6 +67,7 @@ class TrainingState:
                 "train_config": to_plain(config),
                 "about": self.about,
                 "calibration": list(self.calibration),
+                "limits": self.limits,
                 "metrics": json_ready(self.metrics),
             },
         )
