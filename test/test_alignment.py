@@ -92,13 +92,13 @@ def errors(found: Alignment, motion: torch.Tensor) -> tuple[np.ndarray, np.ndarr
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_the_motion_of_a_frame_is_found_from_a_standstill(dtype):
+    """To a twentieth of a pixel of grey images of 80 x 60: 1.7 mm at 2.5 m."""
     *given, motion = pairs(12)
     found = solve(*given, start(12), dtype)
     metres, degrees = errors(found, motion)
-    assert found.relative_B7.dtype == dtype and found.found_B.all()
-    assert np.median(metres) < 2e-3 and metres.max() < 5e-3
-    assert np.median(degrees) < 0.05 and degrees.max() < 0.15
-    assert (found.agreeing_B > 0.9).all()
+    assert found.relative_B7.dtype == dtype and found.found_B.all() and (found.agreeing_B > 0.9).all()
+    assert np.median(metres) < 2e-3 and metres.max() < 6e-3
+    assert np.median(degrees) < 0.05 and degrees.max() < 0.12
 
 
 def test_a_fast_turn_and_a_long_move_are_found_from_a_standstill():
@@ -120,19 +120,33 @@ def test_the_motion_is_the_pose_of_the_current_camera_in_the_previous_one():
     assert errors(found, inverse(motion))[0][0] > 0.05
 
 
-def test_a_depth_that_is_a_fifth_wrong_and_has_outliers_costs_less_than_half_of_the_move():
-    image, before, depth, _, K, motion = pairs(12)
-    generator = torch.Generator().manual_seed(3)
-    smooth = torch.randn(12, 1, 3, 4, generator=generator, dtype=torch.float64)
-    smooth = torch.nn.functional.interpolate(smooth, size=depth.shape[2:], mode="bicubic")
-    wrong = depth * torch.exp(0.2 * smooth / smooth.std())
-    gross = torch.rand(depth.shape, generator=generator) < 0.1
-    wrong = torch.where(gross, 0.5 + 5 * torch.rand(depth.shape, generator=generator, dtype=torch.float64), wrong)
-    found = solve(image, before, wrong, torch.log(0.2 * wrong), K, start(12))
+def outliers(depth: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A tenth of the cells anywhere between 0.5 and 5.5 m."""
+    anywhere = 0.5 + 5 * torch.rand(depth.shape, generator=generator, dtype=torch.float64)
+    return torch.where(torch.rand(depth.shape, generator=generator) < 0.1, anywhere, depth)
+
+
+def white(depth: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Each cell a fifth wrong, for itself."""
+    return depth * torch.exp(0.2 * torch.randn(depth.shape, generator=generator, dtype=torch.float64))
+
+
+def smooth(depth: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A fifth wrong, alike over a quarter of the image's width: what no average takes away."""
+    wrong = torch.randn(len(depth), 1, 3, 4, generator=generator, dtype=torch.float64)
+    wrong = torch.nn.functional.interpolate(wrong, size=depth.shape[2:], mode="bicubic")
+    return depth * torch.exp(0.2 * wrong / wrong.std())
+
+
+@pytest.mark.parametrize(("damage", "share", "bound"), [(outliers, 0.4, 0.12), (white, 0.3, 0.12), (smooth, 0.6, 0.25)])
+def test_wrong_depth_costs_a_share_of_the_move_and_little_of_the_turn(damage, share, bound):
+    """Moves of 20 mm, turns of 1 degree; medians."""
+    image, before, depth, _, K, motion = pairs(48)
+    wrong = damage(depth, torch.Generator().manual_seed(3))
+    found = solve(image, before, wrong, torch.log(0.2 * wrong), K, start(48))
     metres, degrees = errors(found, motion)
-    moved = motion[:, :3].norm(dim=1).numpy()
     assert found.found_B.all()
-    assert np.median(metres / moved) < 0.5 and np.median(degrees) < 0.25
+    assert np.median(metres / motion[:, :3].norm(dim=1).numpy()) < share and np.median(degrees) < bound
 
 
 def test_a_change_of_brightness_is_no_motion():
@@ -178,13 +192,17 @@ def test_each_of_a_batch_is_answered_as_if_alone():
         assert torch.allclose(one.relative_B7, whole.relative_B7[i : i + 1], atol=1e-9)
 
 
-def test_the_bound_covers_what_noise_and_wrong_depth_do():
+@pytest.mark.parametrize("wrong", [0.0, 0.1])
+def test_the_bound_covers_what_noise_and_wrong_depth_do(wrong):
+    """Independent noise of both images; a depth that is wrong alike over an eighth of the image's width."""
     count = 120
     image, before, depth, _, K, motion = pairs(count, seed=5)
     generator = torch.Generator().manual_seed(11)
     image, before = (each + 6 * torch.randn(each.shape, generator=generator) for each in (image, before))
-    depth = depth * torch.exp(0.1 * torch.randn(depth.shape, generator=generator, dtype=torch.float64))
-    found = solve(image, before, depth, torch.log(0.1 * depth), K, start(count))
+    errors_of_depth = torch.randn(count, 1, 8, 10, generator=generator, dtype=torch.float64)
+    errors_of_depth = torch.nn.functional.interpolate(errors_of_depth, size=depth.shape[2:], mode="bilinear")
+    depth = depth * torch.exp(wrong * errors_of_depth / errors_of_depth.std())
+    found = solve(image, before, depth, torch.log(max(wrong, 0.02) * depth), K, start(count))
     metres, degrees = errors(found, motion)
     bound = found.log_scale_B2.exp().numpy()
     assert found.found_B.all()
@@ -220,7 +238,15 @@ def test_half_precision_images_are_aligned_in_full_precision(dtype):
     found = align(*half, K.float(), start(6).to(dtype))
     assert found.relative_B7.dtype == torch.float32 and found.found_B.all()
     metres, degrees = errors(found, motion)
-    assert metres.max() < 5e-3 and degrees.max() < 0.15
+    assert np.median(metres) < 3e-3 and degrees.max() < 0.2
+
+
+class FewSteps(DirectAlignment):
+    """Short, because PyTorch's exporter takes seconds for each step."""
+
+    COARSEST = COARSE = (1, 1, 1)
+    FINE = (2, 1, 1)
+    FINEST = (4, 1, 2)
 
 
 def test_onnx_answers_alike(tmp_path):
@@ -230,13 +256,13 @@ def test_onnx_answers_alike(tmp_path):
     args = tuple(value.float() for value in (grey_image(image), grey_image(before), *given, start(1)))
     names = ["current", "previous", "depth", "log_deviation", "K", "start"]
     path = tmp_path / "alignment.onnx"
+    module = FewSteps()
     with quiet():
-        torch.onnx.export(align, args, input_names=names, opset_version=OPSET, dynamo=True, verbose=False).save(
-            str(path)
-        )
+        program = torch.onnx.export(module, args, input_names=names, opset_version=OPSET, dynamo=True, verbose=False)
+    program.save(str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     found = session.run(None, {name: value.numpy() for name, value in zip(names, args, strict=True)})
-    for got, expected in zip(found, align(*args), strict=True):
+    for got, expected in zip(found, module(*args), strict=True):
         assert np.abs(got.astype(np.float32) - expected.float().numpy()).max() < 1e-4
 
 

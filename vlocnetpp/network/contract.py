@@ -166,6 +166,11 @@ def still_parts(network: Network) -> list[nn.Module]:
     return still
 
 
+def front_parts(network: Network) -> list[nn.Module]:
+    """The pretrained front under the streams of a network that learns from single cells; else nothing."""
+    return cast(CellNetwork, network).cell_front() if network.config.traits.trains_cells else []
+
+
 def split_norms(network: Network) -> list[nn.BatchNorm2d]:
     """Batch norms whose statistics follow the stream: all but those of what stays as it is."""
     fixed = {module for part in still_parts(network) for module in part.modules()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 
 from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.geometry import compose
-from vlocnetpp.network import Network, ViewConfig
+from vlocnetpp.network import ViewConfig
 from vlocnetpp.network.blocks.hypercolumns import STRIDE
 from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig
@@ -35,20 +35,15 @@ LOOKED_AFTER = 20
 """Steps between two looks at the clock, at signals and at the progress."""
 
 
-def prepare_front(network: Network, stores: Sequence[FrameStore], device: torch.device) -> str:
-    """Give the front its pretrained weights and measure its features on training images. Returns a line to be shown.
-
-    Raises WeightsError where the package with the weights is not installed.
-    """
-    cells = cast(CellNetwork, network)
-    line = cells.load_weights()
-    store = max(stores, key=lambda each: len(each.names))
+def measure_features(run: Run) -> None:
+    """Take mean and deviation of the front's features from training images spread over all; the same each time."""
+    network = run.state.network
+    store = max(run.stores, key=lambda each: len(each.names))
     index = np.linspace(0, len(store.names) - 1, min(MEASURED, len(store.names))).astype(int)
     clips = gather_clips(store, index[:, None], network.config, None, np.random.default_rng(0))
-    network.to(device)
+    network.eval()
     with torch.no_grad():
-        cells.measure(clips.image_BL3HW[:, 0].to(device).float())
-    return line
+        cast(CellNetwork, network).measure(clips.image_BL3HW[:, 0].to(run.fabric.device).float())
 
 
 def colour_store(store: FrameStore, recorded_camera: tuple[float, ...]) -> FrameStore:
@@ -111,6 +106,7 @@ def train_cells(
     cells = cast(CellNetwork, state.network)
     store = max(run.stores, key=lambda each: int(each.posed_N.sum()))
     began = time.monotonic()
+    measure_features(run)
     buffer = open_buffer(run, store, stage)
     per_image = len(buffer) / buffer.views
     cells.know(buffer.pooled())

@@ -133,6 +133,9 @@ class StageConfig:
     """Whether parameters that an earlier stage has trained stay as they are, so that this stage does not change what
     the other task has been fitted to. Norms still take their statistics from the batch. Does nothing, and the run
     tells so, where the tasks of a network cannot be trained apart (mtl_input_concat, mtl_mid_concat, mtl_shared)."""
+    front_rate: float = 0.0
+    """Of a network on a pretrained front: the share of the learning rate at which the front learns, too; its norms
+    stay. 0 leaves it as it is. Scene coordinates rest on the front: tune it before the stage of cells."""
     cells: int = 0
     """Where positive, the stage trains scene coordinates alone, on so many single cells a step: the features of all
     images are computed once through the front, which stays as it is, and kept in the cache; `tasks` are not read."""
@@ -152,6 +155,7 @@ class StageConfig:
             _check(rate > 0, f"stage '{self.name}': learning_rate {rate} is not positive")
         _check(bool(self.tasks), f"stage '{self.name}': trains no task")
         _check(self.cells >= 0 and self.augmentations >= 0, f"stage '{self.name}': cells and augmentations are counts")
+        _check(0 <= self.front_rate <= 1, f"stage '{self.name}': front_rate {self.front_rate} is not within 0 and 1")
         single = not isinstance(self.learning_rate, tuple)
         _check(single or not self.cells, f"stage '{self.name}': a stage of cells has one learning rate, not a list")
         for task in self.tasks:

@@ -16,10 +16,10 @@ from torch import nn
 
 from vlocnetpp.losses import MultitaskLoss, class_weights, count_labels, has_label, make_terms
 from vlocnetpp.network import ViewConfig, build_network
-from vlocnetpp.network.contract import still_parts
+from vlocnetpp.network.contract import CellNetwork, still_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
-from vlocnetpp.training.cell_stage import cell_steps, prepare_front, train_cell_stage
+from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
 from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
 from vlocnetpp.training.clips import Clips, FrameStore
@@ -100,7 +100,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
         check_depth(config, settings, any(store.has_depth for store in stores))
         if settings.traits.trains_cells and not resume:
-            fabric.print(prepare_front(network, stores, fabric.device))
+            fabric.print(cast(CellNetwork, network).load_weights())
         if fabric.world_size > 1:
             share_norms(cast(nn.Module, network))
         network.to(fabric.device)
@@ -152,7 +152,7 @@ def train_stage(run: Run) -> bool:
     terms = stage_terms(state.loss, part, stage)
     if config.compile:
         part.compile()
-    groups = parameter_groups(network, state.loss, depth_stage, config.weight_decay)
+    groups = parameter_groups(network, state.loss, depth_stage, config.weight_decay, stage.front_rate)
     if stage.frozen_shared:
         freeze(trained_before(network, config.stages, progress.stage))
     optimizer = make_optimizer(groups, config)
@@ -184,7 +184,7 @@ def train_stage(run: Run) -> bool:
                 labelled = True
                 rate = learning_rate(stage, run.schedule.share(progress))
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["factor"]
                 seed_dropout(run)
                 clip_loss.train()
                 if not depth_stage:

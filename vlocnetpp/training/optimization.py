@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import Network
-from vlocnetpp.network.contract import decayed_parameters, still_parts
+from vlocnetpp.network.contract import decayed_parameters, front_parts, still_parts
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.config import StageConfig, TrainConfig
 from vlocnetpp.training.datasets import TrainingError
@@ -58,25 +58,32 @@ class ClipLoss(nn.Module):
         return self.loss(means, share), {name: value.detach() for name, value in means.items()}
 
 
-def parameter_groups(network: Network, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    network: Network, loss: MultitaskLoss, depth: bool, decay: float, front_rate: float = 0.0
+) -> list[dict[str, Any]]:
     """Parameters with decay, see `decayed_parameters`, and the others; losses' weights have none.
 
-    The depth stage trains the depth network alone; other stages leave `still_parts` as they are.
+    The depth stage trains the depth network alone; other stages leave `still_parts` as they are, but for the front
+    where `front_rate` is positive. Each group has a `factor` for the learning rate.
     """
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
     depth_network = network.depth_network()
     of_depth = set(depth_network.parameters()) if depth_network is not None else set()
     still = {parameter for part in still_parts(network) for parameter in part.parameters()}
+    front = {parameter for part in front_parts(network) for parameter in part.parameters()} if front_rate else set()
     pulled = set(decayed_parameters(network))
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(f, d): [] for f in (False, True) for d in (True, False)}
     for _, parameter in network.named_parameters():
-        trains = parameter in of_depth if depth else parameter not in still
+        trains = parameter in of_depth if depth else parameter in front or parameter not in still
         parameter.requires_grad_(trains)
         if trains:
-            (decayed if parameter in pulled else free).append(parameter)
+            groups[parameter in front, parameter in pulled].append(parameter)
     if not depth:
-        free += [parameter for parameter in loss.parameters() if parameter.requires_grad]
-    return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+        groups[False, False] += [parameter for parameter in loss.parameters() if parameter.requires_grad]
+    return [
+        {"params": members, "weight_decay": decay if decays else 0.0, "factor": front_rate if of_front else 1.0}
+        for (of_front, decays), members in groups.items()
+        if members or not of_front
+    ]
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:

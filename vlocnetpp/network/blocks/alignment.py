@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlocnetpp.geometry import quaternion_from_matrix, rotation_matrix
+from vlocnetpp.geometry import normalize_quaternion, quaternion_from_matrix, rotation_matrix
 
 STRIDE = 2
 """Pixels of the network's input per pixel of the grey image that is aligned and remembered."""
@@ -78,13 +78,14 @@ class DirectAlignment(nn.Module):
     """Gauss-Newton on grey values. It has no parameters; it is a module because those have constants in TorchScript."""
 
     STRIDE: Final[int] = STRIDE
-    COARSEST: Final[tuple[int, int]] = (1, 4)
-    """A level: side of the cells of which each gives one pixel, the one with the steepest gradient; steps. The
-    coarsest, of an eighth of the grey image's size, solves for the rotation and the brightness alone: rotation is what
-    moves most of the image far between two frames, and depth plays no part in it."""
-    COARSE: Final[tuple[int, int]] = (1, 3)
-    FINE: Final[tuple[int, int]] = (2, 3)
-    FINEST: Final[tuple[int, int]] = (4, 3)
+    COARSEST: Final[tuple[int, int, int]] = (1, 1, 4)
+    """A level: side of the cells of which each gives one pixel, the one with the steepest gradient; how often weights
+    are taken; steps with these weights. The coarsest, of an eighth of the grey image's size, solves for the rotation
+    and the brightness alone: rotation is what moves most of the image far, and depth plays no part in it."""
+    COARSE: Final[tuple[int, int, int]] = (1, 1, 3)
+    FINE: Final[tuple[int, int, int]] = (2, 1, 3)
+    FINEST: Final[tuple[int, int, int]] = (4, 2, 2)
+    """Weights of the level before favour what had moved too little by then: here they are taken twice."""
     FREEDOM: Final[float] = 5.0
     """Degrees of freedom of Student's t (Kerl et al. 2013)."""
     NOISE: Final[float] = 1.0
@@ -148,7 +149,8 @@ class DirectAlignment(nn.Module):
 
         brightness_B2 = torch.zeros_like(start[:, :2])
         variance_B1 = torch.full_like(start[:, :1], self.FIRST_NOISE * self.FIRST_NOISE)
-        motion = Motion(rotation_matrix(start[:, 3:]), start[:, :3, None], brightness_B2, variance_B1)
+        R_B33 = rotation_matrix(normalize_quaternion(start[:, 3:]))
+        motion = Motion(R_B33, start[:, :3, None], brightness_B2, variance_B1)
         motion, _, _ = self.align_level(motion, current_8, previous_8, geometry, K_B33, 8, self.COARSEST, True)
         motion, _, _ = self.align_level(motion, current_4, previous_4, geometry, K_B33, 4, self.COARSE, False)
         motion, _, _ = self.align_level(motion, current_2, previous_2, geometry, K_B33, 2, self.FINE, False)
@@ -175,30 +177,32 @@ class DirectAlignment(nn.Module):
         geometry_B3yx: Tensor,
         K_B33: Tensor,
         reduction: int,
-        level: tuple[int, int],
+        level: tuple[int, int, int],
         turn_only: bool,
     ) -> tuple[Motion, Pixels, Fit]:
         """Gauss-Newton steps on grey images that were reduced by a factor."""
-        cell, steps = level
+        cell, rounds, steps = level
         height, width = current_B1hw.shape[2], current_B1hw.shape[3]
         K = level_intrinsics(K_B33, float(self.STRIDE * reduction))
         pixels = self.choose_pixels(current_B1hw, geometry_B3yx, K, cell)
         to_grid_B33 = grid_matrix(K, height, width)
         damping_8 = self.damping(K, turn_only)
         weight_BN, residual_BN, inverse_B88 = pixels.grey_BN, pixels.grey_BN, K
-        for _ in range(steps):
+        for _ in range(rounds):
             residual_BN, seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
-            # Weights of an earlier step would favour what stood still in it.
             variance_BN = slope_by_depth(motion, pixels).square() * pixels.depth_variance_BN + motion.variance_B1
             weight_BN = seen_BN * (self.FREEDOM + 1.0) / (self.FREEDOM * variance_BN + residual_BN.square())
             weighted_B8N = pixels.change_B8N * weight_BN.unsqueeze(1)
             inverse_B88 = invert(torch.matmul(weighted_B8N, pixels.change_B8N.transpose(1, 2)), damping_8)
-            side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
             # The deviation for which squared residuals, weighted, are as large as expected (Kerl et al. 2013, eq. 17).
             excess_B1 = (weight_BN * residual_BN.square()).sum(dim=1, keepdim=True)
             variance_B1 = motion.variance_B1 * excess_B1 / seen_BN.sum(dim=1, keepdim=True).clamp_min(1.0)
             variance_B1 = variance_B1.clamp_min(self.NOISE * self.NOISE)
-            motion = moved(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
+            for step in range(steps):
+                if step > 0:
+                    residual_BN, _ = compare(motion, pixels, previous_B1hw, to_grid_B33)
+                side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
+                motion = moved(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
         return motion, pixels, Fit(inverse_B88, weight_BN, residual_BN)
 
     def damping(self, like: Tensor, turn_only: bool) -> Tensor:
