@@ -2,7 +2,7 @@
 
 Every draw comes from the generator that is passed in, and every frame of a clip of L frames changes alike, so that the
 motion within it stays true. Images are float RGB 0..255, depths metres with 0 = unknown, masks uint8 ids with 255 =
-unlabelled. The paper's section IV-E names the geometric ones and brightness and contrast for learning semantics.
+unlabelled. The paper's section III-E names the geometric ones and brightness and contrast for learning semantics.
 """
 
 from __future__ import annotations

@@ -188,11 +188,13 @@ class Robot(nn.Module):
         depth, log_deviation = known_B, known_B
         if self.coordinates is not None and self.solver is not None:
             coordinates = self.coordinates(columns)
-            rays_BN3 = cell_rays(K_B33, coordinates.shape[2], coordinates.shape[3], self.stride)
-            points_BN3 = coordinates[:, :3].flatten(2).transpose(1, 2)
-            found = self.solver(self.to_colour(start_B7.detach()), points_BN3, coordinates[:, 3].flatten(1), rays_BN3)
+            # While training, nothing is learned through the solvers.
+            solved = coordinates.detach() if self.training else coordinates
+            rays_BN3 = cell_rays(K_B33, solved.shape[2], solved.shape[3], self.stride)
+            points_BN3 = solved[:, :3].flatten(2).transpose(1, 2)
+            found = self.solver(self.to_colour(start_B7.detach()), points_BN3, solved[:, 3].flatten(1), rays_BN3)
             depth = self.seen_depth(found.pose_B7, points_BN3, rays_BN3).view_as(coordinates[:, :1])
-            log_deviation = coordinates[:, 3:]
+            log_deviation = solved[:, 3:]
             prediction["coordinates_B4HW"], prediction["depth_B1HW"] = coordinates, depth
             if self.localization is not None and not self.training:
                 # While training, the losses ask the regressor; the scene coordinates have a stage of their own.
