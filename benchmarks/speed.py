@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp.evaluation import print_table
-from vlocnetpp.evaluation.benchmark.machine import describe_machine
-from vlocnetpp.evaluation.files import replacing, write_json
-from vlocnetpp.evaluation.tables import markdown_table
-from vlocnetpp.network import network_config
+from vlocnetpp.benchmark.machine import describe_machine
+from vlocnetpp.network import configure
+from vlocnetpp.reporting import print_table
+from vlocnetpp.reporting.files import replacing, write_json
+from vlocnetpp.reporting.tables import markdown_table
 from vlocnetpp.runtime import RingBuffer
 from vlocnetpp.runtime.model_file import multiplies_bf16
 from vlocnetpp.speed import WAYS, Case, case_of_preset, measure
@@ -58,7 +58,7 @@ def label(named: Named) -> str:
 def case_of(named: Named, precision: str | None = None) -> Case:
     """With random weights, on the CPU."""
     preset, width, height, columns = named
-    return case_of_preset(network_config(preset, width, height=height, width_px=columns), "cpu", precision)
+    return case_of_preset(configure(preset, width, height=height, width_px=columns), "cpu", precision)
 
 
 def by_way() -> dict[str, Any]:

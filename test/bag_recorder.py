@@ -83,11 +83,18 @@ class Recorder:
         self.write(topic, stamp, self.make("sensor_msgs/msg/CompressedImage", header=header, format=said, data=pixels))
 
     def info(
-        self, stamp: int, size: tuple[int, int] = (8, 12), K_33: NDArray = K, topic: str = INFO, d: Any = ()
+        self,
+        stamp: int,
+        size: tuple[int, int] = (8, 12),
+        K_33: NDArray = K,
+        topic: str = INFO,
+        d: Any = (),
+        P_33: NDArray | None = None,
     ) -> None:
+        """P_33: left part of P; None makes it twice K."""
         roi = self.make("sensor_msgs/msg/RegionOfInterest", x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
-        P = np.hstack([2 * K_33, np.zeros((3, 1))])
-        P[2, 2] = 1.0
+        P = np.hstack([2 * K_33 if P_33 is None else P_33, np.zeros((3, 1))])
+        P[2, 2] = float(K_33.any() or P_33 is not None)
         matrices = {"d": np.array(d, np.float64), "k": K_33.ravel(), "r": np.eye(3).ravel(), "p": P.ravel()}
         message = self.make(
             "sensor_msgs/msg/CameraInfo",
@@ -103,14 +110,26 @@ class Recorder:
         self.write(topic, stamp, message)
 
     def pose(
-        self, stamp: int, x: float, yaw: float = 0.0, kind: str = "PoseStamped", topic: str = POSE, child: str = "base"
+        self,
+        stamp: int,
+        x: float,
+        yaw: float = 0.0,
+        kind: str = "PoseStamped",
+        topic: str = POSE,
+        child: str = "base",
+        scale: float = 1.0,
     ) -> None:
+        """scale: what the unit quaternion is multiplied by."""
         header = self.header(stamp, "map3d")
         pose = self.make(
             "geometry_msgs/msg/Pose",
             position=self.make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.0),
             orientation=self.make(
-                "geometry_msgs/msg/Quaternion", x=0.0, y=0.0, z=float(np.sin(yaw / 2)), w=float(np.cos(yaw / 2))
+                "geometry_msgs/msg/Quaternion",
+                x=0.0,
+                y=0.0,
+                z=scale * float(np.sin(yaw / 2)),
+                w=scale * float(np.cos(yaw / 2)),
             ),
         )
         if kind == "PoseStamped":

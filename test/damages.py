@@ -140,6 +140,17 @@ def loop(file: str) -> Damage:
     return damage
 
 
+def every_pose(file: str, cells: str) -> Damage:
+    """Other numbers in the pose of every row of a folder's table."""
+
+    def damage(root: Path) -> None:
+        head, *rows = (root / file).read_text().splitlines()
+        written = [",".join([*row.split(",")[:2], cells, *row.split(",")[9:]]) for row in rows]
+        (root / file).write_text("\n".join([head, *written]) + "\n")
+
+    return damage
+
+
 def swap_lines(file: str) -> Damage:
     """The last two lines in the wrong order."""
 

@@ -10,8 +10,7 @@ from ros_peers import CLASSES, FOCAL, HEIGHT, WIDTH
 from torch import Tensor, nn
 
 from vlocnetpp.export import export_network
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.presets import network_config
+from vlocnetpp.network import create
 from vlocnetpp.step import Prediction, State
 
 NETWORK_K_33 = ((FOCAL * 96 / WIDTH, 0.0, 47.5), (0.0, FOCAL * 64 / HEIGHT, 31.5), (0.0, 0.0, 1.0))
@@ -42,7 +41,7 @@ def trapped_model(path: Path) -> Path:
 def _random_network(preset: str, **changes: Any) -> Any:
     torch.manual_seed(0)
     settings = {"height": 64, "width_px": 96, "resize": "whole", "classes": len(CLASSES), **changes}
-    return VLocNetPlusPlus(network_config(preset, 0.05, **settings))
+    return create(preset, 0.05, **settings)
 
 
 class Trapped(nn.Module):

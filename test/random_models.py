@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vlocnetpp.export import export_network
-from vlocnetpp.network import VLocNetPlusPlus, network_config
+from vlocnetpp.network import Network, create
 from vlocnetpp.network.preprocess import network_intrinsics
 
 IMAGE_SHAPE = (48, 64)
@@ -17,11 +17,11 @@ K_33 = np.array([[60.0, 0, 31.5], [0, 60.0, 23.5], [0, 0, 1]])
 CLASSES = (("Sky", (70, 130, 180)), ("Road", (128, 64, 128)), ("Building", (70, 70, 70)))
 
 
-def random_network(preset: str = "mtl", **settings) -> VLocNetPlusPlus:
+def random_network(preset: str = "mtl", **settings) -> Network:
     """A tiny network at 64 x 96 with reproducible weights."""
     torch.manual_seed(0)
     settings = {"height": 64, "width_px": 96, "resize": "whole", "classes": len(CLASSES), **settings}
-    return VLocNetPlusPlus(network_config(preset, 0.125, **settings)).eval()
+    return create(preset, 0.125, **settings).eval()
 
 
 def export_random(path: Path, preset: str = "mtl", precision: str = "fp32", **settings) -> Path:
@@ -31,7 +31,7 @@ def export_random(path: Path, preset: str = "mtl", precision: str = "fp32", **se
         network,
         path,
         precision,
-        K_33=network_intrinsics(network.config, K_33, *IMAGE_SHAPE),
+        K_33=network_intrinsics(network.config.view, K_33, *IMAGE_SHAPE),
         classes=CLASSES if "segmentation" in network.config.tasks else (),
         position_min_3=(-1.0, -1.0, 0.0),
         position_max_3=(1.0, 1.0, 1.0),

@@ -103,7 +103,7 @@ def test_trees_that_are_none_name_the_frames(edges: list, target: str, source: s
         look_up()
 
 
-def test_a_static_transform_may_repeat_but_not_change() -> None:
+def test_of_a_static_transform_the_latest_counts_and_a_change_is_told() -> None:
     tree = TransformTree("bag")
     tree.add("a", "b", 0, random_pose(0), static=True)
     tree.add("/a", "b", 9, random_pose(0), static=True)
@@ -111,8 +111,12 @@ def test_a_static_transform_may_repeat_but_not_change() -> None:
     np.testing.assert_array_equal(tree.chain("a", "b").at(np.array([3]), 0, 1)[0], random_pose(0))
     tree.add("a", "b", 9, random_pose(1), static=True)
     assert len(tree.chain("b", "c").up) == 1  # what is not needed may be wrong
-    with pytest.raises(DataError, match="static transform a -> b has two different values"):
-        tree.chain("a", "c")
+    chain = tree.chain("a", "c")
+    np.testing.assert_allclose(tree.chain("a", "b").at(np.array([3]), 0, 1)[0], random_pose(1), atol=1e-15)
+    assert tree.notes(chain) == (
+        "bag: the static transform a -> b was published with different values; the latest counts",
+    )
+    assert tree.notes(tree.chain("b", "c")) == ()
 
 
 def test_what_is_published_both_ways_moves() -> None:
@@ -322,7 +326,11 @@ def wrong_quaternion(recorder: Recorder) -> None:
         (only_static, {"map_frame": "base_link"}, "nothing moves between 'base_link' and 'cam_optical'"),
         (only_static, {"map_frame": "map"}, "no transform has frame 'map'; there is base_link, cam_optical, rim"),
         (only_static, {"camera_frame": "zed"}, "no transform has frame 'zed'"),
-        (only_static, {"pose_frame": "zed"}, "--pose-frame is for pose topics; with transforms --camera-frame"),
+        (
+            only_static,
+            {"pose_frame": "zed"},
+            "--pose-frame is for pose topics and --extrinsics; with",
+        ),
         (nameless, {}, "the images name no frame in their headers; --camera-frame names"),
         (two_cameras, {}, "the images are of several frames, cam_optical and right_optical; --camera-frame"),
         (wrong_quaternion, {}, "bag: transform map -> base_link: the quaternion has length 0"),

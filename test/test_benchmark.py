@@ -14,31 +14,33 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
 from wall_dataset import write_wall
 
-from vlocnetpp.cli import main
-from vlocnetpp.cli.benchmark import setting
-from vlocnetpp.data import DataError, open_dataset
-from vlocnetpp.evaluation.benchmark import BenchmarkError, Settings, published, run
-from vlocnetpp.evaluation.benchmark.figures import (
+from vlocnetpp.benchmark import BenchmarkError, Settings, published, run
+from vlocnetpp.benchmark.figures import (
     distance_bins,
     median_by_distance,
     plot_error_bars,
     plot_error_by_distance,
     plot_shares,
 )
-from vlocnetpp.evaluation.benchmark.methods import METHODS, needs
-from vlocnetpp.evaluation.benchmark.paper_tables import localization_table
-from vlocnetpp.evaluation.benchmark.plan import configuration, plan
-from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors, read_record, write_record
-from vlocnetpp.evaluation.benchmark.report import LEAK_PROBE
-from vlocnetpp.evaluation.benchmark.rows import Row, join, spread
-from vlocnetpp.evaluation.benchmark.sentences import costs, duels, winners
-from vlocnetpp.evaluation.benchmark.significance import compare_medians
-from vlocnetpp.evaluation.peers import ODOMETRY_PEERS, PEERS
-from vlocnetpp.network import network_config
+from vlocnetpp.benchmark.methods import methods, needs, read_method
+from vlocnetpp.benchmark.paper_tables import localization_table
+from vlocnetpp.benchmark.plan import configuration, plan
+from vlocnetpp.benchmark.record import Errors, Record, read_errors, read_record, write_record
+from vlocnetpp.benchmark.report import LEAK_PROBE
+from vlocnetpp.benchmark.rows import Row, join, spread
+from vlocnetpp.benchmark.sentences import costs, duels, winners
+from vlocnetpp.benchmark.significance import compare_medians
+from vlocnetpp.cli import main
+from vlocnetpp.cli.benchmark import setting
+from vlocnetpp.data import DataError, open_dataset
+from vlocnetpp.errors import ConfigError
+from vlocnetpp.network import configure
+from vlocnetpp.peers import ODOMETRY_PEERS, PEERS
 from vlocnetpp.training import loop as training_loop
-from vlocnetpp.training.config import build_config, load_config
+from vlocnetpp.training.config import build_config
 from vlocnetpp.training.schedule import check_stages
 
 TINY = ["width=0.0625", "network.height=64", "network.width_px=64", "batch=4", "validations=1", "epochs=1"]
@@ -68,13 +70,13 @@ def done(wall, tmp_path_factory) -> Path:
 # --- methods --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", methods())
 def test_each_method_is_a_whole_configuration(name):
     """Equal but for what the method is; what it needs is what its network learns from."""
-    method = METHODS[name]
+    method = methods()[name]
     config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
     coordinates = config.preset == "stl_coordinates"
-    check_stages(config, network_config(config.preset, config.width, **config.network), True)
+    check_stages(config, configure(config.preset, config.width, **config.network), True)
     assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
     assert (
         config.batch * config.data.clip_length in ((16,) if coordinates else (63, 64))
@@ -89,16 +91,30 @@ def test_each_method_is_a_whole_configuration(name):
     assert set(needs(method)) == wanted
 
 
-def test_scene_coordinates_are_trained_as_their_configuration_file_says():
-    path = Path(__file__).parent.parent / "config/train/robot.yaml"
-    given = {"budget": "1m", "data.root": "lab"}
-    assert build_config(METHODS["stl_coordinates"].train, given, "row") == load_config(path, given)
+def test_a_wrong_method_is_refused_by_file_and_key(tmp_path):
+    path = tmp_path / "mine.yaml"
+    whole = {"section": "odometry", "order": 1, "note": "mine", "train": {"preset": "stl_odometry"}}
+    for change, message in (
+        ({"sektion": "odometry"}, "'sektion' is not a setting, did you mean 'section'"),
+        ({"section": "odometri"}, "did you mean 'odometry'"),
+        ({"train": {"base": "none.yaml"}}, "none.yaml: cannot be read"),
+        ({"train": 3}, "train: must be a section"),
+    ):
+        path.write_text(yaml.safe_dump(whole | change))
+        with pytest.raises(ConfigError, match=message) as error:
+            read_method(path)
+        assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    path.write_text(yaml.safe_dump({key: value for key, value in whole.items() if key != "note"}))
+    with pytest.raises(ConfigError, match=r"mine\.yaml: note: is missing"):
+        read_method(path)
+    path.write_text(yaml.safe_dump(whole))
+    assert (read_method(path).name, read_method(path).train) == ("mine", {"preset": "stl_odometry"})
 
 
 def test_a_depth_camera_beside_the_colour_camera_can_be_set_for_every_row(wall):
     words = ["data.depth_camera.focal=1.1143", "data.depth_camera.offset_m=[-0.0255, 0, 0]"]
     settings = Settings(budget="1s", overrides=dict(setting(word) for word in words))
-    for method in METHODS.values():
+    for method in methods().values():
         camera = configuration(method, 0, open_dataset(wall), settings).data.depth_camera
         assert (camera.focal, camera.offset_m) == (1.1143, (-0.0255, 0.0, 0.0))
 
@@ -112,8 +128,8 @@ def test_the_plan_has_a_row_for_everything_the_labels_allow_and_a_reason_for_the
     assert not whole.skipped
     for peer in (*PEERS, *ODOMETRY_PEERS):
         assert names.count(peer.name) == 1
-    assert {"pose_single", "vlocnet", "stl_pose", "stl_odometry", "stl_segmentation", "mtl"} <= set(METHODS)
-    for method in METHODS:
+    assert {"pose_single", "vlocnet", "stl_pose", "stl_odometry", "stl_segmentation", "mtl"} <= set(methods())
+    for method in methods():
         assert names.count(method) == 2
     assert len({job.key for job in whole.jobs}) == len(whole.jobs), "every row has files of its own"
     for missing in ("mask", "depth"):

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from wall_dataset import write_wall
 
+from vlocnetpp.benchmark import BenchmarkError, Settings, make, run
+from vlocnetpp.benchmark.plan import judged, plan
+from vlocnetpp.benchmark.record import Errors, Record, read_errors
+from vlocnetpp.benchmark.rows import Row
+from vlocnetpp.benchmark.sentences import duels
+from vlocnetpp.benchmark.suite_figure import best_names, plot_error_by_split
+from vlocnetpp.benchmark.suite_report import FIGURES, duel_table, figure_table
 from vlocnetpp.cli import main
 from vlocnetpp.data import DataError, open_dataset
-from vlocnetpp.evaluation.benchmark import BenchmarkError, Settings, make, run
-from vlocnetpp.evaluation.benchmark.plan import judged, plan
-from vlocnetpp.evaluation.benchmark.record import Errors, Record, read_errors
-from vlocnetpp.evaluation.benchmark.rows import Row
-from vlocnetpp.evaluation.benchmark.sentences import duels
-from vlocnetpp.evaluation.benchmark.suite_figure import best_names, plot_error_by_split
-from vlocnetpp.evaluation.benchmark.suite_report import FIGURES, duel_table, figure_table
-from vlocnetpp.evaluation.peers import PEERS
+from vlocnetpp.peers import PEERS
 
 SETTINGS = ["width=0.0625", "network.height=64", "network.width_px=64", "batch=4", "validations=1", "epochs=1"]
 

@@ -13,7 +13,7 @@ from wall_dataset import write_wall
 
 from vlocnetpp.cli import build_parser, main
 from vlocnetpp.cli.training import parse_overrides
-from vlocnetpp.network import ConfigError
+from vlocnetpp.errors import ConfigError
 
 CONFIG = """
 preset: mtl

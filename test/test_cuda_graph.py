@@ -8,15 +8,15 @@ from random_models import random_network
 
 from vlocnetpp.runtime import cpu
 from vlocnetpp.runtime.cuda_graph import MOST, RecordedStep
-from vlocnetpp.step import Answer, State
+from vlocnetpp.step import State
 
 
 def toy_step(image, channels, K, depth, state):
     """Remembers how many steps were taken and the mean of each image."""
     brightness = image.float().mean().reshape(1, 1)
-    new = State(state.valid_B + 1, brightness.expand(1, 7).clone(), *state[2:])
-    pose = (state.pose_B7 + brightness + state.valid_B).repeat(1, 1)
-    return Answer(pose, pose * 2, pose[:, :2] * 3, image[..., 0].clone()), new
+    new = {"count": state["count"] + 1, "last": brightness.expand(1, 7).clone()}
+    pose = state["last"] + brightness + state["count"]
+    return {"pose_B7": pose, "relative_B7": pose * 2, "mask_BHW": image[..., 0].clone()}, new
 
 
 def frame(level: int, height: int = 4):
@@ -24,7 +24,7 @@ def frame(level: int, height: int = 4):
 
 
 def cold() -> State:
-    return State(torch.zeros(1), torch.zeros(1, 7), *(torch.zeros(1, 0, 1, 1) for _ in range(4)))
+    return {"count": torch.zeros(1), "last": torch.zeros(1, 7)}
 
 
 class Tape:
@@ -41,9 +41,9 @@ class Tape:
 
         def replay():
             for part, again in zip(results, work()):
-                for kept, value in zip(part, again):
-                    kept.copy_(value)
-            results[0][0].add_(self.shift)
+                for name, kept in part.items():
+                    kept.copy_(again[name])
+            results[0]["pose_B7"].add_(self.shift)
 
         return replay, results
 
@@ -51,7 +51,7 @@ class Tape:
 def answers(step, levels):
     found, state = [], cold()
     for level in levels:
-        answer, state = step(*frame(level), State(*state))
+        answer, state = step(*frame(level), state)
         found.append(answer)
     return found
 
@@ -62,8 +62,8 @@ def test_a_recorded_step_answers_as_the_plain_one_and_its_answers_stay():
     plain = answers(toy_step, (10, 20, 30, 20))
     assert tape.recorded == 1
     for a, b in zip(plain, recorded):  # compared at the end: a later step must not have overwritten them
-        assert all(torch.equal(x, y) for x, y in zip(a, b))
-    assert not torch.equal(plain[1][0], plain[3][0]), "the past counts"
+        assert all(torch.equal(x, y) for x, y in zip(a.values(), b.values()))
+    assert not torch.equal(plain[1]["pose_B7"], plain[3]["pose_B7"]), "the past counts"
 
 
 def test_every_size_has_its_recording_and_few_are_kept():
@@ -71,7 +71,7 @@ def test_every_size_has_its_recording_and_few_are_kept():
     step = RecordedStep(toy_step, torch.float32, tape)
     for height in (4, 5, 4, 6, 6, 4):
         answer, _ = step(*frame(1, height), cold())
-        assert answer[3].shape == (1, height, 6)
+        assert answer["mask_BHW"].shape == (1, height, 6)
     assert tape.recorded == 4 and len(step._recordings) == MOST == 2
 
 
@@ -84,7 +84,9 @@ def test_a_recording_that_fails_or_answers_otherwise_is_not_used_and_the_reason_
     step = RecordedStep(toy_step, torch.float32, tape)
     with pytest.warns(RuntimeWarning, match=reason):
         found = answers(step, (10, 20))
-    assert all(torch.equal(x, y) for a, b in zip(answers(toy_step, (10, 20)), found) for x, y in zip(a, b))
+    assert all(
+        torch.equal(x, y) for a, b in zip(answers(toy_step, (10, 20)), found) for x, y in zip(a.values(), b.values())
+    )
 
 
 WAITS = {"aten::tensor", "aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::Bool", "aten::is_nonzero",

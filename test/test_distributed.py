@@ -62,35 +62,38 @@ def test_two_processes_have_the_loss_curve_of_one(config, one, tmp_path):
     assert result.returncode == 0, result.stderr[-3000:]
     two = load_checkpoint(tmp_path / "two" / "last.pt")["rows"]
     assert len(one) == 6 and {"loss_x", "loss_seg", "loss_x_vo"} <= {k for k, v in one[-1].items() if v is not None}
-    assert largest_difference(one, two) < 1e-4
+    # Rounding grows from step to step: over four seeds the losses differed by at most 3e-5 in the first two steps and
+    # by 4e-3 in six. Where the gradients are not added up over the processes, it is 9e-3 and 2e-2.
+    assert largest_difference(one[:2], two[:2]) < 1e-4 and largest_difference(one, two) < 1e-2
     assert two[-1]["val_median_translation_m"] == pytest.approx(one[-1]["val_median_translation_m"], rel=1e-3)
 
 
 def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
     """Norms see the parts, so only a network whose norms stand still can be compared: the first step of a run."""
-    from vlocnetpp.losses import LossConfig, MultitaskLoss
-    from vlocnetpp.network import VLocNetPlusPlus
+    from vlocnetpp.losses import LossConfig, MultitaskLoss, count_labels, make_terms
+    from vlocnetpp.network import build_network
     from vlocnetpp.training.clips import Clips
     from vlocnetpp.training.datasets import configure_network, open_data
     from vlocnetpp.training.loader import ClipLoader
     from vlocnetpp.training.optimization import ClipLoss, split_clips
-    from vlocnetpp.training.unroll import count_labels
 
     data = open_data(config)
     settings = configure_network(config, data)
     stores, _ = data.stores(settings, config)
     torch.manual_seed(0)
-    network = VLocNetPlusPlus(settings).eval()
-    loss = MultitaskLoss(LossConfig())
+    network = build_network(settings).eval()
+    loss = MultitaskLoss(make_terms(LossConfig(), settings.tasks))
     clip_loss = ClipLoss(network, loss, config.stages[0], config)
     _, clips = next(ClipLoader(stores, settings, config.data, None, 5, 0).epoch((0, 0)))
+
+    counts = count_labels(loss.terms, clips.frames())
 
     def gradients(parts: int) -> tuple[torch.Tensor, float]:
         for parameter in clip_loss.parameters():
             parameter.grad = None
         total = 0.0
         for fields in split_clips(clips.to(torch.device("cpu")), parts):
-            value, _ = clip_loss(fields, count_labels(clips), len(fields[0]) / 5)
+            value, _ = clip_loss(fields, counts, len(fields[0]) / 5)
             value.backward()
             total += value.item()
         assert isinstance(clips, Clips) and len(split_clips(clips, parts)) == parts

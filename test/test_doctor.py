@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT, real_data
+from damages import every_pose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -300,6 +301,84 @@ def test_nearest_pose_weighs_metres_and_degrees():
     assert nearest.tolist() == [1, 0]
 
 
+# One wild pose.
+
+
+def with_one_wild_pose(change, metres, frame):
+    """`change`, and one stored position of the training drive moved by so many metres."""
+    calls = iter(range(10**6))
+
+    def changed(T: np.ndarray) -> np.ndarray:
+        pose = change(T)
+        return pose + (next(calls) == frame) * np.array([metres, metres, 0, 0, 0, 0, 0]) / np.sqrt(2)
+
+    return changed
+
+
+VARIANTS = {
+    "sound": pose_7,
+    "world-to-camera": lambda T: pose_7(np.linalg.inv(T)),
+    "scaled": lambda T: pose_7(T) * ([0.3] * 3 + [1] * 4),
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, drawn):
+    """The report of each variant without a wild pose."""
+    folder = tmp_path_factory.mktemp("rooms")
+    return {
+        name: examine(write_room(folder / name, drawn, change=change), pairs=PAIRS) for name, change in VARIANTS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("variant", "metres", "frame", "severity"),
+    [
+        ("sound", 5.0, 9, "warning"),
+        ("sound", 3e9, 4, "error"),
+        ("world-to-camera", 100.0, 19, "error"),
+        ("scaled", 30.0, 0, "error"),
+        ("scaled", 5.0, 7, "warning"),
+    ],
+)
+def test_one_wild_pose_is_named_and_changes_nothing_else(
+    tmp_path, drawn, undisturbed, variant, metres, frame, severity
+):
+    change = with_one_wild_pose(VARIANTS[variant], metres, frame)
+    report = examine(write_room(tmp_path / "room", drawn, change=change), pairs=PAIRS)
+    (wild,) = (each for each in report.findings if each.kind == "speed")
+    assert (wild.where, wild.severity) == (f"train/{frame:06d}", severity) and wild.what.startswith("1 pose ")
+    assert report.study is not None and report.study.wild[0].metres == pytest.approx(metres, rel=0.02)
+    others = [each for each in report.findings if each.kind != "speed"]
+    before = undisturbed[variant].findings
+    assert [(each.severity, each.kind, each.do) for each in others] == [(e.severity, e.kind, e.do) for e in before]
+    for now, then in zip(others, before, strict=True):
+        assert now.confidence == pytest.approx(then.confidence, abs=0.05), (now, then)
+        assert re.sub(r"[0-9.e+-]+", "", now.what) == re.sub(r"[0-9.e+-]+", "", then.what)
+
+
+def test_a_scale_is_not_what_one_pair_makes_of_it():
+    """One motion of a hundred metres among twenty that agree weighs no more than a few of them."""
+    pairs = [made_pair(seed, 0.5) for seed in range(20)]
+    motions = [motion(pair) for pair in pairs]
+    motions[3] = motions[3].copy()
+    motions[3][:3, 3] *= 1000.0
+    assert fit_scale(pairs, motions) == pytest.approx(fit_scale(pairs[4:], motions[4:]), rel=0.05)
+
+
+def test_a_drive_that_goes_on_elsewhere_is_no_wild_pose(tmp_path, drawn):
+    """A localization that jumps and stays there: the jump is an error, the poses behind it are kept."""
+    moved = {"train": drawn["train"][:10] + [(T + 40.0 * AWAY, *rest) for T, *rest in drawn["train"][10:]]}
+    report = examine(write_room(tmp_path / "room", moved), pairs=PAIRS)
+    (jump,) = (each for each in report.findings if each.kind == "speed")
+    assert (jump.severity, jump.where) == ("error", "train/000010") and "1 jumps of up to 40 m" in jump.what
+    assert report.study is not None and report.study.wild == []
+
+
+AWAY = np.zeros((4, 4))
+AWAY[0, 3] = 1.0
+
+
 # The command.
 
 
@@ -325,6 +404,21 @@ def test_the_command(tmp_path, drawn, capsys):
     assert "Traceback" not in capsys.readouterr().err
     with pytest.raises(DataError, match="no known layout"):
         examine(tmp_path)
+
+
+def test_what_the_reader_left_out_is_noted_and_a_dataset_without_a_pose_is_lost(tmp_path, drawn):
+    root = write_room(tmp_path / "room", drawn)
+    table = root / "train" / "frames.csv"
+    lines = table.read_text().splitlines()
+    cells = lines[5].split(",")
+    lines[5] = ",".join([*cells[:5], "0", "0", "0", "0", *cells[9:]])
+    table.write_text("\n".join(lines) + "\n")
+    report = examine(root, pairs=PAIRS)
+    assert kinds(report) == [] and kinds(report, "warning") == ["missing", "noted"]
+    assert "frames.csv:6: the quaternion has length 0" in the(report, "noted").what
+    every_pose("train/frames.csv", "1,2,3,0,0,0,0")(root)
+    (finding,) = examine(root).findings
+    assert (finding.severity, finding.kind) == ("error", "lost") and "column" in finding.do
 
 
 def test_the_page_explains_every_finding():

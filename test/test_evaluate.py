@@ -18,12 +18,12 @@ from vlocnetpp.cli import main
 from vlocnetpp.data import Frame, Sequence, open_dataset
 from vlocnetpp.evaluation.answers import COLUMNS, jumps
 from vlocnetpp.evaluation.evaluate import motion_between_poses
-from vlocnetpp.evaluation.poses import accumulate
 from vlocnetpp.evaluation.score import score
 from vlocnetpp.evaluation.stream import Streamed
-from vlocnetpp.evaluation.trajectory_files import read_tum
 from vlocnetpp.evaluation.unlabelled import figures_of
 from vlocnetpp.evaluation.video import CAPTION, HEIGHT, write_video
+from vlocnetpp.poses import accumulate
+from vlocnetpp.reporting.trajectory_files import read_tum
 
 FRAMES = 5
 PAGE = (ROOT / "docs/evaluation.md").read_text()

@@ -16,7 +16,8 @@ from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import FolderWriter, open_dataset
-from vlocnetpp.evaluation.explain import (
+from vlocnetpp.evaluation.stream import stream
+from vlocnetpp.explain import (
     Cloud,
     ExplainError,
     Options,
@@ -25,20 +26,20 @@ from vlocnetpp.evaluation.explain import (
     explain,
     fuse,
     grad_cam_plus_plus,
-    localization_layers,
     watch,
     write_ply,
 )
-from vlocnetpp.evaluation.explain.explain import model_names
-from vlocnetpp.evaluation.explain.scene import polyline, thin
-from vlocnetpp.evaluation.explain.scene_figure import eyes
-from vlocnetpp.evaluation.explain.spread import spread
-from vlocnetpp.evaluation.figures import View
-from vlocnetpp.evaluation.stream import stream
+from vlocnetpp.explain.explain import model_names
+from vlocnetpp.explain.scene import polyline, thin
+from vlocnetpp.explain.scene_figure import eyes
+from vlocnetpp.explain.spread import spread
 from vlocnetpp.export import ExportedStep, rebuild
 from vlocnetpp.export.rebuild import network_of_file
-from vlocnetpp.network.heads import PoseHead
-from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network import config_to_json, start
+from vlocnetpp.network.blocks.heads import PoseHead
+from vlocnetpp.network.contract import Explanation
+from vlocnetpp.network.explaining import regression_scalars
+from vlocnetpp.reporting.figures import View
 from vlocnetpp.runtime import ModelFileError, load_model, read_metadata
 from vlocnetpp.training.checkpoint import save_checkpoint
 
@@ -82,7 +83,8 @@ class OneConv(nn.Module):
             stream.head.fc2.weight[0, 0] = 3.0
 
     def forward(self, image, state):
-        return self.network.localization.head(self.network.localization.conv(image)), state
+        pose_B7, _ = self.network.localization.head(self.network.localization.conv(image))
+        return {"pose_B7": pose_B7}, state
 
 
 def test_a_known_network_lights_the_corner_up_that_it_depends_on():
@@ -90,8 +92,10 @@ def test_a_known_network_lights_the_corner_up_that_it_depends_on():
     image = torch.ones(1, 3, 4, 5) * torch.tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1)
     image[0, 0, 0, 4] = 2.0
     layers = {"conv": step.network.localization.conv, "last": step.network.localization.head.act}
+    head = step.network.localization.head
+    explanation = Explanation(layers, head.elu, regression_scalars(head))
     with torch.inference_mode():
-        maps = activation_maps(step, (image.clone(), (torch.zeros(1),)), layers, "position")
+        maps = activation_maps(step, (image.clone(), {"past": torch.zeros(1)}), explanation, layers, "position")
     gradient = 3.0 * 0.5 / 20
     expected = torch.zeros(4, 5)
     expected[0, 4] = 20 * gradient / (2 + gradient * 2.0) * 2.0
@@ -102,20 +106,40 @@ def test_a_known_network_lights_the_corner_up_that_it_depends_on():
 @pytest.mark.parametrize("preset", ["pose_single", "mtl", "mtl_shared", "mtl_input_concat"])
 def test_layers_are_those_that_the_pose_passes_through(preset):
     network = random_network(preset)
-    layers = localization_layers(network)
+    explanation = network.explanation()
+    layers = explanation.layers
     units = [f"res{stage}{unit}" for stage, count in ((2, 3), (3, 4), (4, 6), (5, 3)) for unit in "abcdef"[:count]]
     assert list(layers)[: len(units)] == units and list(layers)[-1] == "last"
     assert ("semantic_fusion" in layers) == (preset == "mtl") and ("past_fusion" in layers) == (preset != "pose_single")
     assert layers["res5c"] is network.localization.res5.blocks[2]
     size = {name: (64 // stride, 96 // stride) for name, stride in (("res3d", 8), ("res4c", 16), ("last", 32))}
     frame = (torch.randint(0, 256, (1, *IMAGE_SHAPE, 3), dtype=torch.uint8), torch.tensor([0, 1, 2]))
-    inputs = (*frame, torch.eye(3)[None], torch.zeros(1, 1, 1, 1), network.cold_state(1))
+    inputs = (*frame, torch.eye(3)[None], torch.zeros(1, 1, 1, 1), start(network))
     for scalar in ("position", "rotation"):
-        maps = activation_maps(ExportedStep(network).eval(), inputs, {name: layers[name] for name in size}, scalar)
+        chosen = {name: layers[name] for name in size}
+        maps = activation_maps(ExportedStep(network).eval(), inputs, explanation, chosen, scalar)
         assert {name: tuple(map_.shape) for name, map_ in maps.items()} == size
         assert all(torch.isfinite(map_).all() and (map_ >= 0).all() for map_ in maps.values())
         assert maps["last"].max() > 0
     assert not any(module._forward_hooks for module in network.modules()), "nothing is left in the network"
+
+
+def test_of_scene_coordinates_the_solved_pose_is_explained_not_the_regressed_one():
+    """Where the solver answers, what the scalar rests on are the coordinates' layers, and the regressor's are none."""
+    torch.manual_seed(0)
+    network = random_network("stl_coordinates", scene_centre=(0.0, 0.0, 3.0))
+    explanation = network.explanation()
+    assert list(explanation.layers)[-4:] == ["coordinatesa", "coordinatesb", "coordinatesc", "last"]
+    assert not any(name.startswith("res4") for name in explanation.layers)
+    frame = (torch.randint(0, 256, (1, *IMAGE_SHAPE, 3), dtype=torch.uint8), torch.tensor([0, 1, 2]))
+    inputs = (*frame, torch.tensor([[[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]]]), torch.zeros(1, 1, 1, 1), {})
+    answer = {"pose_B7": torch.tensor([[3.0, 0, 4, 1, 0, 0, 0]])}
+    assert explanation.scalars["position"](answer, torch.zeros(1, 1)).item() == pytest.approx(5.0)
+    chosen = {name: explanation.layers[name] for name in ("res3d", "last")}
+    for scalar in ("position", "rotation"):
+        maps = activation_maps(ExportedStep(network).eval(), inputs, explanation, chosen, scalar)
+        assert {name: tuple(map_.shape) for name, map_ in maps.items()} == dict.fromkeys(chosen, (8, 12))
+        assert all(torch.isfinite(map_).all() for map_ in maps.values())
 
 
 # --- the network back from its file, and what is seen of it
@@ -152,7 +176,7 @@ def test_a_run_is_explained_without_an_export(folder):
 
 def test_a_file_of_another_network_is_refused(folder):
     metadata = read_metadata(folder / "stl.ts")
-    for change in ({"width": 0.25}, {"past": "memory"}, {"novel": 1}):
+    for change in ({"width": 0.25}, {"settings": {"past": "memory"}}, {"novel": 1}):
         other = replace(metadata, network={**metadata.network, **change})
         with pytest.raises(ModelFileError, match=r"stl\.ts: its network cannot be built .* export its run again"):
             network_of_file(folder / "stl.ts", other)
@@ -327,8 +351,8 @@ def test_mistakes_get_one_line(folder, tmp_path, capsys):
 
 def test_a_model_without_poses_has_nothing_to_explain(folder, tmp_path):
     model = rebuild(folder / "stl.ts", "cpu")
-    metadata = replace(model.metadata, preset="stl_odometry", tasks=("odometry",))
-    for models in ([replace(model, metadata=metadata)], [model, replace(model, metadata=metadata)]):
+    odometry = rebuild(export_random(tmp_path / "odometry.ts", "stl_odometry"), "cpu")
+    for models in ([odometry], [model, odometry]):
         with pytest.raises(ExplainError, match=r"preset 'stl_odometry' answers no pose \(odometry\)"):
             explain(models, open_dataset(folder / "wall"), tmp_path / "out")
     with pytest.raises(ExplainError, match="scalar 'depth' does not exist"):

@@ -18,12 +18,10 @@ from vlocnetpp.cli import main
 from vlocnetpp.data import open_dataset
 from vlocnetpp.export import ParityError, export_files, export_run, files, parity
 from vlocnetpp.export.onnx import read_onnx_metadata
-from vlocnetpp.network import VLocNetPlusPlus, network_config
+from vlocnetpp.network import Network, config_to_json, create, names, start
 from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.network.presets import PRESETS, config_to_json
 from vlocnetpp.network.summary import summarize
 from vlocnetpp.runtime import Metadata, ModelFileError, load_model, read_metadata
-from vlocnetpp.step import State
 from vlocnetpp.training.checkpoint import CheckpointError, save_checkpoint
 
 ABOUT = {
@@ -36,22 +34,22 @@ ABOUT = {
 CALIBRATION, METRICS = (2.0, 3.0), {"localization": {"median_translation_m": 0.25}}
 
 
-def answering(preset: str, **settings) -> VLocNetPlusPlus:
+def answering(preset: str, **settings) -> Network:
     """A network whose every answer depends on its input: heads far from the constants that they start from."""
     torch.manual_seed(0)
     settings = {"height": 64, "width_px": 64, "classes": len(CLASSES), **settings}
-    network = VLocNetPlusPlus(network_config(preset, 0.0625, **settings)).eval()
+    network = create(preset, 0.0625, **settings).eval()
     for name, parameter in network.named_parameters():
         if ".head.fc" in name or ".scale_head." in name or ".decoder.s" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     return network
 
 
-def about(network: VLocNetPlusPlus) -> dict:
-    return {**ABOUT, "K_33": network_intrinsics(network.config, K_33, *IMAGE_SHAPE)}
+def about(network: Network) -> dict:
+    return {**ABOUT, "K_33": network_intrinsics(network.config.view, K_33, *IMAGE_SHAPE)}
 
 
-def write_run(folder: Path, network: VLocNetPlusPlus, *names: str) -> Path:
+def write_run(folder: Path, network: Network, *names: str) -> Path:
     """A run folder with checkpoints as the trainer leaves them."""
     folder.mkdir()
     for name in names:
@@ -93,10 +91,10 @@ IN_ONNX = ("vlocnet", "stl_odometry", "mtl", "mtl_mid_concat")
 """Between them every stream, fusion and state there is; PyTorch's exporter takes ten seconds for each."""
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", names())
 def test_every_preset_answers_alike_in_every_format(preset, tmp_path):
     """Both resizes, image sizes that need one, and in `mtl` a depth sensor, on a clip of three frames."""
-    number = list(PRESETS).index(preset)
+    number = names().index(preset)
     settings = {"depth": "sensor"} if preset == "mtl" else {}
     network = answering(preset, resize="whole" if number % 2 else "crop", **settings)
     made = export_files(network, tmp_path / "m.ts", onnx=preset in IN_ONNX, image_size=IMAGE_SHAPE, **about(network))
@@ -112,7 +110,7 @@ def test_every_preset_answers_alike_in_every_format(preset, tmp_path):
 def test_the_clip_that_is_compared_moves_every_answer():
     network = answering("mtl", depth="sensor")
     clip = parity.random_clip(network.config, IMAGE_SHAPE, K_33)
-    answers = parity.stream(parity.torch_way(parity.ExportedStep(network)), clip, network.cold_state(1))
+    answers = parity.stream(parity.torch_way(parity.ExportedStep(network)), clip, start(network))
     for before, after in pairwise(answers):
         change = parity.difference(before, after)
         assert min(asdict(change).values()) > 1e-3, change
@@ -124,10 +122,10 @@ def test_half_precision_stays_within_what_is_stated(tmp_path):
         made = export_files(network, tmp_path / f"{precision}.ts", precision, **about(network))
         assert made.parity.precision == precision and not made.parity.beyond()
         model = load_model(tmp_path / f"{precision}.ts", "cpu", precision)
-        cold = State(*(value.to(model.dtype) for value in network.cold_state(1)))
+        cold = {name: value.to(model.dtype) for name, value in start(network).items()}
         answer, state = model.step(*parity.random_clip(network.config, IMAGE_SHAPE, K_33)[0], cold)
-        assert all(value.dtype in (torch.float32, torch.uint8) for value in answer)
-        assert all(value.dtype == model.dtype for value in state[2:])
+        assert all(value.dtype in (torch.float32, torch.uint8) for value in answer.values())
+        assert state and all(value.dtype == model.dtype for value in state.values())
         worst = max(row.difference.position_m for row in made.parity.rows)
         assert worst > 1e-5, "the file was run in its own precision"
 
@@ -167,19 +165,19 @@ def test_every_figure_can_refuse(name, value):
 def test_differences_are_measured():
     cold = answering("mtl", depth="sensor")
     clip = parity.random_clip(cold.config, IMAGE_SHAPE, K_33)[:1]
-    (answer,) = parity.stream(parity.torch_way(parity.ExportedStep(cold)), clip, cold.cold_state(1))
+    (answer,) = parity.stream(parity.torch_way(parity.ExportedStep(cold)), clip, start(cold))
     angle = 0.01
-    turned = answer.pose_B7.clone()
+    turned = answer["pose_B7"].clone()
     turned[:, 3:] = torch.tensor([[np.cos(angle / 2), np.sin(angle / 2), 0, 0]])
-    still = answer.pose_B7.clone()
+    still = answer["pose_B7"].clone()
     still[:, 3:] = torch.tensor([[-1.0, 0, 0, 0]])  # the identity, with the other sign
-    found = parity.difference(answer._replace(pose_B7=turned), answer._replace(pose_B7=still))
+    found = parity.difference({**answer, "pose_B7": turned}, {**answer, "pose_B7": still})
     assert found.rotation_rad == pytest.approx(angle, abs=1e-6) and found.position_m == 0
-    mask = answer.mask_BHW.clone()
+    mask = answer["mask_BHW"].clone()
     mask[0, 0, :32] += 1
-    found = parity.difference(answer._replace(mask_BHW=mask), answer)
+    found = parity.difference({**answer, "mask_BHW": mask}, answer)
     assert found.mask_share == 32 / mask.numel()
-    nan = answer._replace(log_scale_B2=torch.full((1, 2), float("nan")))
+    nan = {**answer, "log_scale_B2": torch.full((1, 2), float("nan"))}
     assert np.isnan(parity.difference(nan, answer).log_scale)
 
 
@@ -206,13 +204,13 @@ def test_metadata_is_whole_in_both_formats(exported):
         "preset": "stl_pose", "tasks": ("localization",), "input_height": 64, "input_width": 64, "resize": "crop",
         "state_shapes": network.state_shapes(), "K_33": about(network)["K_33"], "classes": CLASSES, "map_frame": "lab",
         "position_min_3": (-1.0, -2.0, 0.0), "position_max_3": (1.0, 2.0, 3.0), "calibration_2": CALIBRATION,
-        "dataset": ABOUT["dataset"], "metrics": {"validation": METRICS}, "precision": "fp32", "format": 1,
-        "limits": {},
+        "dataset": ABOUT["dataset"], "metrics": {"validation": METRICS}, "precision": "fp32", "format": 2,
+        "reads_depth": False, "limits": {},
         "gmac": pytest.approx(sum(part.macs for part in summarize(network.config)) / 1e9, abs=1e-3),
     }  # fmt: skip
     for name, value in expected.items():
         assert getattr(script, name) == value, name
-    assert script.network["preset"] == "stl_pose"
+    assert script.network["name"] == "stl_pose"
     assert script.source_revision.startswith("0.") and script.created.endswith("+00:00")
     assert {f.name for f in fields(Metadata)} == {*expected, "network", "source_revision", "created"}
 
@@ -343,7 +341,7 @@ def test_a_bad_onnx_file_is_refused_by_name_and_reason(exported, tmp_path):
     model = onnx.load(str(good))
     text = model.metadata_props[0].value
     for change, reason in (('"format": 999', "format 999"), ('"form": 1', "names no format")):
-        model.metadata_props[0].value = text.replace('"format": 1', change)
+        model.metadata_props[0].value = text.replace('"format": 2', change)
         onnx.save(model, str(bad))
         with pytest.raises(ModelFileError, match=reason):
             read_onnx_metadata(bad)

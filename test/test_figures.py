@@ -10,8 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.evaluation import plot_trajectory
-from vlocnetpp.evaluation.figures import view_from_above
+from vlocnetpp.reporting import plot_trajectory
+from vlocnetpp.reporting.figures import view_from_above
 
 
 def drive(n: int = 60, up: str = "z") -> np.ndarray:

@@ -91,6 +91,14 @@ def test_zero_quaternion_becomes_the_identity_with_finite_gradient():
     assert torch.isfinite(q.grad).all()
 
 
+def test_a_quaternion_of_nan_stays_nan():
+    q = torch.tensor([[1.0, 0, float("nan"), 0], [0, 0, 0, 0], [-3.0, 0, 4.0, 0]])
+    unit = torch.jit.script(g.normalize_quaternion)(q)
+    assert unit[0].isnan().all() and unit[1].tolist() == [1, 0, 0, 0]
+    assert unit[2].tolist() == pytest.approx([0.6, 0, -0.8, 0])
+    assert g.compose(torch.cat((torch.zeros(3, 3), q), dim=1), torch.ones(3, 7))[0, 3:].isnan().all()
+
+
 def test_rotate_agrees_with_scipy():
     rng = np.random.default_rng(0)
     R = Rotation.random(20, random_state=1)

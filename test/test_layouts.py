@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,8 @@ import cv2
 import hypothesis
 import numpy as np
 import pytest
-from conftest import real_data
+from conftest import ROOT, real_data
+from damages import every_pose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
@@ -191,8 +193,8 @@ def swap_last_rows(path: Path) -> None:
         (lambda r: edit(r / "loop_a/frames.csv", "mask/000000.png", "mask/000000.png,7"), "frames.csv:2: has more"),
         (lambda r: edit(r / "loop_a/frames.csv", "9.0", "wide"), "frames.csv:2: a cell is empty or not a number"),
         (lambda r: edit(r / "loop_a/frames.csv", "9.0", "-9.0"), "frames.csv:2: fx and fy must be positive"),
-        (lambda r: edit(r / "loop_a/frames.csv", ",,,,,,,,", ",1,2,3,nan,0,0,0,"), "frames.csv:2: the pose has a NaN"),
-        (lambda r: edit(r / "loop_a/frames.csv", ",,,,,,,,", ",1,2,3,2,0,0,0,"), "quaternion has length 2"),
+        (every_pose("loop_a/frames.csv", "1,2,3,nan,0,0,0"), "frames.csv:2: the pose has a NaN"),
+        (every_pose("loop_a/frames.csv", "1,2,3,2,0,0,0"), "quaternion has length 2"),
         (lambda r: edit(r / "loop_a/frames.csv", ",,,,,,,,", ",1,2,3,,,,,"), "frames.csv:2: a cell is empty"),
         (lambda r: edit(r / "loop_a/frames.csv", "image/000000.png", "../../secret.jpg"), "leaves the folder"),
         (lambda r: edit(r / "loop_a/frames.csv", "image/000000.png", ""), "frames.csv:2: no image"),
@@ -233,7 +235,7 @@ def test_open_dataset_recognizes_or_asks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere: does not exist"):
         open_dataset(tmp_path / "nowhere")
     with pytest.raises(
-        DataError, match="is of no known layout; name one of folder, seven_scenes, deeploc, kitti, tum_rgbd, camvid"
+        DataError, match="is of no known layout; name one of folder, seven_scenes, deeploc, kitti, tum_rgbd, euroc"
     ):
         open_dataset(tmp_path)
     (tmp_path / "file").touch()
@@ -395,8 +397,10 @@ def test_tum_knows_the_published_intrinsics_by_the_name_of_the_folder(tmp_path: 
     cv2.imwrite(str(first), np.zeros((480, 640, 3), np.uint8))
     assert open_dataset(root).frames("train")[0].K_33[0, 0] == 535.4
     root.rename(tmp_path / "desk")
-    with pytest.raises(DataError, match=r"desk/camera-intrinsics.txt: is missing, and the folder's name has none"):
-        open_dataset(tmp_path / "desk")
+    desk = open_dataset(tmp_path / "desk")
+    np.testing.assert_array_equal(desk.frames("train")[0].K_33, [[525, 0, 319.5], [0, 525, 239.5], [0, 0, 1]])
+    (note,) = desk.notes
+    assert "desk/camera-intrinsics.txt: is missing" in note and "K is the nominal one" in note
 
 
 def test_tum_sequences_without_split_files_are_all_in_train_and_share_intrinsics(tmp_path: Path) -> None:
@@ -491,3 +495,8 @@ def test_camvid_real_is_read_whole() -> None:
         assert mask is not None and mask.shape == frame.image().shape[:2]
         seen.update(np.unique(mask).tolist())
     assert seen == {*range(11), VOID}
+
+
+def test_the_page_has_every_layout() -> None:
+    page = (ROOT / "docs/layouts.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(LAYOUTS)

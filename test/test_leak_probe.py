@@ -11,13 +11,13 @@ from random_models import random_network
 from training_runs import quick
 from wall_dataset import write_wall
 
+from vlocnetpp.benchmark.leak_probe import stream_checkpoint
 from vlocnetpp.cli import main
 from vlocnetpp.data import open_dataset
-from vlocnetpp.evaluation.benchmark.leak_probe import stream_checkpoint
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.evaluation.stream import stream
 from vlocnetpp.export import export_run
-from vlocnetpp.network import ConfigError
-from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network import config_to_json
 from vlocnetpp.runtime import load_model
 from vlocnetpp.training import CheckpointError, TrainConfig, load_checkpoint, train
 from vlocnetpp.training.checkpoint import save_checkpoint

@@ -29,15 +29,22 @@ from vlocnetpp.data import cache as caches
 from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.transforms import GeometricConfig
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.geometry import relative
-from vlocnetpp.network import ConfigError, network_config
+from vlocnetpp.network import NetworkConfig, configure
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.training.clips import FrameStore, gather_clips, open_store
 from vlocnetpp.training.config import AugmentConfig, DataConfig
 from vlocnetpp.training.loader import ClipLoader
 
-WHOLE = network_config("mtl", 0.125, height=64, width_px=96, resize="whole", classes=3)
-CROP = replace(WHOLE, height=32, width_px=32, resize="crop")
+
+def network(**settings) -> NetworkConfig:
+    """A small `mtl` that sees the whole image, with other settings where given."""
+    return configure("mtl", 0.125, **{"height": 64, "width_px": 96, "resize": "whole", "classes": 3, **settings})
+
+
+WHOLE = network()
+CROP = network(height=32, width_px=32, resize="crop")
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +85,7 @@ def equal_stores(a: FrameStore, b: FrameStore) -> bool:
 @pytest.mark.parametrize("config", [WHOLE, CROP], ids=["whole", "crop"])
 def test_stored_frames_are_what_the_robot_sees(config, wall, tmp_path):
     frames = open_dataset(wall).frames("train")
-    sight = Preprocess(config.height, config.width_px, config.resize == "whole")
+    sight = Preprocess(config.view.height, config.view.width_px, config.view.resize == "whole")
     clips = gather_clips(opened(wall, tmp_path, config), np.arange(24)[:, None], config, None, np.random.default_rng(0))
     for i, frame in enumerate(frames):
         image, K, depth = sight(
@@ -96,7 +103,7 @@ def test_stored_frames_are_what_the_robot_sees(config, wall, tmp_path):
 def test_real_depth_and_poses_are_stored_without_rounding(tmp_path):
     sequence = open_dataset(real_data("redkitchen")).sequences("train")[0]
     frames = sequence.frames[:6]
-    config = replace(WHOLE, height=224, width_px=320)
+    config = network(height=224, width_px=320)
     store = open_store([replace(sequence, frames=frames)], config, "loading", tmp_path)
     sight = Preprocess(224, 320, True)
     clips = gather_clips(store, np.arange(6)[:, None], config, None, np.random.default_rng(0))
@@ -107,7 +114,7 @@ def test_real_depth_and_poses_are_stored_without_rounding(tmp_path):
 
 
 def test_layers_that_no_network_wants_take_no_space(wall, tmp_path):
-    pose = network_config("stl_pose", 0.125, height=64, width_px=96, resize="whole")
+    pose = configure("stl_pose", 0.125, height=64, width_px=96, resize="whole")
     store = opened(wall, tmp_path, pose)
     assert store.depth_NHW is None and store.mask_NHW is None and not store.has_depth
     assert sorted(path.name for path in tmp_path.glob("*/*")) == ["image.npy", "index.json", "size.npy"]
@@ -122,7 +129,7 @@ def test_a_frame_of_other_proportions_and_an_unknown_class_are_named(wall, tmp_p
     shutil.copytree(wall, root)
     frame = open_dataset(root).frames("train")[3]
     with pytest.raises(DataError, match=r"mask.*class id 2, there are 2 classes"):
-        opened(root, tmp_path / "cache", replace(WHOLE, classes=2))
+        opened(root, tmp_path / "cache", network(classes=2))
     cv2.imwrite(str(frame.image_path), np.zeros((48, 100, 3), np.uint8))
     with pytest.raises(DataError, match=r"100 x 48 has other proportions.*--network.resize whole"):
         opened(root, tmp_path / "cache", CROP)
@@ -210,7 +217,7 @@ def test_the_oldest_cache_goes_first_and_what_others_own_stays(wall, tmp_path, m
     opened(wall, tmp_path, CROP)
     (newer,) = set(tmp_path.glob("[0-9a-f]*")) - {oldest}
     monkeypatch.setattr(caches, "LARGEST_BYTES", 3 * sum(file.stat().st_size for file in newer.iterdir()))
-    opened(wall, tmp_path, replace(CROP, classes=4))
+    opened(wall, tmp_path, network(height=32, width_px=32, resize="crop", classes=4))
     assert not oldest.exists() and newer.is_dir()
     assert (tmp_path / ".ssh").is_dir() and (tmp_path / "thesis").is_dir() and not abandoned.exists()
 
@@ -296,7 +303,7 @@ def test_new_views_move_a_clip_and_keep_its_motion(store):
     assert (plain.pose_BL7[0] - other.pose_BL7[0]).abs().max() > 0.01
     motions = [relative(clips.pose_BL7[0, 0], clips.pose_BL7[0, 1]) for clips in (plain, other)]
     assert abs(motions[0][:3].norm() - motions[1][:3].norm()) < 1e-3
-    pose = network_config("stl_pose", 0.125, height=64, width_px=96, resize="whole")
+    pose = configure("stl_pose", 0.125, height=64, width_px=96, resize="whole")
     for_pose = gather_clips(store, index, pose, moved, np.random.default_rng(0))
     assert torch.equal(for_pose.pose_BL7, other.pose_BL7) and (for_pose.depth_BL1HW == 0).all()
 
@@ -304,7 +311,7 @@ def test_new_views_move_a_clip_and_keep_its_motion(store):
 def test_no_geometric_change_breaks_a_pose_that_is_trained(store, streets):
     mirrored = AugmentConfig(0, 0, 0, 0, geometric=GeometricConfig(probability=1.0, flip=1.0, rotation_deg=10.0))
     still = AugmentConfig(0, 0, 0, 0)
-    segmentation = network_config("stl_segmentation", 0.125, height=64, width_px=96, resize="whole", classes=3)
+    segmentation = configure("stl_segmentation", 0.125, height=64, width_px=96, resize="whole", classes=3)
 
     def made(store, config, augment):
         return gather_clips(store, np.array([[0, 1]]), config, augment, np.random.default_rng(0))
@@ -358,7 +365,7 @@ def test_a_batch_depends_on_its_place_alone(store, streets):
 
 def test_the_number_of_threads_changes_no_pixel(store):
     threads, found = torch.get_num_threads(), []
-    large = replace(WHOLE, height=224, width_px=320)  # large enough for torch to share the work among threads
+    large = network(height=224, width_px=320)  # large enough for torch to share the work among threads
     big = opened_large(store)
     for count in (1, 2):
         torch.set_num_threads(count)
@@ -391,7 +398,7 @@ def test_workers_stay_from_epoch_to_epoch_even_where_one_is_left_early(store):
 @settings(max_examples=40, deadline=None)
 def test_every_batch_mixes_all_datasets_and_no_clip_crosses_a_border(lengths, others, batch, length, weight):
     stores, counts = (numbered(lengths), numbered(others)), (sum(lengths), sum(others))
-    config = network_config("stl_pose", 0.125, height=32, width_px=32, resize="whole")
+    config = configure("stl_pose", 0.125, height=32, width_px=32, resize="whole")
     dark = AugmentConfig(0, 0, 0, 0)
     loader = ClipLoader(stores, config, DataConfig(clip_length=length), dark, batch, 3, weights=(1.0, weight))
     clips = [max(1, round(count * each)) for count, each in zip(counts, (1.0, weight), strict=True)]

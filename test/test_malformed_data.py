@@ -23,6 +23,7 @@ from damages import (
     Damage,
     cut,
     cut_storage,
+    every_pose,
     folder_instead,
     gone,
     jpeg_cut,
@@ -37,16 +38,24 @@ from damages import (
 from tiny_datasets import (
     HEIGHT,
     WIDTH,
+    write_cambridge,
     write_camvid,
+    write_colmap,
+    write_colmap_binary,
     write_deeploc,
+    write_euroc_alone,
     write_folder,
     write_kitti,
+    write_nerf_transforms,
+    write_scannet,
     write_seven_scenes,
     write_tum,
     write_tum_alone,
+    write_twelve_scenes,
 )
 
 from vlocnetpp.cli import main
+from vlocnetpp.data.bags.storage import HOT_JOURNAL
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRESS = re.compile(r".*: (started|done, \d|\d+ of \d).*")
@@ -73,6 +82,13 @@ TRUTH, RGB, SECOND = "groundtruth.txt", "rgb.txt", "rgb/1305031102.211214.png"
 CALIB, TIMES, MATRICES = "sequences/00/calib.txt", "sequences/00/times.txt", "poses/00.txt"
 LEFT = "sequences/00/image_2/000001.png"
 TRAIN_POSES, TEST_POSES, LABEL = "train/poses.txt", "test/poses.txt", "train/labels/Image_100.png"
+BRIDGE, ASL, ASL_IMAGES = "dataset_train.txt", "mav0/cam0/sensor.yaml", "mav0/cam0/data.csv"
+ASL_TRUTH, CAMERAS, REGISTERED = (
+    "mav0/state_groundtruth_estimate0/data.csv",
+    "sparse/0/cameras.txt",
+    "sparse/0/images.txt",
+)
+JSON, SCAN, SCAN_K = "transforms.json", "scene0000_00", "intrinsic/intrinsic_color.txt"
 MASK = "trainannot/0001TP_006690.png"
 STILL = "1 0 0 0 0 1 0 0 0 0 1 0"
 HEADER = "img_name x y z qw qx qy qz\n"
@@ -91,7 +107,8 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
     (write_folder, LOOK): [
         ("stamps not sorted", swap_lines(CSV), CSV, "stamps do not increase"),
         ("negative focal length", text(CSV, ",9.0,", ",-9.0,"), f"{CSV}:2", "fx and fy must be positive pixels"),
-        ("NaN in a pose", text(CSV, ",,,,,,,,", ",1,2,nan,1,0,0,0,"), f"{CSV}:2", "the pose has a NaN"),
+        ("NaN in every pose", every_pose(CSV, "1,2,nan,1,0,0,0"), f"{CSV}:2", "the pose has a NaN"),
+        ("no quaternion is one", every_pose(CSV, "1,2,3,0,0,0,2"), f"{CSV}:2", "the quaternion has length 2"),
         ("half a pose", text(CSV, ",,,,,,,,", ",1,2,3,,,,,"), f"{CSV}:2", "a cell is empty or not a number"),
         ("missing column", text(CSV, "stamp_ns", "stamp"), CSV, "column stamp_ns is missing"),
         ("YAML that is none", put(YAML, "a: [1\nb"), YAML, "is not YAML"),
@@ -152,7 +169,8 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("focal length 0", put(CALIB, "P2: 0 0 5 0 0 0 5 0 0 0 1 0"), f"{CALIB}:1", "must be positive pixels"),
         ("times not sorted", swap_lines(TIMES), f"{TIMES}:3", "times do not increase"),
         ("time beyond 64 bits", put(TIMES, "0\n1\n1e300\n"), f"{TIMES}:3", "is not one time in seconds"),
-        ("NaN in a matrix", put(MATRICES, f"{STILL}\n{STILL[:-1]}nan\n{STILL}"), f"{MATRICES}:2", "NaN or infinite"),
+        ("NaN in every matrix", put(MATRICES, f"{STILL[:-1]}nan\n" * 3), f"{MATRICES}:1", "NaN or infinite"),
+        ("nothing but zeros", put(MATRICES, "0 0 0 0 0 0 0 0 0 0 0 0\n" * 3), f"{MATRICES}:1", "or is zero"),
         ("mirrored pose", put(MATRICES, "1 0 0 0 0 1 0 0 0 0 -1 0\n" * 3), f"{MATRICES}:1", "one axis is mirrored"),
         ("too few poses", put(MATRICES, f"{STILL}\n"), MATRICES, "has 1 lines, so there is no pose for"),
     ],
@@ -177,6 +195,68 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("K of 3 x 4", put(f"fr_xyz/{INTRINSICS}", "9 " * 12), f"fr_xyz/{INTRINSICS}", "has 12 numbers instead of 3 x"),
         ("sequence in two splits", put("TestSplit.txt", "fr_desk"), "TestSplit.txt", "'fr_desk' is in both splits"),
     ],
+    (write_cambridge, LOOK): [
+        ("listed image absent, Cambridge", gone("seq1/frame00002.png"), "seq1/frame00002.png", "is missing, "),
+        ("table of names only", put(BRIDGE, "a.png\nb.png\n"), BRIDGE, "has no line 'image X Y Z W P Q R'"),
+        ("NVM of another kind", put("reconstruction.nvm", "NVM_V3\nten\n"), "reconstruction.nvm", "not what VisualSFM"),
+        ("image out of the folder", put(BRIDGE, "../a.png 0 0 0 1 0 0 0\n"), BRIDGE, "leaves the folder"),
+    ],
+    (write_euroc_alone, LOOK): [
+        ("sensor without intrinsics", text(ASL, "intrinsics:", "K:"), ASL, "intrinsics must be four numbers"),
+        ("sensor without extrinsics", text(ASL, "T_BS", "T_SB"), ASL, "T_BS has no data of 4 x 4 numbers"),
+        ("sensor that is no YAML", put(ASL, "a: [1\nb"), ASL, "is not YAML"),
+        ("listed image absent, ASL", put(ASL_IMAGES, "1403636579,a.png\n"), "mav0/cam0/data/a.png", "is missing, "),
+        ("truth of another hour", put(ASL_TRUTH, "17,0,0,0,1,0,0,0\n"), ASL_TRUTH, "never overlaps"),
+        ("truth with too few columns", put(ASL_TRUTH, "17,0,0,0\n"), f"{ASL_TRUTH}:1", "has 4 columns instead"),
+    ],
+    (write_colmap, LOOK): [
+        ("camera model unknown", text(CAMERAS, "SIMPLE_RADIAL", "ROUND"), f"{CAMERAS}:3", "'ROUND' is not known"),
+        ("too few parameters", text(CAMERAS, "SIMPLE_RADIAL", "RADIAL"), f"{CAMERAS}:3", "a size and 5 parameters"),
+        (
+            "camera that is not there",
+            text(CAMERAS, "7 SIMPLE", "9 SIMPLE"),
+            "sparse/0/images.txt",
+            "has camera 7, which",
+        ),
+        ("listed image absent, COLMAP", gone("images/walk/im 1.png"), "images/walk/im 1.png", "is missing, "),
+        (
+            "points without their image",
+            text("sparse/0/images.txt", "3 ", "\n3 "),
+            "sparse/0/images.txt:6",
+            "is not 'ID",
+        ),
+    ],
+    (write_colmap_binary, LOOK): [
+        ("cameras cut", cut("sparse/0/cameras.bin"), "sparse/0/cameras.bin", "is cut short"),
+        ("images cut", cut("sparse/0/images.bin", 0.9), "sparse/0/images.bin", "is cut short"),
+    ],
+    (write_nerf_transforms, LOOK): [
+        ("no JSON", put(JSON, "{"), JSON, "is not JSON"),
+        ("no frames", put(JSON, "{}"), JSON, "has no list of 'frames'"),
+        (
+            "a matrix of words",
+            text(JSON, '"transform_matrix": [[', '"transform_matrix": [["a",'),
+            JSON,
+            "needs numbers",
+        ),
+        ("a list of absent frames", text(JSON, 'frame_10.png", ', 'frame_11.png", '), JSON, "which is no frame"),
+        ("listed image absent, JSON", gone("images/frame_2.png"), "images/frame_2.png", "is missing, "),
+        ("focal length of 0", text(JSON, '"fl_x": 9.0', '"fl_x": 0'), JSON, "must be positive pixels"),
+    ],
+    (write_scannet, LOOK): [
+        ("no pose beside an image", gone(f"{SCAN}/pose/2.txt"), f"{SCAN}/pose/2.txt", "is missing, 2.png is there"),
+        ("no intrinsics", gone(f"{SCAN}/{SCAN_K}"), f"{SCAN}/{SCAN_K}", "No such file"),
+    ],
+    (write_twelve_scenes, LOOK): [
+        ("info.txt without K", put("info.txt", "m = 1\n"), "info.txt", "has no line 'm_calibrationColorIntrinsic ='"),
+        ("split.txt of words", put("split.txt", "all of them\n"), "split.txt:1", "is not 'sequence0"),
+        (
+            "sequence of absent frames",
+            text("split.txt", "end=4", "end=4]\nx [frames=1] [start=7 ; end=7"),
+            "split.txt",
+            "x has no",
+        ),
+    ],
     (write_camvid, LOOK): [
         ("missing mask", gone(MASK), MASK, "is missing"),
         ("two layouts at once", put("rgb.txt", ""), "", "could be tum_rgbd or camvid"),
@@ -195,7 +275,7 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
     (write_camvid, "data to-bag {set} {out} --split tests"): [("absent split", nothing, "", "no split 'tests'")],
     (nothing, FROM_BAG): [
         ("no recording", nothing, "", "does not exist"),
-        ("empty folder as a recording", Path.mkdir, "", "is no bag, metadata.yaml is missing"),
+        ("empty folder as a recording", Path.mkdir, "", "is no bag, it has no .bag, .mcap or .db3 file"),
         ("text as a recording", put("", "bag"), "", "is no bag; a rosbag2 folder"),
         ("camera unknown", Bag(info=False), "", "has no sensor_msgs/msg/CameraInfo"),
         ("camera_info of zeros", Bag(focal=0.0), INFO, "fx and fy must be positive"),
@@ -208,8 +288,34 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
         ("poses of another hour", Bag(poses_late_s=3600.0), "", "no image lies between two poses"),
     ],
     (write_folder, FROM_BAG): [("dataset as a recording", nothing, "", "is no bag")],
-    (Bag(), FROM_BAG): [("mcap cut in the middle", cut_storage, "", "is not a whole bag")],
-    (Bag("sqlite3"), FROM_BAG): [("sqlite3 cut in the middle", cut_storage, "", "is not a whole bag")],
+    (Bag(), FROM_BAG): [
+        ("mcap cut in the middle", cut_storage, "set.mcap", "its end is missing (`mcap recover set.mcap"),
+        ("mcap that is text", put("set.mcap", "hello" * 9), "set.mcap", "it does not begin as an mcap does"),
+        ("listed part absent", gone("set.mcap"), "", "is no bag, it has no .bag, .mcap or .db3 file"),
+        (
+            "one of two parts absent",
+            text("metadata.yaml", "- set.mcap", "- b.mcap\n  - set.mcap"),
+            "b.mcap",
+            "is missing",
+        ),
+        ("part of another kind", text("metadata.yaml", "- set.mcap", "- metadata.yaml"), "metadata.yaml", "no storage"),
+    ],
+    (Bag("sqlite3"), FROM_BAG): [
+        ("sqlite3 cut in the middle", cut_storage, "set.db3", ".recover | sqlite3 saved/set.db3"),
+        ("sqlite3 that is text", put("set.db3", "hello" * 9), "set.db3", "it does not begin as a database does"),
+        (
+            "journal of a killed recorder",
+            put("set.db3-journal", HOT_JOURNAL),
+            "set.db3-journal",
+            "copy set.db3 with it",
+        ),
+    ],
+    (Bag(x=float("nan")), f"{FROM_BAG} --pose-topic {POSE}"): [
+        ("not one pose is one", nothing, POSE, "the pose has a NaN or infinite entry")
+    ],
+    (Bag(), f"{FROM_BAG} --pose-topic {POSE} --pose-frame base"): [
+        ("frame that no transform has", nothing, "", "--extrinsics x,y,z,qx,qy,qz,qw")
+    ],
     (Bag(), f"{FROM_BAG} --pose-topic {IMAGE}"): [("topic of the wrong type", nothing, IMAGE, "it must be geometry_")],
     (Bag(), f"{FROM_BAG} --image-topic /c"): [("topic that is absent", nothing, "", "has no message on topic '/c'")],
     (Bag(), "data from-bag {set} {set}"): [("output exists, from-bag", nothing, "", "exists already")],

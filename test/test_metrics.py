@@ -12,8 +12,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.evaluation.calibration import bound_factor, calibration_metrics, effective_count
-from vlocnetpp.evaluation.metrics import (
+from vlocnetpp.metrics import (
     confusion,
     latency_metrics,
     localization_metrics,
@@ -21,7 +20,8 @@ from vlocnetpp.evaluation.metrics import (
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.evaluation.poses import as_poses, compose, inverse, relative
+from vlocnetpp.metrics.calibration import bound_factor, calibration_metrics, effective_count
+from vlocnetpp.poses import as_poses, compose, inverse, relative
 
 NAN7 = [math.nan] * 7
 HERE = [0.0, 0, 0, 1, 0, 0, 0]

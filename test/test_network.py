@@ -12,27 +12,44 @@ import numpy as np
 import pytest
 import torch
 
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_network
-from vlocnetpp.network import PRESETS, ConfigError, NetworkConfig, VLocNetPlusPlus, network_config
-from vlocnetpp.network.fusion import AdaptiveFusion, ConcatFusion
+from vlocnetpp.losses import LossConfig, count_labels, make_terms
+from vlocnetpp.network import (
+    Network,
+    NetworkConfig,
+    build_network,
+    config_from_json,
+    config_to_json,
+    configure,
+    create,
+    models_page,
+    names,
+    pretrained,
+    start,
+)
+from vlocnetpp.network.blocks.dilation import PRINTED, dilations
+from vlocnetpp.network.blocks.fusion import AdaptiveFusion, ConcatFusion
+from vlocnetpp.network.blocks.units import Bottleneck, MultiScaleConv
+from vlocnetpp.network.contract import decayed_parameters
 from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.network.presets import config_from_json, config_to_json
 from vlocnetpp.network.summary import summarize
-from vlocnetpp.network.units import Bottleneck, MultiScaleConv
 from vlocnetpp.speed import Recompute
-from vlocnetpp.step import State
+from vlocnetpp.step import PREDICTIONS
+from vlocnetpp.training.clips import Clips
+from vlocnetpp.training.unroll import unroll
 
 K_33 = np.array([[100.0, 0, 47.5], [0, 100, 31.5], [0, 0, 1]])
 WIDTHS = ["tiny", "full"]
 
 
 def small(preset: str, width: str | float = "tiny", **settings) -> NetworkConfig:
-    return network_config(preset, width, height=64, width_px=96, resize="whole", classes=5, **settings)
+    return configure(preset, width, height=64, width_px=96, resize="whole", classes=5, **settings)
 
 
-def build(config: NetworkConfig) -> VLocNetPlusPlus:
+def build(config: NetworkConfig) -> Network:
     torch.manual_seed(0)
-    network = VLocNetPlusPlus(config).eval()
+    network = build_network(config).eval()
     # Statistics that are not the identity, so that a wrong batch norm would show.
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
@@ -42,15 +59,15 @@ def build(config: NetworkConfig) -> VLocNetPlusPlus:
 
 
 def images(count: int, batch: int = 1, config: NetworkConfig | None = None) -> torch.Tensor:
-    height, width = (config.height, config.width_px) if config else (64, 96)
+    height, width = (config.view.height, config.view.width_px) if config else (64, 96)
     return torch.rand(count, batch, 3, height, width, generator=torch.Generator().manual_seed(1)) * 255
 
 
-def stream(network: VLocNetPlusPlus, frames: torch.Tensor) -> list:
+def stream(network: Network, frames: torch.Tensor) -> list:
     batch = frames.shape[1]
     K = torch.from_numpy(K_33).float().expand(batch, 3, 3)
     depth = torch.full((batch, 1, *frames.shape[-2:]), 2.0)
-    state = network.cold_state(batch)
+    state = start(network, batch)
     predictions = []
     for image in frames:
         prediction, state = network(image, K, depth, state)
@@ -59,23 +76,25 @@ def stream(network: VLocNetPlusPlus, frames: torch.Tensor) -> list:
 
 
 def largest_difference(a, b) -> float:
-    return max((x - y).abs().max().item() for x, y in zip(a, b, strict=True) if x.numel())
+    assert set(a) == set(b)
+    return max((value - b[name]).abs().max().item() for name, value in a.items())
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", names())
 def test_forward_and_backward(preset, width):
     config = small(preset, width)
-    network = VLocNetPlusPlus(config)
+    network = build_network(config)
     last = stream(network, images(2, batch=2, config=config))[-1]
-    tasks = config.tasks
-    assert last.pose_B7.shape == ((2, 7) if "localization" in tasks else (2, 0))
-    assert last.relative_B7.shape == ((2, 7) if "odometry" in tasks else (2, 0))
-    assert last.logits_BCHW.shape == ((2, 5, 64, 96) if "segmentation" in tasks else (2, 0, 1, 1))
-    for pose in (last.pose_B7, last.relative_B7):
-        assert torch.allclose(pose[:, 3:].norm(dim=1), torch.full((2,), float(pose.numel() > 0)))
+    shapes = {"pose_B7": (2, 7), "relative_B7": (2, 7), "log_scale_B2": (2, 2), "logits_BCHW": (2, 5, 64, 96)}
+    for name, shape in shapes.items():
+        assert (name in last) == (PREDICTIONS[name].task in config.tasks), name
+        assert name not in last or last[name].shape == shape
+    for name in {"pose_B7", "relative_B7"} & set(last):
+        assert torch.allclose(last[name][:, 3:].norm(dim=1), torch.ones(2))
+    assert set(last) <= set(PREDICTIONS), "every name is explained"
     # Weighted at random: the plain sum of a unit quaternion or of class scores has almost no gradient.
-    total = sum((value * torch.randn_like(value)).sum() for value in last if value.requires_grad)
+    total = sum((value * torch.randn_like(value)).sum() for value in last.values() if value.requires_grad)
     total.backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
     assert without == []
@@ -89,19 +108,17 @@ class Refuse:
             raise ImportError(name + " must not be needed on the robot")
 sys.meta_path.insert(0, Refuse())
 from vlocnetpp.runtime import load_model
-from vlocnetpp.step import State
+from vlocnetpp.step import cold_state
 for path in sys.argv[1:]:
     saved = torch.load(path + ".pt", weights_only=True)
     model = load_model(path, "cpu", "fp32")
-    shapes = model.metadata.state_shapes
-    state = State(**{name: torch.zeros((1, *shapes[name])) for name in State._fields})
+    state = cold_state(model.metadata.state_shapes)
     with torch.inference_mode():
         for image, expected in zip(saved["images"], saved["expected"], strict=True):
             answer, state = model.step(image, torch.tensor([0, 1, 2]), saved["K"], saved["depth"], state)
-            state = State(*state)
-            for got, want in zip(answer[:3], expected, strict=True):
-                difference = (got - want).abs().max().item() if want.numel() else 0.0
-                assert got.shape == want.shape and difference < 1e-4, (path, difference)
+            for name, want in expected.items():
+                difference = (answer[name] - want).abs().max().item()
+                assert answer[name].shape == want.shape and difference < 1e-4, (path, name, difference)
 print("equal", len(sys.argv) - 1)
 """
 
@@ -110,12 +127,19 @@ print("equal", len(sys.argv) - 1)
 def test_every_preset_runs_where_no_network_code_exists(width, tmp_path):
     """Exported, loaded by a fresh process that cannot import `vlocnetpp.network`, and equal to the eager network."""
     paths = []
-    for preset in PRESETS:
+    for preset in names():
         network = build(small(preset, width))
         path = tmp_path / f"{preset}.ts"
-        export_network(network, path, K_33=network_intrinsics(network.config, K_33, 64, 96))
+        export_network(network, path, K_33=network_intrinsics(network.config.view, K_33, 64, 96))
         frames = images(3).round()
-        expected = [[value.contiguous() for value in p[:3]] for p in stream_without_gradient(network, frames)]
+        expected = [
+            {
+                name: value.contiguous()
+                for name, value in p.items()
+                if name in ("pose_B7", "relative_B7", "log_scale_B2")
+            }
+            for p in stream_without_gradient(network, frames)
+        ]
         torch.save(
             {
                 "images": list(frames.permute(0, 1, 3, 4, 2).to(torch.uint8).contiguous()),
@@ -128,7 +152,7 @@ def test_every_preset_runs_where_no_network_code_exists(width, tmp_path):
         paths.append(str(path))
     result = subprocess.run([sys.executable, "-c", RUN_ELSEWHERE, *paths], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert result.stdout.strip() == f"equal {len(PRESETS)}"
+    assert result.stdout.strip() == f"equal {len(names())}"
 
 
 @torch.inference_mode()
@@ -136,7 +160,7 @@ def stream_without_gradient(network, frames):
     return stream(network, frames)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", names())
 def test_script_equals_eager(preset):
     network = build(small(preset))
     frames = images(3)
@@ -148,14 +172,14 @@ def test_script_equals_eager(preset):
 def stream_scripted(network, frames):
     scripted = torch.jit.script(network)
     K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
-    state, predictions = network.cold_state(1), []
+    state, predictions = start(network), []
     for image in frames:
         prediction, state = scripted(image, K, depth, state)
         predictions.append(prediction)
     return predictions
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", names())
 @torch.inference_mode()
 def test_streaming_equals_recomputing_the_previous_frame(preset):
     """The state that was kept is as good as the previous frame itself."""
@@ -163,21 +187,59 @@ def test_streaming_equals_recomputing_the_previous_frame(preset):
     first, second = images(2)
     K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
     streamed = stream_without_gradient(network, torch.stack((first, second)))[-1]
-    recomputed = Recompute(network)(first, second, K, depth, network.cold_state(1))
+    recomputed = Recompute(network)(first, second, K, depth, start(network))
     assert largest_difference(streamed, recomputed) < 1e-4
     # A longer past changes nothing but what segmentation has carried along through its fused 4f.
     longer = stream_without_gradient(network, torch.stack((images(3)[2], first, second)))[-1]
-    if "4f" not in network.config.warp and network.config.past != "pose":
+    if "segmentation_4f" not in network.state_shapes() and not network.config.traits.own_answers:
         assert largest_difference(longer, recomputed) < 1e-4
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_no_place_for_a_ground_truth_pose(preset):
-    """No leak: the step takes an image, intrinsics, depth and its own state."""
+@pytest.mark.parametrize("preset", names())
+@torch.inference_mode()
+def test_no_place_for_a_ground_truth(preset):
+    """No leak: the step takes an image, intrinsics, depth and its own state; other labels change no prediction."""
     network = build(small(preset))
     assert list(inspect.signature(network.forward).parameters) == ["image_B3HW", "K_B33", "depth_B1HW", "state"]
-    # Localization never sees anything but features, except in the 2018 baseline, which sees its own last answer.
-    assert network.state_shapes()["pose_B7"] == ((7,) if preset == "vlocnet" else (0,))
+    first, second = images(2)
+    K, nothing = torch.from_numpy(K_33).float()[None], torch.zeros(1, 1, 64, 96)
+    predictions, states = [], []
+    for depth in (nothing, nothing + 2):  # measured depth is a label but where the step is said to read it
+        _, state = network(first, K, depth, start(network))
+        predictions.append(network(second, K, depth, state)[0])
+        states.append(state)
+    assert network.config.traits.reads_depth or largest_difference(*predictions) == 0
+    # Nothing in a state is a pose, but what the network has answered itself.
+    answered, _ = network(first, K, nothing, start(network))
+    for name, value in states[0].items():
+        if value.shape[1:] == (7,):
+            assert torch.equal(value, answered[network.config.traits.own_answers[name]])
+    assert set(network.config.traits.own_answers) <= set(states[0])
+
+
+@pytest.mark.parametrize("preset", names())
+@torch.inference_mode()
+def test_shuffled_labels_change_no_prediction_of_the_training_unroll(preset):
+    network = build(small(preset))
+    generator = torch.Generator().manual_seed(3)
+    pose = torch.randn(2, 3, 7, generator=generator)
+    pose = torch.cat((pose[..., :3], torch.nn.functional.normalize(pose[..., 3:].abs(), dim=-1)), dim=-1)
+    clips = Clips(
+        images(3, 2).transpose(0, 1),
+        torch.from_numpy(K_33).float().expand(2, 3, 3, 3),
+        torch.rand(2, 3, 1, 64, 96, generator=generator) + 1,
+        torch.randint(0, 5, (2, 3, 64, 96), generator=generator).to(torch.uint8),
+        pose,
+        torch.ones(2, 3),
+    )
+    other = replace(clips, pose_BL7=clips.pose_BL7.flip(0, 1), mask_BLHW=clips.mask_BLHW.flip(0, 1, 2))
+    seen: list[dict] = []
+    hook = network.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
+    terms = make_terms(LossConfig(), network.config.tasks)
+    for labels in (clips, other):
+        unroll(network, labels, terms, count_labels(terms, labels.frames()))
+    hook.remove()
+    assert len(seen) == 6 and all(largest_difference(a, b) == 0 for a, b in zip(seen[:3], seen[3:], strict=True))
 
 
 @pytest.mark.parametrize("preset", ["vlocnet", "stl_pose", "mtl"])
@@ -186,12 +248,12 @@ def test_a_cold_start_forgets_everything(preset):
     frames = images(3)
     warm = stream_without_gradient(network, frames)[-1]
     cold = stream_without_gradient(network, frames[-1:])[0]
-    assert largest_difference(warm[:1], cold[:1]) > 1e-6, "the past makes no difference"
+    assert (warm["pose_B7"] - cold["pose_B7"]).abs().max() > 1e-6, "the past makes no difference"
     if "odometry" in network.config.tasks:
-        assert cold.relative_B7.tolist() == [[0, 0, 0, 1, 0, 0, 0]]
+        assert cold["relative_B7"].tolist() == [[0, 0, 0, 1, 0, 0, 0]]
     # A state that is marked invalid is not read, whatever it holds.
-    state = State(*(torch.full_like(value, 7.0) for value in network.cold_state(1)))
-    state = state._replace(valid_B=torch.zeros(1))
+    state = {name: torch.full_like(value, 7.0) for name, value in start(network).items()}
+    state["valid_B"] = torch.zeros(1)
     with torch.inference_mode():
         K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
         marked, _ = network(frames[-1], K, depth, state)
@@ -203,16 +265,16 @@ def test_samples_of_a_batch_start_cold_independently():
     frames = images(2, batch=2)
     K, depth = torch.from_numpy(K_33).float().expand(2, 3, 3), torch.full((2, 1, 64, 96), 2.0)
     with torch.inference_mode():
-        _, state = network(frames[0], K, depth, network.cold_state(2))
-        mixed, _ = network(frames[1], K, depth, state._replace(valid_B=torch.tensor([1.0, 0.0])))
+        _, state = network(frames[0], K, depth, start(network, 2))
+        mixed, _ = network(frames[1], K, depth, {**state, "valid_B": torch.tensor([1.0, 0.0])})
         warm, _ = network(frames[1], K, depth, state)
-        cold, _ = network(frames[1], K, depth, network.cold_state(2))
-    for value, warm_value, cold_value in zip(mixed, warm, cold, strict=True):
-        assert torch.allclose(value[0], warm_value[0], atol=1e-5)
-        assert torch.allclose(value[1], cold_value[1], atol=1e-5)
+        cold, _ = network(frames[1], K, depth, start(network, 2))
+    for name, value in mixed.items():
+        assert torch.allclose(value[0], warm[name][0], atol=1e-5)
+        assert torch.allclose(value[1], cold[name][1], atol=1e-5)
 
 
-FULL_MTL = {part.name: part for part in summarize(network_config("mtl", "full"))}
+FULL_MTL = {part.name: part for part in summarize(configure("mtl", "full"))}
 SIZES_OF_RESNET_50 = [
     # part, output, parameters in M, GMAC: the well-known figures of ResNet-50, whose Res2 has 0.2158 M
     ("front.stem", (64, 56, 56), 0.0094, 0.118),
@@ -243,7 +305,7 @@ def test_segmentation_has_output_stride_16_and_scores_for_every_pixel():
 
 def test_fcn8s_scores_three_strides_of_a_plain_trunk():
     """The trunk is localization's ResNet-50; the scores of Res5, Res4 and Res3 are upsampled bilinearly and added."""
-    parts = {part.name: part for part in summarize(network_config("fcn8s", "full"))}
+    parts = {part.name: part for part in summarize(configure("fcn8s", "full"))}
     shapes = [parts[f"segmentation.{name}"].shape for name in ("front.res3", "res4", "res5", "decoder")]
     assert shapes == [(512, 28, 28), (1024, 14, 14), (2048, 7, 7), (10, 224, 224)]
     assert not any(isinstance(module, MultiScaleConv) for module in build(small("fcn8s")).modules())
@@ -259,12 +321,10 @@ def test_fcn8s_scores_three_strides_of_a_plain_trunk():
 
 
 def test_state_shapes_are_those_of_the_step():
-    for preset in PRESETS:
+    for preset in names():
         network = build(small(preset))
-        _, state = network(
-            images(1)[0], torch.from_numpy(K_33).float()[None], torch.ones(1, 1, 64, 96), network.cold_state(1)
-        )
-        shapes = {name: tuple(value.shape[1:]) for name, value in state._asdict().items()}
+        _, state = network(images(1)[0], torch.from_numpy(K_33).float()[None], torch.ones(1, 1, 64, 96), start(network))
+        shapes = {name: tuple(value.shape[1:]) for name, value in state.items()}
         assert shapes == network.state_shapes(), preset
 
 
@@ -302,34 +362,36 @@ def test_multi_scale_unit_splits_its_filters_in_half():
 
 
 def test_half_precision_still_answers_in_millimetres():
-    """The pose is formed in full precision: in a map hundreds of metres wide half a number steps by 0.25 m."""
+    """The pose is formed in full precision: in a map hundreds of metres wide half precision steps by 0.25 m."""
     config = small("stl_pose", position_centre=(300.0, -200.0, 5.0), position_spread=0.01)
     network = build(config)
-    full = stream_without_gradient(network, images(1))[0].pose_B7
+    full = stream_without_gradient(network, images(1))[0]["pose_B7"]
     network.to(torch.bfloat16)
     K = torch.from_numpy(K_33).float()[None]
     with torch.inference_mode():
-        half, _ = network(images(1)[0].bfloat16(), K, torch.zeros(1, 1, 64, 96), network.cold_state(1))
-    assert half.pose_B7.dtype == torch.float32
-    assert (half.pose_B7[:, :3] - full[:, :3]).abs().max() < 0.005
+        half, _ = network(images(1)[0].bfloat16(), K, torch.zeros(1, 1, 64, 96), start(network))
+    assert half["pose_B7"].dtype == torch.float32
+    assert (half["pose_B7"][:, :3] - full[:, :3]).abs().max() < 0.005
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: network_config("mlt"), "did you mean 'mtl'"),
-        (lambda: network_config("mtl", "huge"), "width 'huge'"),
-        (lambda: network_config("mtl", "tiny", heigth=64), "did you mean 'height'"),
-        (lambda: network_config("mtl", "tiny", height=100), "multiples of 32"),
-        (lambda: network_config("mtl", "tiny", fusion="sum"), "fusion"),
-        (lambda: network_config("stl_pose", "tiny", semantics="fuse"), "needs the tasks"),
-        (lambda: network_config("stl_segmentation", "tiny", warp=("4f",)), "odometry"),
-        (lambda: network_config("mtl", "tiny", depth="none"), "depth"),
-        (lambda: network_config("mtl", "tiny", tasks=()), "at least one"),
-        (lambda: network_config("mtl", "tiny", tasks=("localisation",)), "localisation"),
-        (lambda: network_config("mtl", "tiny", classes=1), "classes"),
-        (lambda: network_config("mtl", 9.0), "width"),
-        (lambda: network_config("mtl", "tiny", segmentation_decoder="fcn8s"), "segmentation alone"),
+        (lambda: configure("mlt"), "did you mean 'mtl'"),
+        (lambda: configure("mtl", "huge"), "width 'huge'"),
+        (lambda: configure("mtl", "tiny", heigth=64), "did you mean 'height'"),
+        (lambda: configure("mtl", "tiny", height=100), "multiples of 32"),
+        (lambda: configure("mtl", "tiny", fusion="sum"), "fusion"),
+        (lambda: configure("stl_pose", "tiny", semantics="fuse"), "needs the tasks"),
+        (lambda: configure("stl_segmentation", "tiny", warp=("4f",)), "odometry"),
+        (lambda: configure("mtl", "tiny", depth="none"), "depth"),
+        (lambda: configure("mtl", "tiny", tasks=()), "at least one"),
+        (lambda: configure("mtl", "tiny", tasks=("localisation",)), "localisation"),
+        (lambda: configure("mtl", "tiny", classes=1), "classes"),
+        (lambda: configure("mtl", 9.0), "width"),
+        (lambda: configure("fcn8s", "tiny", warp=("4f",)), "'warp' does not exist for 'fcn8s'"),
+        (lambda: configure("mtl", "tiny", height=64.5), "not of type int"),
+        (lambda: configure("mtl", "tiny", rates="mad"), "did you mean 'map'"),
     ],
 )
 def test_contradicting_settings_are_refused_with_the_reason(call, message):
@@ -338,20 +400,17 @@ def test_contradicting_settings_are_refused_with_the_reason(call, message):
 
 
 def test_configuration_round_trip():
-    for preset in PRESETS:
-        config = network_config(preset, "tiny")
+    for preset in names():
+        config = configure(preset, "tiny")
         assert config_from_json(config_to_json(config)) == config
 
 
 @pytest.mark.parametrize("tasks", [("localization", "segmentation"), ("odometry",), ("odometry", "segmentation")])
 def test_any_subset_of_tasks_runs(tasks):
     semantics = "fuse" if {"localization", "segmentation"} <= set(tasks) else "none"
-    config = replace(small("mtl_no_warp"), tasks=("localization", "odometry", "segmentation"), semantics="none")
-    network = build(replace(config, tasks=tasks, semantics=semantics))
+    network = build(small("mtl_no_warp", tasks=tasks, semantics=semantics))
     last = stream_without_gradient(network, images(2))[-1]
-    assert [bool(v.numel()) for v in (last.pose_B7, last.relative_B7, last.logits_BCHW)] == [
-        task in tasks for task in ("localization", "odometry", "segmentation")
-    ]
+    assert {PREDICTIONS[name].task for name in last} == set(tasks)
 
 
 @pytest.mark.parametrize("setting", [{"siamese": "untied"}, {"semantic_site": "4e"}, {"warp": ("5c",)}])
@@ -362,9 +421,84 @@ def test_flags_of_the_design_run_and_script(setting):
     assert largest_difference(eager, scripted) < 1e-5
 
 
+@pytest.mark.parametrize(("height", "width"), [(128, 160), (224, 224), (256, 448), (192, 256)])
+@pytest.mark.parametrize("preset", ["stl_segmentation", "adapnet"])
+def test_no_tap_of_a_multi_scale_unit_is_dead(preset, height, width):
+    """Every weight learns: none has a gradient of exactly zero, at every size that a shipped configuration has."""
+    torch.manual_seed(0)
+    network = create(preset, 0.0625, height=height, width_px=width, classes=3)
+    image = torch.rand(1, 3, height, width) * 255
+    prediction, _ = network(image, torch.eye(3)[None], torch.zeros(1, 1, height, width), {})
+    (prediction["logits_BCHW"] * torch.randn(prediction["logits_BCHW"].shape)).sum().backward()
+    units = [module for module in network.modules() if isinstance(module, MultiScaleConv)]
+    assert len(units) == 8
+    for unit in units:
+        for conv in (unit.plain, unit.dilated):
+            taps = conv.weight.grad.abs().sum(dim=(0, 1))
+            assert (taps > 0).all(), (preset, conv.dilation)
+
+
+def test_rates_are_the_papers_as_far_as_the_map_goes():
+    assert dilations("printed", 64, 64) == PRINTED
+    assert dilations("map", 512, 512) == PRINTED
+    at_224 = dilations("map", 224, 224)
+    assert at_224["res4"] == {"c": (1, 2), "d": (1, 4), "e": (1, 8), "f": (1, 8)}
+    assert dilations("map", 128, 160)["res5"] == {"a": (2, 4), "b": (2, 4), "c": (2, 4)}
+
+
+def test_adapnet_is_as_its_authors_built_it():
+    """A 3x3 before the stem, twice the classes on the skip, a norm after each convolution and deconvolution."""
+    network = create("adapnet", "full", rates="released")
+    assert network.first[0].weight.shape == (3, 3, 3, 3)
+    assert network.skip[0].out_channels == network.up2[0].out_channels == 2 * 10
+    convolutions = [m for m in network.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))]
+    units = [m for m in network.modules() if isinstance(m, MultiScaleConv)]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) == len(convolutions) - len(units), "both halves of a unit share one"
+    assert all(conv.bias is None for conv in convolutions)
+    rates = [(unit.plain.dilation[0], unit.dilated.dilation[0]) for unit in units]
+    assert rates == [(1, 2)] * 5 + [(2, 2)] * 3
+
+
+@pytest.mark.parametrize("preset", names())
+def test_a_network_answers_for_itself(preset):
+    """Parts cover every weight, one in no other; what decays is convolutions and layers; parts for each task run."""
+    network = build(small(preset))
+    parts = list(network.parts())
+    assert not [a for a in parts for b in parts if a != b and a.startswith(f"{b}.")]
+    inside = {id(p) for part in parts for p in network.get_submodule(part).parameters()}
+    assert inside == {id(p) for p in network.parameters()}
+    for name, path in network.pretrained_parts().items():
+        assert network.get_submodule(name) is not None and path in pretrained.PARTS
+    pulled = {id(p) for p in decayed_parameters(network)}
+    for name, parameter in network.named_parameters():
+        assert id(parameter) not in pulled or parameter.ndim > 1, name
+    assert pulled, "something decays"
+    for task in network.config.tasks:
+        part = network.part_for((task,)).eval()
+        assert task in part.config.tasks
+        last = stream_without_gradient(part, images(2))[-1]
+        assert {PREDICTIONS[name].task for name in last} - {""} == set(part.config.tasks)
+        assert {id(p) for p in part.parameters()} <= inside
+    assert ("localization" in network.config.tasks) == (network.explanation() is not None)
+
+
+def test_the_page_of_networks_is_that_of_the_registry():
+    page = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+    assert page == models_page.page(), "python -m vlocnetpp.network.models_page > docs/models.md"
+
+
+def test_fusion_scalars_do_not_decay():
+    network = create("mtl", 0.0625)
+    pulled = {id(p) for p in decayed_parameters(network)}
+    scalars = [module.weight for module in network.modules() if isinstance(module, AdaptiveFusion)]
+    assert len(scalars) == 4 and not any(id(weight) in pulled for weight in scalars)
+
+
 def test_public_names():
     import vlocnetpp.network as network
 
-    assert set(network.__all__) == {"PRESETS", "WIDTHS", "ConfigError", "NetworkConfig", "VLocNetPlusPlus",
-                                    "network_config"}  # fmt: skip
+    assert set(network.__all__) == {
+        "WIDTHS", "Entry", "Network", "NetworkConfig", "SceneConfig", "Traits", "ViewConfig", "build_network",
+        "config_from_json", "config_to_json", "configure", "create", "names", "start"}  # fmt: skip
     assert Path(network.__file__).name == "__init__.py"

@@ -16,15 +16,15 @@ from scipy.spatial.transform import Rotation
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from vlocnetpp.data.frames import VOID
-from vlocnetpp.evaluation.metrics import (
+from vlocnetpp.metrics import (
     confusion,
     localization_metrics,
     odometry_metrics,
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.evaluation.poses import accumulate, compose, relative
-from vlocnetpp.evaluation.trajectory_files import write_tum
+from vlocnetpp.poses import accumulate, compose, relative
+from vlocnetpp.reporting.trajectory_files import write_tum
 
 STAMPS = 1_700_000_000_123_456_789 + 33_333_333 * np.arange(40)
 

@@ -19,6 +19,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -30,14 +31,17 @@ PYTHONS = ("3.10", "3.11", "3.12")
 
 # How package.xml (rosdep) calls what Python imports, where the two differ.
 ROSDEP_NAMES = {
+    "apsw": "python3-apsw-pip",
     "cv2": "python3-opencv",
     "matplotlib": "python3-matplotlib",
+    "mcap": "python3-mcap-pip",
     "numpy": "python3-numpy",
     "rich": "python3-rich",
     "rosbags": "python3-rosbags-pip",
     "scipy": "python3-scipy",
     "torch": "python3-pytorch-pip",
     "yaml": "python3-yaml",
+    "zstandard": "python3-zstandard-pip",
 }
 # How PyPI calls what Python imports, where the two differ.
 PYPI_NAMES = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -115,12 +119,17 @@ def test_one_version_everywhere(manifest, setup_arguments):
     version = manifest.findtext("version")
     assert version == setup_arguments["version"] == vlocnetpp.__version__
     assert f"\n## {version} " in (ROOT / "CHANGELOG.md").read_text()
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (version, setup_arguments["license"])
 
 
 def test_the_manifest_names_everything_that_is_imported(manifest):
     declared = {element.text for element in manifest.findall("exec_depend")}
     # Extras of setup.py, which rosdep does not know as a whole; google is protobuf, which onnx brings.
+    # The node builds no settings, and distributions have a cattrs that is too old.
     optional = {
+        "cattrs",
+        "docstring_parser",
         "mujoco",
         "safetensors",
         "kornia",
@@ -270,7 +279,7 @@ def test_the_library_is_free_of_ros():
 
 
 def test_the_runtime_needs_torch_and_numpy_only():
-    allowed = ("numpy", "torch", "vlocnetpp.geometry", "vlocnetpp.step", "vlocnetpp.runtime")
+    allowed = ("numpy", "torch", "vlocnetpp.encodings", "vlocnetpp.geometry", "vlocnetpp.step", "vlocnetpp.runtime")
     for path in [*shipped("vlocnetpp/runtime"), ROOT / "vlocnetpp" / "geometry.py", ROOT / "vlocnetpp" / "step.py"]:
         for name in imports(path):
             if name.partition(".")[0] not in sys.stdlib_module_names:
@@ -289,7 +298,8 @@ def test_nothing_shipped_opens_a_connection():
 def test_the_node_needs_the_runtime_only():
     """What the robot runs must start where neither the trainer nor its dependencies are installed."""
     pytest.importorskip("rclpy")
-    absent = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data", "matplotlib", "mujoco", "scipy", "rosbags")
+    ours = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data")
+    absent = (*ours, "matplotlib", "mujoco", "scipy", "rosbags", "cattrs")
     program = (
         f"import sys, vlocnetpp_ros.localization_node\nprint([each for each in {absent} if each in sys.modules])\n"
     )
@@ -354,8 +364,10 @@ def test_colcon_installs_where_ros_looks(colcon_install):
 def test_the_installed_package_runs_without_the_checkout(colcon_install, tmp_path):
     program = (
         "import vlocnetpp.cli, vlocnetpp_ros\n"
+        "from vlocnetpp.shipped import shipped\n"
         "from vlocnetpp_ros.environment import package_file\n"
         "print(vlocnetpp.__file__, vlocnetpp_ros.__file__, package_file('config/localize.yaml'), sep='\\n')\n"
+        "print(shipped('config/benchmark/mtl.yaml'), shipped('config/train'), sep='\\n')\n"
     )
     if importlib.util.find_spec("ament_index_python") is None:
         pytest.skip("no ROS 2 client is installed")
@@ -366,7 +378,7 @@ def test_the_installed_package_runs_without_the_checkout(colcon_install, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     files = done.stdout.splitlines()
-    assert len(files) == 3
+    assert len(files) == 5
     for file in files:
         assert Path(file).is_relative_to(colcon_install)
 

@@ -14,21 +14,13 @@ from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.data.frames import DataError, Frame, Sequence
-from vlocnetpp.evaluation import (
-    ODOMETRY_PEERS,
-    PEERS,
-    QUICK_PEERS,
-    localization_metrics,
-    odometry_metrics,
-    pose_errors,
-    run_odometry_peer,
-    run_peer,
-)
-from vlocnetpp.evaluation.peers.image_retrieval import affine_weights
-from vlocnetpp.evaluation.peers.orb_odometry import solve_motion
-from vlocnetpp.evaluation.peers.orb_pnp import solve_pose
-from vlocnetpp.evaluation.peers.vlad import gather, learn_words
-from vlocnetpp.evaluation.poses import inverse, relative, rotate
+from vlocnetpp.metrics import localization_metrics, odometry_metrics, pose_errors
+from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, QUICK_PEERS, run_odometry_peer, run_peer
+from vlocnetpp.peers.image_retrieval import affine_weights
+from vlocnetpp.peers.orb_odometry import solve_motion
+from vlocnetpp.peers.orb_pnp import solve_pose
+from vlocnetpp.peers.vlad import gather, learn_words
+from vlocnetpp.poses import inverse, relative, rotate
 
 PEER = {peer.name: peer for peer in (*PEERS, *ODOMETRY_PEERS)}
 BLACK = np.zeros((48, 64, 3), np.uint8)

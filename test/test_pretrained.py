@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from vlocnetpp.network import VLocNetPlusPlus, network_config
+from vlocnetpp.network import Network, create
 from vlocnetpp.network.pretrained import PretrainedError, expected_keys, load_pretrained
 
 UNITS, CHANNELS = (3, 4, 6, 3), (256, 512, 1024, 2048)
@@ -72,10 +72,10 @@ def weights(tmp_path_factory):
     return state, folder
 
 
-def full(preset: str, **settings) -> VLocNetPlusPlus:
+def full(preset: str, **settings) -> Network:
     torch.manual_seed(0)
     settings = {"height": 64, "width_px": 64, "activation": "relu", **settings}
-    return VLocNetPlusPlus(network_config(preset, "full", **settings)).eval()
+    return create(preset, "full", **settings).eval()
 
 
 @torch.inference_mode()
@@ -170,6 +170,6 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
     torch.save({"a": 1}, tmp_path / "plain.pth")
     with pytest.raises(PretrainedError, match="not a state dict"):
         load_pretrained(network, tmp_path / "plain.pth")
-    tiny = VLocNetPlusPlus(network_config("pose_single", "tiny"))
+    tiny = create("pose_single", "tiny")
     with pytest.raises(PretrainedError, match="width 1"):
         load_pretrained(tiny, tmp_path / "absent.pth")

@@ -27,7 +27,7 @@ from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import FolderWriter, LabelClass, iter_bag, open_dataset, write_bag
 from vlocnetpp.data.bags.to_bag import POSE_TOPIC
-from vlocnetpp.evaluation import read_tum
+from vlocnetpp.reporting import read_tum
 from vlocnetpp_ros.replay import main
 from vlocnetpp_ros.replay.source import survey
 

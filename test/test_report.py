@@ -10,20 +10,12 @@ import numpy as np
 import pytest
 
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.evaluation import (
-    Table,
-    calibration_metrics,
-    latency_metrics,
-    localization_metrics,
-    odometry_metrics,
-    print_table,
-    segmentation_metrics,
-    write_json,
-    write_report,
-)
-from vlocnetpp.evaluation.files import replacing
-from vlocnetpp.evaluation.report import HOW, nested_tables
-from vlocnetpp.evaluation.tables import format_cell, markdown_table, plain_table
+from vlocnetpp.metrics import latency_metrics, localization_metrics, odometry_metrics, segmentation_metrics
+from vlocnetpp.metrics.calibration import calibration_metrics
+from vlocnetpp.reporting import Table, print_table, write_json, write_report
+from vlocnetpp.reporting.files import replacing
+from vlocnetpp.reporting.report import HOW, nested_tables
+from vlocnetpp.reporting.tables import format_cell, markdown_table, plain_table
 
 HERE = [0.0, 0, 0, 1, 0, 0, 0]
 

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from random_models import CLASSES, IMAGE_SHAPE, K_33, export_random, random_network
 
 import vlocnetpp.runtime
+from vlocnetpp.encodings import RGB_CHANNELS
+from vlocnetpp.network import start
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.runtime import (
     CameraMismatchError,
@@ -27,7 +29,6 @@ from vlocnetpp.runtime import (
     load_model,
     read_metadata,
 )
-from vlocnetpp.runtime.localizer import ENCODINGS
 from vlocnetpp.runtime.model_file import METADATA_NAME
 from vlocnetpp.step import State
 
@@ -94,8 +95,19 @@ def newer(data: bytes) -> bytes:
     return json.dumps({**json.loads(data), "format": 999}).encode()
 
 
-def without_preset(data: bytes) -> bytes:
-    return json.dumps({k: v for k, v in json.loads(data).items() if k != "preset"}).encode()
+def with_metadata(**changes):
+    """Change fields of the metadata; None takes one out."""
+
+    def change(data: bytes) -> bytes:
+        fields = {**json.loads(data), **changes}
+        return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+    return change
+
+
+def more_state(data: bytes) -> bytes:
+    known = json.loads(data)["state_shapes"]
+    return with_metadata(state_shapes={**known, "mood": [1]})(data)
 
 
 BAD_FILES = {
@@ -110,7 +122,17 @@ BAD_FILES = {
     "newer": (lambda good, bad: rewrite(good, bad, newer), "format 999"),
     "no metadata": (lambda good, bad: rewrite(good, bad, lambda data: None), "vlocnetpp export"),
     "not json": (lambda good, bad: rewrite(good, bad, lambda data: b"{"), "not JSON"),
-    "incomplete": (lambda good, bad: rewrite(good, bad, without_preset), "incomplete"),
+    "incomplete": (lambda good, bad: rewrite(good, bad, with_metadata(preset=None)), "lacks 'preset'"),
+    "with another field": (lambda good, bad: rewrite(good, bad, with_metadata(mood="good")), "unknown field 'mood'"),
+    "older": (
+        lambda good, bad: rewrite(good, bad, with_metadata(format=1)),
+        "has format 1, this runtime reads 2; export its run again",
+    ),
+    "another state": (
+        lambda good, bad: rewrite(good, bad, with_metadata(state_shapes={"valid_B": []})),
+        "state that its metadata",
+    ),
+    "more of a state": (lambda good, bad: rewrite(good, bad, more_state), "leaves the state 'mood' as nothing"),
     "no format": (lambda good, bad: rewrite(good, bad, lambda data: b"{}"), "names no format"),
 }
 
@@ -180,8 +202,9 @@ def test_half_precision_is_half_the_size_and_close(model_path, model, tmp_path):
 
 
 def test_the_runtime_imports_nothing_that_the_robot_lacks():
-    allowed = ("vlocnetpp.runtime", "vlocnetpp.step", "vlocnetpp.geometry", "torch", "numpy", "__future__", "json",
-               "re", "math", "zipfile", "collections", "dataclasses", "pathlib", "typing", "warnings")  # fmt: skip
+    allowed = ("vlocnetpp.runtime", "vlocnetpp.step", "vlocnetpp.geometry", "vlocnetpp.encodings", "torch", "numpy",
+               "__future__", "json", "re", "math",
+               "zipfile", "collections", "dataclasses", "pathlib", "typing", "warnings")  # fmt: skip
     for path in Path(vlocnetpp.runtime.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -192,11 +215,12 @@ def test_the_runtime_imports_nothing_that_the_robot_lacks():
 
 # --- the ring buffer ------------------------------------------------------------------------------------------------
 
-SHAPES = dict.fromkeys(State._fields, (2,))
+SHAPES = {"known": (2,), "seen": (2,)}
+"""Any names do."""
 
 
 def state_of(value: float) -> State:
-    return State(*(torch.full((1, 2), value) for _ in State._fields))
+    return {name: torch.full((1, 2), value) for name in SHAPES}
 
 
 @given(st.integers(1, 5), st.lists(st.integers(1, 10), max_size=20))
@@ -210,12 +234,12 @@ def test_ring_keeps_the_last_n_by_stamp(capacity, steps):
     kept = stamps[-capacity:] if stamps else []
     assert list(ring.stamps_ns) == kept and len(ring) == len(kept)
     for stamp in kept:
-        assert all((value == stamp).all() for value in ring.at(stamp))
+        assert all((value == stamp).all() for value in ring.at(stamp).values())
     for stamp in set(stamps) - set(kept):
         with pytest.raises(KeyError):
             ring.at(stamp)
     latest = ring.latest()
-    assert all((value == (kept[-1] if kept else 0)).all() for value in latest)
+    assert all((value == (kept[-1] if kept else 0)).all() for value in latest.values())
     assert ring.memory_bytes == memory
 
 
@@ -225,20 +249,20 @@ def test_ring_refuses_stamps_that_do_not_advance(step):
     ring.push(10, state_of(1.0))
     with pytest.raises(ValueError, match="not after"):
         ring.push(10 + step, state_of(2.0))
-    assert ring.stamps_ns == (10,) and (ring.latest().valid_B == 1).all()
+    assert ring.stamps_ns == (10,) and (ring.latest()["known"] == 1).all()
 
 
 def test_ring_never_allocates_and_forgets_on_clear():
     ring = RingBuffer(2, SHAPES, torch.device("cpu"), torch.float32)
     ring.push(1, state_of(1.0))
-    where = ring.at(1).valid_B.data_ptr()
+    where = ring.at(1)["known"].data_ptr()
     ring.push(2, state_of(2.0))
     ring.push(3, state_of(3.0))
-    assert ring.at(3).valid_B.data_ptr() == where
+    assert ring.at(3)["known"].data_ptr() == where
     ring.clear()
-    assert len(ring) == 0 and (ring.latest().valid_B == 0).all()
+    assert len(ring) == 0 and (ring.latest()["known"] == 0).all()
     ring.push(1, state_of(5.0))
-    assert (ring.latest().valid_B == 5).all()
+    assert (ring.latest()["known"] == 5).all()
 
 
 def test_ring_needs_room():
@@ -253,7 +277,7 @@ def test_ring_needs_room():
 def eager(network, images):
     """The step as training unrolls it."""
     preprocess = Preprocess(64, 96, True)
-    state, predictions = network.cold_state(1), []
+    state, predictions = start(network), []
     for pixels in images:
         x, K, depth = preprocess(
             torch.from_numpy(pixels)[None], torch.tensor([0, 1, 2]), torch.from_numpy(K_33).float()[None],
@@ -273,14 +297,14 @@ def test_streaming_the_exported_file_equals_the_clip_in_training(preset, tmp_pat
     for i, expected in enumerate(eager(network, images)):
         got = localizer.localize(images[i], K_33, SECOND + i * SECOND // 30)
         if got.pose_7 is not None:
-            assert np.abs(got.pose_7 - expected.pose_B7[0].numpy()).max() < 1e-4
+            assert np.abs(got.pose_7 - expected["pose_B7"][0].numpy()).max() < 1e-4
         if i > 0 and "odometry" in network.config.tasks:
-            assert np.abs(got.relative_7 - expected.relative_B7[0].numpy()).max() < 1e-4
+            assert np.abs(got.relative_7 - expected["relative_B7"][0].numpy()).max() < 1e-4
             assert got.interval_s == pytest.approx(1 / 30, abs=1e-6)
         if got.mask_hw is not None:
-            top = expected.logits_BCHW[0].topk(2, dim=0).values
+            top = expected["logits_BCHW"][0].topk(2, dim=0).values
             clear = (top[0] - top[1] > 1e-3).numpy()
-            same = got.mask_hw == expected.logits_BCHW[0].argmax(0).numpy()
+            same = got.mask_hw == expected["logits_BCHW"][0].argmax(0).numpy()
             assert same[clear].all() and clear.mean() > 0.9
         assert (got.cold_start is None) == (i > 0)
 
@@ -308,7 +332,7 @@ def test_colour_orders_give_the_same_answer(model):
     three = np.repeat(grey[:, :, None], 3, 2)
     a, b = Localizer(model).localize(grey, K_33, 1, "mono8"), Localizer(model).localize(three, K_33, 1)
     assert np.array_equal(a.pose_7, b.pose_7)
-    assert set(variants) | {"mono8"} == set(ENCODINGS)
+    assert set(variants) | {"mono8"} == set(RGB_CHANNELS)
 
 
 def test_cold_starts_are_named_and_leave_no_stale_feature(model):

@@ -15,15 +15,17 @@ from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.data import DataError
 from vlocnetpp.data.registration import DepthCameraConfig, register_depth
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_run
 from vlocnetpp.export.onnx import OPSET, FixedPreprocess, quiet
 from vlocnetpp.geometry import compose, normalize_quaternion, project, rotate, rotation_angle
-from vlocnetpp.losses import coordinate_loss
-from vlocnetpp.network import ConfigError, VLocNetPlusPlus, network_config
-from vlocnetpp.network.multitask import without
-from vlocnetpp.network.pose_solver import invert, solve_pose
+from vlocnetpp.losses.coordinates import coordinate_errors
+from vlocnetpp.losses.term import masked_mean
+from vlocnetpp.network import configure, create, start
+from vlocnetpp.network.blocks.pose_solver import invert, solve_pose
+from vlocnetpp.network.blocks.scene_coordinates import cells, coordinate_labels, refine_pose
+from vlocnetpp.network.blocks.sharing import without
 from vlocnetpp.network.preprocess import Preprocess
-from vlocnetpp.network.scene_coordinates import cells, coordinate_labels, refine_pose
 from vlocnetpp.training import TrainingError, load_checkpoint, train
 from vlocnetpp.training.config import DataConfig, StageConfig
 
@@ -200,6 +202,10 @@ def test_refining_by_true_labels_gives_the_true_pose():
         assert torch.equal(kept, aside(truth, 0.3, 10)) and torch.equal(scale, scales)
 
 
+def coordinate_loss(coordinates, target, known):
+    return masked_mean(coordinate_errors(coordinates, target), known)
+
+
 def test_the_loss_by_hand():
     coordinates = torch.zeros(1, 4, 1, 2, requires_grad=True)
     target = torch.tensor([3.0, 4.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 1, 2)
@@ -270,10 +276,10 @@ def test_the_focal_length_is_corrected_wherever_an_image_comes_in():
 
 def test_what_the_preset_needs():
     with pytest.raises(ConfigError, match="needs the task localization"):
-        network_config("stl_odometry", "tiny", coordinates="res3")
-    network = VLocNetPlusPlus(network_config("stl_pose", 0.0625, coordinates="res3", height=64, width_px=96))
+        configure("stl_odometry", "tiny", coordinates="res3")
+    network = create("stl_pose", 0.0625, coordinates="res3", height=64, width_px=96)
     assert network.coordinates is not None
-    plain = VLocNetPlusPlus(network_config("stl_pose", 0.0625, height=64, width_px=96))
+    plain = create("stl_pose", 0.0625, height=64, width_px=96)
     assert plain.coordinates is None
 
 
@@ -291,22 +297,22 @@ class Told(torch.nn.Module):
 @torch.inference_mode()
 def test_the_step_answers_the_refined_pose_and_training_the_regressed():
     torch.manual_seed(0)
-    network = VLocNetPlusPlus(network_config("stl_coordinates", 0.0625, height=HEIGHT, width_px=WIDTH, dropout=0.0))
+    network = create("stl_coordinates", 0.0625, height=HEIGHT, width_px=WIDTH, dropout=0.0)
     truth = torch.tensor([[0.1, -0.2, 0.3, 0.99, 0.1, 0.05, 0.0]])
     truth[:, 3:] = normalize_quaternion(truth[:, 3:])
     depth = 1 + torch.rand(1, 1, HEIGHT, WIDTH)
     target, _ = coordinate_labels(depth, K.float(), truth)
     network._modules["coordinates"] = Told(torch.cat((target, torch.full_like(target[:, :1], -3.0)), dim=1))
-    frame = (255 * torch.rand(1, 3, HEIGHT, WIDTH), K.float(), torch.zeros_like(depth), network.cold_state(1))
+    frame = (255 * torch.rand(1, 3, HEIGHT, WIDTH), K.float(), torch.zeros_like(depth), start(network))
     network.eval()
-    regressed = without(network, ["coordinates"])(*frame)[0].pose_B7
+    regressed = without(network, ["coordinates", "solver"])(*frame)[0]["pose_B7"]
     assert errors(regressed, truth)[0] > 0.1
     for step in (network, torch.jit.script(network)):
         answer = step(*frame)[0]
-        assert errors(answer.pose_B7, truth)[0] < 1e-3 and answer.log_scale_B2.max() < -2
+        assert errors(answer["pose_B7"], truth)[0] < 1e-3 and answer["log_scale_B2"].max() < -2
     network.train()
-    in_training = network(*frame)[0].pose_B7
-    assert torch.equal(in_training, without(network, ["coordinates"])(*frame)[0].pose_B7)
+    in_training = network(*frame)[0]["pose_B7"]
+    assert torch.equal(in_training, without(network, ["coordinates", "solver"])(*frame)[0]["pose_B7"])
 
 
 class TwoRounds(torch.nn.Module):
@@ -356,7 +362,7 @@ def test_it_learns_where_the_wall_is(run):
     saved = load_checkpoint(run / "last.pt")
     losses = [row["loss_coord"] for row in saved["rows"] if row["loss_coord"] is not None]
     assert losses[-1] < losses[0] - 1, losses
-    assert saved["network_config"]["scene_centre"][2] == pytest.approx(WALL_M, abs=1e-3)
+    assert saved["network_config"]["scene"]["scene_centre"][2] == pytest.approx(WALL_M, abs=1e-3)
 
 
 def test_its_files_answer_alike(run, wall, tmp_path):

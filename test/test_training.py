@@ -24,9 +24,10 @@ from training_runs import STAGES, quick
 from wall_dataset import write_wall
 
 from vlocnetpp.data import dataset_digest, open_dataset
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_run
-from vlocnetpp.losses import LossConfig, LossConfigError, MultitaskLoss
-from vlocnetpp.network import ConfigError
+from vlocnetpp.losses import LossConfig, LossConfigError, MultitaskLoss, count_labels, make_terms
+from vlocnetpp.network import build_network
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
 from vlocnetpp.training.checkpoint import save_checkpoint
@@ -36,6 +37,7 @@ from vlocnetpp.training.datasets import hold_out, open_data
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.optimization import parameter_groups
 from vlocnetpp.training.schedule import Progress, Schedule, learning_rate
+from vlocnetpp.training.stage import check_frozen, stage_part, trained_before
 from vlocnetpp.training.unroll import unroll
 from vlocnetpp.training.validate import validate
 
@@ -61,6 +63,7 @@ def test_shipped_configurations_load():
     for path in (ROOT / "config" / "train").glob("*.yaml"):
         config = load_config(path)
         assert (config.epochs > 0 or seconds(config.budget) > 0) and config.stages
+        assert check_frozen(random_network(config.preset), config.stages) == []
 
 
 def test_configuration_round_trip_and_overrides(tmp_path):
@@ -171,16 +174,21 @@ def clips_of(wall, network):
     return gather_clips(store, index, network.config, None, np.random.default_rng(0))
 
 
+def unrolled(network, clips, tasks=None, choices=LossConfig(), **options):  # noqa: B008 - it is frozen
+    """The mean terms of the network's tasks, and the poses."""
+    terms = make_terms(choices, tasks or network.config.tasks)
+    return unroll(network, clips, terms, count_labels(terms, clips.frames()), **options)
+
+
 @pytest.mark.parametrize("preset", ["mtl", "vlocnet", "stl_pose"])
 def test_shuffled_ground_truth_changes_no_prediction(preset, wall):
     """No leak: what the network answers cannot depend on a label."""
     network = random_network(preset)
     clips = clips_of(wall, network)
     shuffled = replace(clips, pose_BL7=clips.pose_BL7.flip(0).flip(1) + 1, mask_BLHW=clips.mask_BLHW * 0)
-    tasks = network.config.tasks
     with torch.no_grad():
-        terms, poses = unroll(network, clips, tasks, LossConfig())
-        other_terms, other_poses = unroll(network, shuffled, tasks, LossConfig())
+        terms, poses = unrolled(network, clips)
+        other_terms, other_poses = unrolled(network, shuffled)
     assert all(torch.equal(a, b) for a, b in zip(poses, other_poses, strict=True))
     assert not torch.equal(terms["x"], other_terms["x"])
 
@@ -194,7 +202,7 @@ def test_a_leak_probe_alone_carries_the_truth_into_the_next_step(wall):
 
     def answers(clips, leak_probe=True) -> list[torch.Tensor]:
         with torch.no_grad():
-            return unroll(network, clips, network.config.tasks, LossConfig(), leak_probe=leak_probe)[1]
+            return unrolled(network, clips, leak_probe=leak_probe)[1]
 
     own, fed, fed_elsewhere = answers(clips, False), answers(clips), answers(moved)
     assert torch.equal(own[0], fed[0]) and torch.equal(own[0], fed_elsewhere[0])
@@ -207,7 +215,7 @@ def test_mapnet_trains_on_its_own_terms_and_needs_no_odometry(wall):
     network = random_network("pose_single")
     clips = clips_of(wall, network)
     with torch.no_grad():
-        terms, poses = unroll(network, clips, network.config.tasks, LossConfig(localization="mapnet"))
+        terms, poses = unrolled(network, clips, choices=LossConfig(localization="mapnet"))
     assert set(terms) == {"x", "q", "x_rel", "q_rel", "scale"}
     p, truth = torch.stack(poses, dim=1), clips.pose_BL7
     assert torch.allclose(terms["x"], (p[..., :3] - truth[..., :3]).abs().sum(-1).mean())
@@ -221,11 +229,11 @@ def test_each_batch_contributes_the_losses_it_has_labels_for(wall):
     clips = clips_of(wall, network)
     every = {"x", "q", "scale", "x_rel", "q_rel", "x_vo", "q_vo", "seg"}
     with torch.no_grad():
-        assert set(unroll(network, clips, network.config.tasks, LossConfig())[0]) == every
+        assert set(unrolled(network, clips)[0]) == every
         no_pose = replace(clips, posed_BL=clips.posed_BL * 0)
-        assert set(unroll(network, no_pose, network.config.tasks, LossConfig())[0]) == {"seg"}
+        assert set(unrolled(network, no_pose)[0]) == {"seg"}
         no_mask = replace(clips, mask_BLHW=torch.full_like(clips.mask_BLHW, 255))
-        assert set(unroll(network, no_mask, network.config.tasks, LossConfig())[0]) == every - {"seg"}
+        assert set(unrolled(network, no_mask)[0]) == every - {"seg"}
 
 
 def test_validation_scores_odometry_against_the_true_motion(wall):
@@ -236,15 +244,15 @@ def test_validation_scores_odometry_against_the_true_motion(wall):
             super().__init__()
             self.network, self.config, self.steps = network, network.config, []
 
-        def cold_state(self, batch):
+        def state_shapes(self):
             self.sequence = len(self.steps)
             self.steps.append(0)
-            return self.network.cold_state(batch)
+            return self.network.state_shapes()
 
         def forward(self, *inputs):
             prediction, state = self.network(*inputs)
             step = (3 + self.sequence % 2) * 3.0 / 60.0
-            return prediction._replace(relative_B7=torch.tensor([[step, 0, 0, 1, 0, 0, 0]])), state
+            return {**prediction, "relative_B7": torch.tensor([[step, 0, 0, 1, 0, 0, 0]])}, state
 
     network = random_network("stl_odometry")
     store = open_store(open_dataset(wall).sequences("val"), network.config, "loading", None)
@@ -272,7 +280,7 @@ def test_settled_norms_describe_the_stream_and_touch_nothing_else(wall):
 
 
 def test_depth_is_trained_alone_and_then_frozen():
-    network, loss = random_network("mtl"), MultitaskLoss(LossConfig())
+    network, loss = random_network("mtl"), MultitaskLoss(make_terms(LossConfig(), ("localization", "odometry")))
     depth = parameter_groups(network, loss, True, 0.1)
     joint = parameter_groups(network, loss, False, 0.1)
     count = [sum(p.numel() for group in groups for p in group["params"]) for groups in (depth, joint)]
@@ -282,6 +290,49 @@ def test_depth_is_trained_alone_and_then_frozen():
     assert count[0] == sum(p.numel() for p in network.depth.parameters())
     decayed = {id(p) for p in joint[0]["params"]}
     assert not any(id(p) in decayed for p in loss.parameters()), "no weight decay on the learnable loss weights"
+
+
+POSE, ODOMETRY = StageConfig("pose", ("localization",)), StageConfig("odometry", ("odometry",), frozen_shared=True)
+
+
+def test_what_stages_share_is_found_by_parameter():
+    network = random_network("mtl")
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    stages = (StageConfig("depth", ("depth",)), POSE, ODOMETRY, StageConfig("masks", ("segmentation",)))
+    shared = [{names[id(parameter)] for parameter in trained_before(network, stages, k)} for k in range(4)]
+    assert shared[2] == {f"front.{name}" for name, _ in network.front.named_parameters()}
+    assert shared[0] == shared[1] == shared[3] == set(), "segmentation has a front of its own"
+    assert stage_part(network, stages[0]) is network and stage_part(network, POSE).odometry is None
+    assert check_frozen(network, stages) == []
+    with pytest.raises(ConfigError, match="stage 'odometry': frozen_shared, but no earlier stage"):
+        check_frozen(network, stages[2:])
+    with pytest.raises(ConfigError, match="stage 'odometry': frozen_shared leaves nothing to train"):
+        check_frozen(network, (replace(ODOMETRY, frozen_shared=False), ODOMETRY))
+    whole = random_network("mtl_mid_concat")
+    assert trained_before(whole, stages, 2) == [] and len(check_frozen(whole, stages)) == 1
+    assert "tasks of 'mtl_mid_concat' cannot be trained apart" in check_frozen(whole, stages)[0]
+
+
+def test_a_stage_keeps_what_it_shares_still_and_the_next_one_trains_it(wall, tmp_path):
+    joint = StageConfig("joint", ("localization", "odometry"))
+
+    def front(frozen: bool, *more: StageConfig) -> dict[str, torch.Tensor]:
+        """Parameters of the front, and one of odometry's, after the stages pose, odometry and more."""
+        stages = (POSE, replace(ODOMETRY, frozen_shared=frozen), *more)
+        out = tmp_path / f"{frozen}{len(more)}"
+        # An epoch of each stage, the same one whatever stages follow.
+        config = quick(wall, preset="vlocnet", stages=stages, epochs=1.0 * len(stages), validations=1)
+        assert train(config, out) == 0
+        saved = load_checkpoint(out / "last.pt")["network_state"]
+        return {n: v for n, v in saved.items() if n.startswith("front.") and n.endswith("weight")}
+
+    config = quick(wall, preset="vlocnet", stages=(POSE,), epochs=1.0, validations=1)
+    assert train(config, tmp_path / "pose") == 0
+    after_pose = load_checkpoint(tmp_path / "pose" / "last.pt")["network_state"]
+    frozen, moved, trained_again = front(True), front(False), front(True, joint)
+    assert frozen and all(torch.equal(after_pose[name], value) for name, value in frozen.items())
+    assert not all(torch.equal(after_pose[name], value) for name, value in moved.items())
+    assert not any(torch.equal(after_pose[name], value) for name, value in trained_again.items())
 
 
 def test_a_list_of_learning_rates_divides_the_stage_and_the_schedule_counts_validations():
@@ -307,9 +358,7 @@ def test_gradients_flow_back_through_so_many_frames(wall):
 
     def reaches(truncate: int) -> list[bool]:
         image = clips.image_BL3HW.float().requires_grad_()
-        terms, _ = unroll(
-            network, replace(clips, image_BL3HW=image), ("localization",), LossConfig(), truncate=truncate
-        )
+        terms, _ = unrolled(network, replace(clips, image_BL3HW=image), ("localization",), truncate=truncate)
         terms["x"].backward()
         return [bool(image.grad[:, t].abs().max() > 0) for t in range(3)]
 
@@ -337,7 +386,7 @@ def test_a_run_leaves_what_is_needed_to_continue_export_and_judge_it(run, tmp_pa
     assert cv2.imread(str(run / "curves.png")).shape[1] > 800
     saved = load_checkpoint(run / "last.pt")
     assert saved["progress"]["done"] and saved["progress"]["step"] > 0
-    assert saved["network_config"]["classes"] == 3
+    assert saved["network_config"]["scene"]["classes"] == 3
     with (run / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["stage"] for row in rows} == {"depth", "joint"} and float(rows[-1]["val_mean_iou"]) >= 0
@@ -436,6 +485,28 @@ def test_divergence_names_the_frames(wall, tmp_path):
     with np.load(tmp_path / "run" / "bad_batch" / "process_0.npz") as bad:
         assert bad["image_BLHW3"].shape == (4, 2, 64, 96, 3) and bad["names"].shape == (4, 2)
     assert cv2.imread(str(tmp_path / "run" / "bad_batch" / "process_0.png")).shape == (2 * 80, 4 * 96, 3)
+
+
+def test_a_term_that_is_not_a_number_is_named(wall, tmp_path, monkeypatch):
+    """The rotation alone: no identity takes the place of what the network predicts."""
+
+    def broken(settings):
+        network = build_network(settings)
+        network.localization.head.fc3.bias.data[2] = float("nan")
+        return network
+
+    monkeypatch.setattr("vlocnetpp.training.loop.build_network", broken)
+    config = quick(wall, preset="stl_pose", stages=(StageConfig("pose", ("localization",), consistency=False),))
+    with pytest.raises(TrainingError, match=r"the loss \(q, scale\) is not finite at step 0, stage 'pose'"):
+        train(config, tmp_path / "run")
+
+
+def test_the_log_has_the_terms_and_scalars_of_the_run(wall, tmp_path):
+    config = quick(wall, preset="stl_odometry", stages=(StageConfig(),), epochs=0.5, validations=1)
+    assert train(config, tmp_path / "run") == 0
+    row = load_checkpoint(tmp_path / "run" / "last.pt")["rows"][-1]
+    assert [name for name in row if name.startswith("loss_")] == ["loss_x_vo", "loss_q_vo"]
+    assert [name for name in row if ".s_" in name or name.startswith("s_")] == ["odometry.s_x", "odometry.s_q"]
 
 
 @pytest.mark.parametrize(

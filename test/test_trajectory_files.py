@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vlocnetpp.data.frames import DataError
-from vlocnetpp.evaluation import read_tum, write_tum
+from vlocnetpp.reporting import read_tum, write_tum
 
 POSES = np.array([[1.5, -2.25, 0.125, 0.5, 0.5, -0.5, 0.5], [math.nan] * 7, [0, 0, 0, -1.0, 0, 0, 0]])
 STAMPS = np.array([1_700_000_000_123_456_789, 1_700_000_000_156_790_122, 5])

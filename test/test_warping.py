@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlocnetpp.geometry import pixel_grid, reproject
-from vlocnetpp.network.warping import warp_features, warping_flow
+from vlocnetpp.network.blocks.warping import warp_features, warping_flow
 
 H, W = 64, 96
 K = torch.tensor([[[80.0, 0, 47.5], [0, 80, 31.5], [0, 0, 1]]], dtype=torch.float64)

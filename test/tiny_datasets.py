@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -249,6 +252,246 @@ def write_camvid(root: Path) -> list[Want]:
     return wants
 
 
+def gapped(wants: list[Want], sizes: list[int]) -> list[Want]:
+    """Stamps at 30 Hz with ten seconds between sequences of these sizes."""
+    start, rest = 10 * SECOND_NS, iter(wants)
+    for size in sizes:
+        for index in range(size):
+            next(rest).stamp_ns = start + index * SECOND_NS // 30
+        start += (size - 1) * SECOND_NS // 30 + 10 * SECOND_NS
+    return wants
+
+
+def inverted(pose_7: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The world as seen from a camera."""
+    x, y, z, w = Rotation.from_quat(pose_7[[4, 5, 6, 3]]).inv().as_quat()
+    back = -Rotation.from_quat([x, y, z, w]).apply(pose_7[:3])
+    return checked_pose((*back, w, x, y, z), "test")
+
+
+def write_cambridge(root: Path) -> list[Want]:
+    """Two train sequences, of which one image stands upright, and one in test; frame 10 comes after frame 2."""
+    rng = np.random.default_rng(7)
+    wants = []
+    cameras, tables = [], {"train": ["Visual Landmark Dataset V1", "ImageFile, Camera Position [X Y Z W P Q R]", ""]}
+    tables["test"] = list(tables["train"])
+    for split, sequence, number in (
+        ("train", "seq1", 2), ("train", "seq1", 10), ("train", "seq3", 1), ("test", "seq2", 1), ("test", "seq2", 2),
+    ):  # fmt: skip
+        upright = number == 10
+        image = rng.integers(0, 256, (WIDTH, HEIGHT, 3) if upright else (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        height, width = image.shape[:2]
+        save(root / sequence / f"frame{number:05d}.png", image)
+        pose, focal = random_pose(rng), float(1600 + number)
+        f = focal * WIDTH / 1920
+        K_33 = np.array([[f, 0.0, (width - 1) / 2], [0.0, f, (height - 1) / 2], [0.0, 0.0, 1.0]])
+        turn = inverted(pose)[3:]
+        tables[split].append(f"{sequence}/frame{number:05d}.png {row(pose[:3])} {row(turn)}")
+        cameras.append(f"{sequence}/frame{number:05d}.jpg\t{focal} {row(turn)} {row(pose[:3])} -0.05 0")
+        wants.append(Want(split, sequence, f"{sequence}/frame{number:05d}", 0, image, K_33, pose))
+    for split, lines in tables.items():
+        write(root / f"dataset_{split}.txt", *lines[:3], *lines[:2:-1])  # in no order
+    write(root / "reconstruction.nvm", "NVM_V3 ", "", str(len(cameras)), *cameras, "", "0", "", "0")
+    return gapped(wants, [2, 1, 2])
+
+
+def write_euroc_sequence(folder: Path, name: str, split: str, seed: int, truth: str) -> list[Want]:
+    """Three images; the pose of the second is half way between two, the third has none. The camera is bolted on."""
+    rng = np.random.default_rng(seed)
+    bolt, marker = random_pose(rng), random_pose(rng) if truth == "mocap0" else None
+    start = 1_403_636_579_763_555_584 + seed * SECOND_NS
+    body = [random_pose(rng) for _ in range(2)]
+    images, rows = [], []
+    wants = []
+    for index, (stamp, at) in enumerate(((start, body[0]), (start + 50_000_001, None), (start + 900_000_000, None))):
+        image = random_image(rng)
+        save(folder / f"mav0/cam0/data/{stamp}.png", image)
+        images.append(f"{stamp},{stamp}.png")
+        want = Want(split, name, f"{name}/{stamp}", stamp, image, K)
+        if at is not None:
+            want.pose_7 = _chained(at, bolt)
+        if index == 1:
+            want.pose_7 = _chained(body[1], bolt)
+        wants.append(want)
+    for stamp, at in ((start, body[0]), (start + 49_999_000, body[1]), (start + 50_001_002, body[1])):
+        sensor = at if marker is None else _chained(at, marker)
+        rows.append(f"{stamp},{','.join(map(repr, sensor.tolist()))},0.0,0.0")
+    write(folder / "mav0/cam0/data.csv", "#timestamp [ns],filename", *images)
+    write(folder / f"mav0/{truth}/data.csv", "#timestamp, p_RS_R_x [m], ...", *rows)
+    sensor = f"T_BS:\n  cols: 4\n  rows: 4\n  data: [{', '.join(map(repr, matrix_of(bolt).ravel().tolist()))}]"
+    write(folder / "mav0/cam0/sensor.yaml", "%YAML:1.0", "sensor_type: camera", sensor, "camera_model: pinhole",
+          f"intrinsics: [{K[0, 0]}, {K[1, 1]}, {K[0, 2]}, {K[1, 2]}] #fu, fv, cu, cv",
+          "distortion_model: radial-tangential", "distortion_coefficients: [0.0, 0.0, 0.0, 0.0]")  # fmt: skip
+    if marker is not None:
+        data = ", ".join(map(repr, matrix_of(marker).ravel().tolist()))
+        write(folder / f"mav0/{truth}/sensor.yaml", "sensor_type: mocap", f"T_BS: {{cols: 4, rows: 4, data: [{data}]}}")
+    return wants
+
+
+def _chained(a_7: NDArray[np.float64], b_7: NDArray[np.float64]) -> NDArray[np.float64]:
+    """T_a T_b."""
+    T_44 = matrix_of(a_7) @ matrix_of(b_7)
+    x, y, z, w = Rotation.from_matrix(T_44[:3, :3]).as_quat()
+    return checked_pose((*T_44[:3, 3], w, x, y, z), "test")
+
+
+def write_euroc(root: Path) -> list[Want]:
+    """One sequence with the filter's ground truth, one with motion capture of a marker, split by files."""
+    write(root / "TrainSplit.txt", "MH_01_easy")
+    write(root / "TestSplit.txt", "V1_01_easy")
+    return [
+        *write_euroc_sequence(root / "MH_01_easy", "MH_01_easy", "train", 11, "state_groundtruth_estimate0"),
+        *write_euroc_sequence(root / "V1_01_easy", "V1_01_easy", "test", 12, "mocap0"),
+    ]
+
+
+def write_euroc_alone(root: Path) -> list[Want]:
+    """One sequence by itself."""
+    return write_euroc_sequence(root, "mav0", "train", 13, "state_groundtruth_estimate0")
+
+
+def write_colmap(root: Path, suffix: str = ".txt") -> list[Want]:
+    """Two folders of images with a camera each; the images of the second are half as large as its camera says."""
+    rng = np.random.default_rng(8)
+    cameras = {
+        3: ("OPENCV", WIDTH, HEIGHT, (K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, 0.0, 0.0, 0.0, 0.0)),
+        7: ("SIMPLE_RADIAL", 2 * WIDTH, 2 * HEIGHT, (20.0, WIDTH + 1.0, HEIGHT + 2.0, 0.0)),
+    }
+    halved = np.array([[10.0, 0.0, WIDTH / 2], [0.0, 10.0, HEIGHT / 2 + 0.5], [0.0, 0.0, 1.0]])
+    wants, images = [], []
+    for camera, folder, number in ((3, "left", 2), (3, "left", 10), (7, "walk", 1)):
+        image, pose = random_image(rng), random_pose(rng)
+        save(root / f"images/{folder}/im {number}.png", image)
+        images.append((len(images) + 1, inverted(pose), camera, f"{folder}/im {number}.png"))
+        K_33 = K if camera == 3 else halved
+        wants.append(Want("train", folder, f"{folder}/im {number}", 0, image, K_33, pose))
+    if suffix == ".txt":
+        write(root / "sparse/0/cameras.txt", "# Camera list", *(
+            f"{key} {model} {width} {height} {row(np.array(values))}"
+            for key, (model, width, height, values) in cameras.items()
+        ))  # fmt: skip
+        lines = ["# Image list with two lines of data per image:"]
+        for points, (key, pose, camera, name) in enumerate(reversed(images)):
+            lines += [f"{key} {row(pose[3:])} {row(pose[:3])} {camera} {name}", "1.5 2.5 -1 " * points]
+        write(root / "sparse/0/images.txt", *lines)
+    else:
+        numbers = {"SIMPLE_RADIAL": 2, "OPENCV": 4}
+        data = struct.pack("<Q", len(cameras))
+        for key, (model, width, height, values) in cameras.items():
+            data += struct.pack(f"<iiQQ{len(values)}d", key, numbers[model], width, height, *values)
+        (root / "sparse/0").mkdir(parents=True)
+        (root / "sparse/0/cameras.bin").write_bytes(data)
+        data = struct.pack("<Q", len(images))
+        for points, (key, pose, camera, name) in enumerate(reversed(images)):
+            data += struct.pack("<i7di", key, *pose[3:], *pose[:3], camera) + name.encode() + b"\0"
+            data += struct.pack("<Q", points) + struct.pack("<ddq", 1.5, 2.5, -1) * points
+        (root / "sparse/0/images.bin").write_bytes(data)
+    return gapped(wants, [2, 1])
+
+
+def write_colmap_binary(root: Path) -> list[Want]:
+    """The same in binary files."""
+    return write_colmap(root, ".bin")
+
+
+def write_nerf_transforms(root: Path) -> list[Want]:
+    """One file with a split in it, one frame with intrinsics of its own, one with depth in fifths of millimetres."""
+    rng = np.random.default_rng(9)
+    own = np.array([[12.0, 0.0, 8.0], [0.0, 12.0, 6.0], [0.0, 0.0, 1.0]])
+    wants, frames = [], []
+    for split, number in (("train", 2), ("train", 10), ("test", 3)):
+        image, pose = random_image(rng), random_pose(rng)
+        save(root / f"images/frame_{number}.png", image)
+        T_44 = matrix_of(pose) @ np.diag([1.0, -1.0, -1.0, 1.0])
+        T_44[:3, 3] *= 0.5  # applied_scale
+        frame: dict[str, Any] = {"file_path": f"./images/frame_{number}.png", "transform_matrix": T_44.tolist()}
+        want = Want(split, f"{split}-images", f"{split}-images/frame_{number}", 0, image, K, pose)
+        if number == 10:
+            frame |= {"fl_x": 12.0, "fl_y": 12.0, "cx": 8.5, "cy": 6.5}
+            want.K_33 = own
+        if number == 2:
+            depth = rng.integers(0, 65535, (HEIGHT, WIDTH)).astype(np.uint16)
+            save(root / f"depth/{number}.png", depth)
+            frame["depth_file_path"] = f"depth/{number}.png"
+            want.depth_HW = depth.astype(np.float32) / np.float32(5000)
+        frames.append(frame)
+        wants.append(want)
+    content = {
+        "camera_model": "OPENCV", "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2] + 0.5, "cy": K[1, 2] + 0.5,
+        "w": WIDTH, "h": HEIGHT, "k1": 0.0, "applied_scale": 0.5, "depth_unit_scale_factor": 0.0002,
+        "train_filenames": ["images/frame_10.png", "./images/frame_2.png"], "test_filenames": ["images/frame_3.png"],
+        "frames": frames,
+    }  # fmt: skip
+    write(root / "transforms.json", json.dumps(content))
+    return gapped(wants, [2, 1])
+
+
+def write_blender(root: Path) -> list[Want]:
+    """A file for each split, the angle of view instead of a focal length, names without their ending."""
+    rng = np.random.default_rng(10)
+    wants = []
+    focal = 0.5 * WIDTH / np.tan(0.5 * 0.69)
+    K_33 = np.array([[focal, 0.0, (WIDTH - 1) / 2], [0.0, focal, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
+    for split in ("train", "test", "val"):
+        frames = []
+        for number in range(2):
+            image, pose = random_image(rng), random_pose(rng)
+            save(root / f"{split}/r_{number}.png", image)
+            T_44 = matrix_of(pose) @ np.diag([1.0, -1.0, -1.0, 1.0])
+            frames.append({"file_path": f"./{split}/r_{number}", "rotation": 0.01, "transform_matrix": T_44.tolist()})
+            sequence = f"{split}-{split}"
+            wants.append(Want(split, sequence, f"{sequence}/r_{number}", 0, image, K_33, pose))
+        write(root / f"transforms_{split}.json", json.dumps({"camera_angle_x": 0.69, "frames": frames}))
+    return gapped(wants, [2, 2, 2])
+
+
+def write_scannet(root: Path) -> list[Want]:
+    """Two scans; one with depth of the size of its images, one with smaller depth, which is left out; a lost pose."""
+    rng = np.random.default_rng(14)
+    wants, start = [], 10 * SECOND_NS
+    write(root / "TrainSplit.txt", "scene0000_00")
+    write(root / "TestSplit.txt", "scene0001_00")
+    for scan, split, shrink in (("scene0000_00", "train", 1), ("scene0001_00", "test", 2)):
+        intrinsics = np.eye(4)
+        intrinsics[:3, :3] = K
+        write(root / scan / "intrinsic/intrinsic_color.txt", *(row(line) for line in intrinsics))
+        for number in (0, 2, 10):
+            image, pose = random_image(rng), random_pose(rng)
+            depth = rng.integers(0, 65535, (HEIGHT // shrink, WIDTH // shrink)).astype(np.uint16)
+            save(root / scan / f"color/{number}.png", image)
+            save(root / scan / f"depth/{number}.png", depth)
+            lost = (scan, number) == ("scene0001_00", 2)
+            lines = ["-inf -inf -inf -inf"] * 4 if lost else [row(line) for line in matrix_of(pose)]
+            write(root / scan / f"pose/{number}.txt", *lines)
+            metres = depth.astype(np.float32) / np.float32(1000) if shrink == 1 else None
+            stamp = start + number * SECOND_NS // 30
+            wants.append(Want(split, scan, f"{scan}/{number}", stamp, image, K, None if lost else pose, metres))
+        start = wants[-1].stamp_ns + 10 * SECOND_NS
+    return wants
+
+
+def write_twelve_scenes(root: Path) -> list[Want]:
+    """The first sequence is the test split; one frame is missing, one pose lost."""
+    rng = np.random.default_rng(15)
+    intrinsics = np.eye(4)
+    intrinsics[:3, :3] = K
+    write(root / "split.txt", "sequence0 [frames=2]  [start=0 ; end=1]", "sequence1 [frames=3]  [start=2 ; end=4]")
+    write(root / "info.txt", "m_versionNumber = 4", f"m_calibrationColorIntrinsic = {row(intrinsics)} ")
+    wants = []
+    for number in (2, 4, 0, 1):
+        image, pose = random_image(rng), random_pose(rng)
+        stem = root / "data" / f"frame-{number:06d}"
+        save(Path(f"{stem}.color.png"), image)
+        lines = [row(line) for line in matrix_of(pose)] if number else ["-INF -INF -INF -INF"] * 4
+        write(Path(f"{stem}.pose.txt"), *lines)
+        split, sequence = ("test", "sequence0") if number < 2 else ("train", "sequence1")
+        start = 10 * SECOND_NS if number < 2 else 20 * SECOND_NS + SECOND_NS // 30
+        stamp = start + (number if number < 2 else number - 2) * SECOND_NS // 30
+        name = f"{sequence}/{stem.name}"
+        wants.append(Want(split, sequence, name, stamp, image, K, pose if number else None))
+    return wants
+
+
 WRITERS: dict[str, tuple[str, Callable[[Path], list[Want]]]] = {
     "folder": ("folder", write_folder),
     "seven_scenes": ("seven_scenes", write_seven_scenes),
@@ -258,5 +501,14 @@ WRITERS: dict[str, tuple[str, Callable[[Path], list[Want]]]] = {
     "tum_rgbd": ("tum_rgbd", write_tum),
     "tum_rgbd_alone": ("tum_rgbd", write_tum_alone),
     "camvid": ("camvid", write_camvid),
+    "cambridge": ("cambridge", write_cambridge),
+    "euroc": ("euroc", write_euroc),
+    "euroc_alone": ("euroc", write_euroc_alone),
+    "colmap": ("colmap", write_colmap),
+    "colmap_binary": ("colmap", write_colmap_binary),
+    "nerf_transforms": ("nerf_transforms", write_nerf_transforms),
+    "blender": ("nerf_transforms", write_blender),
+    "scannet": ("scannet", write_scannet),
+    "twelve_scenes": ("twelve_scenes", write_twelve_scenes),
 }
 """By case: the layout and what writes it."""

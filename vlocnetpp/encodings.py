@@ -1,9 +1,11 @@
-"""Image encodings that are understood, by the node and in recordings: the one table of both."""
+"""What the numbers of an image mean: colour encodings and the unlabelled class id, one home for all rooms."""
 
 from __future__ import annotations
 
 import cv2
 
+VOID = 255
+"""Class id of a pixel without a label, in masks of the ground truth and where a network did not look."""
 COLOR_ENCODINGS: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
@@ -12,3 +14,11 @@ COLOR_ENCODINGS: dict[str, tuple[int, int | None]] = {
     "mono8": (1, cv2.COLOR_GRAY2RGB),
 }
 """`encoding` of a sensor_msgs/Image -> bytes a pixel, and OpenCV's conversion to RGB (None: it is RGB)."""
+RGB_CHANNELS: dict[str, tuple[int, int, int]] = {
+    "rgb8": (0, 1, 2),
+    "rgba8": (0, 1, 2),
+    "bgr8": (2, 1, 0),
+    "bgra8": (2, 1, 0),
+    "mono8": (0, 0, 0),
+}
+"""Which channels of such an image are red, green and blue."""

@@ -12,11 +12,15 @@ from torch import Tensor
 
 
 def normalize_quaternion(q_B4: Tensor) -> Tensor:
-    """Scale (..., 4) to unit length and choose the sign with w >= 0. A zero quaternion becomes the identity."""
+    """Scale (..., 4) to unit length and choose the sign with w >= 0.
+
+    A zero quaternion becomes the identity, with a finite gradient; NaN stays NaN.
+    """
     norm = torch.linalg.vector_norm(q_B4, dim=-1, keepdim=True)
     identity = torch.zeros_like(q_B4)
     identity[..., 0].fill_(1.0)  # an assignment would bring the number to a GPU, and wait for it
-    unit = torch.where(norm > 1e-12, q_B4 / norm.clamp_min(1e-12), identity)
+    # Written as `<=`, which is false for NaN, so that NaN does not take the place of a zero quaternion.
+    unit = torch.where(norm <= 1e-12, identity, q_B4 / norm.clamp_min(1e-12))
     return torch.where(unit[..., :1] < 0, -unit, unit)
 
 

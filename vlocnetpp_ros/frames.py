@@ -12,19 +12,11 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Transform, Vector3
 from numpy.typing import NDArray
 
 from vlocnetpp import geometry
+from vlocnetpp.poses import compose as compose
+from vlocnetpp.poses import inverse as inverse
 
 Floats = NDArray[np.float64]
 IDENTITY: Floats = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
-
-
-def compose(a_b_7: Floats, b_c_7: Floats) -> Floats:
-    """`T_a_c = T_a_b @ T_b_c`, (7,)."""
-    return geometry.compose(torch.from_numpy(a_b_7), torch.from_numpy(b_c_7)).numpy()
-
-
-def inverse(a_b_7: Floats) -> Floats:
-    """`T_b_a`, (7,)."""
-    return geometry.inverse(torch.from_numpy(a_b_7)).numpy()
 
 
 def rotation_matrix(q_4: Floats) -> Floats:

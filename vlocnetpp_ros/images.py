@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from vlocnetpp.encodings import COLOR_ENCODINGS
+from vlocnetpp.encodings import COLOR_ENCODINGS, VOID
 
 CHANNELS = {encoding: channels for encoding, (channels, _) in COLOR_ENCODINGS.items()}
 """Encodings that are viewed as they are, with their bytes per pixel."""
@@ -26,7 +26,6 @@ YUV = {
 """Encodings of two bytes a pixel and their conversion to RGB; the names before and after sensor_msgs of 2022."""
 ENCODINGS = (*CHANNELS, "mono16", *YUV)
 """All that are understood."""
-VOID = 255
 Classes = tuple[tuple[str, tuple[int, int, int]], ...]
 """Name and RGB colour of each class id, as they are in a model file."""
 

@@ -76,7 +76,7 @@ class Pipeline:
         tf2_ros = require_packages(settings)
         self.model = _load(settings)
         metadata = self.model.metadata
-        self.reads_depth = metadata.network.get("depth") == "sensor"
+        self.reads_depth = metadata.reads_depth
         if self.reads_depth and not settings.depth_topic:
             raise ParameterError("parameter 'depth_topic' is empty, and this model warps with the depth of a sensor")
         device = self.model.device

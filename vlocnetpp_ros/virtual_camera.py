@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.encodings import VOID
 from vlocnetpp_ros.frames import Floats
 
-VOID = 255
 SAME = 1e-3
 """Relative difference of intrinsics below which nothing is remapped."""
 

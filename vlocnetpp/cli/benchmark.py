@@ -10,10 +10,10 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
 
 def benchmark(args: argparse.Namespace) -> int:
     """Run every peer and method on a dataset and write the report; with `--plan` only say what would be run."""
-    from vlocnetpp.evaluation import print_table
-    from vlocnetpp.evaluation.benchmark import SECTIONS, BenchmarkError, Settings, command_line, exit_status, open_plan
-    from vlocnetpp.evaluation.benchmark import benchmark as run
-    from vlocnetpp.network.presets import WIDTHS
+    from vlocnetpp.benchmark import SECTIONS, BenchmarkError, Settings, command_line, exit_status, open_plan
+    from vlocnetpp.benchmark import benchmark as run
+    from vlocnetpp.network import WIDTHS
+    from vlocnetpp.reporting import print_table
 
     overrides = dict(args.set or ())
     budget = args.budget_per_model or ("" if "epochs" in overrides else "10m")

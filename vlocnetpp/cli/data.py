@@ -14,7 +14,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
 def data_info(args: argparse.Namespace) -> int:
     """Print what a dataset holds."""
     from vlocnetpp.data import open_dataset
-    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.reporting import print_table
 
     dataset = open_dataset(args.root, args.layout)
     rows = []
@@ -26,6 +26,8 @@ def data_info(args: argparse.Namespace) -> int:
             rows.append([split, sequence.name, len(frames), f"{span_s:.1f}", *counts])
     title = f"{dataset.root}: layout {dataset.layout}, {len(dataset.classes)} classes, poses in '{dataset.map_frame}'"
     print_table(title, ("split", "sequence", "frames", "seconds", "poses", "depths", "masks"), rows)
+    for note in dataset.notes:
+        print(f"  note: {note}")
     return 0
 
 
@@ -55,6 +57,9 @@ def data_from_bag(args: argparse.Namespace) -> int:
 
     if args.test and args.split == "test":
         raise DataError(f"{args.out}: --split test and --test both give the split test; name the first one train")
+    if args.test_poses and not (args.test and args.poses):
+        raise DataError(f"{args.out}: --test-poses is for --test and beside --poses")
+    poses = {args.split: args.poses, "test": args.test_poses} if args.test_poses else args.poses
     stop_cleanly()
     summary = read_bag(
         {args.split: args.bag, "test": args.test} if args.test else args.bag,
@@ -62,6 +67,8 @@ def data_from_bag(args: argparse.Namespace) -> int:
         image_topic=args.image_topic,
         camera_info_topic=args.camera_info_topic,
         pose_topic=args.pose_topic,
+        poses=poses,
+        pose_offset_s=args.pose_offset,
         depth_topic=args.depth_topic,
         mask_topic=args.mask_topic,
         map_frame=args.map_frame,
@@ -103,6 +110,14 @@ def amount(text: str) -> float:
     return number
 
 
+def offset(text: str) -> float:
+    """Seconds between two clocks of any epochs, for argparse."""
+    number = float(text)
+    if not abs(number) < 4e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds between two clocks")
+    return number
+
+
 def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`data` and its actions."""
     data = commands.add_parser("data", help="look at data, convert it, render it")
@@ -137,6 +152,19 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         "--pose-topic",
         metavar="TOPIC",
         help="PoseStamped, PoseWithCovarianceStamped, Odometry or /tf; '' leaves poses out (default: the only one)",
+    )
+    option(
+        "--poses",
+        type=Path,
+        metavar="FILE",
+        help="poses from a file, of a SLAM run offline, instead of a topic: TUM text (stamp x y z qx qy qz qw) or CSV",
+    )
+    option("--test-poses", type=Path, metavar="FILE", help="the same for the recording of --test")
+    option(
+        "--pose-offset",
+        type=offset,
+        metavar="S",
+        help="seconds to add to the stamps of --poses (default: found from how fast the camera turns, and printed)",
     )
     option("--map-frame", metavar="FRAME", help="with /tf: frame that poses are in (default: map, or the tree's root)")
     option("--camera-frame", metavar="FRAME", help="the camera's optical frame (default: frame_id of the images)")

@@ -13,8 +13,8 @@ def data_doctor(args: argparse.Namespace) -> int:
     import json
 
     from vlocnetpp.data.doctor import examine
-    from vlocnetpp.evaluation import print_table
-    from vlocnetpp.evaluation.files import json_ready, replacing, write_json
+    from vlocnetpp.reporting import print_table
+    from vlocnetpp.reporting.files import json_ready, replacing, write_json
 
     report = examine(args.root, args.layout, args.pairs, args.seed)
     written = []

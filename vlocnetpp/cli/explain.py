@@ -11,10 +11,10 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
 def explain(args: argparse.Namespace) -> int:
     """Write the pictures and say where they are."""
     from vlocnetpp.data import open_dataset
-    from vlocnetpp.evaluation import print_table
-    from vlocnetpp.evaluation.explain import Options
-    from vlocnetpp.evaluation.explain import explain as run
+    from vlocnetpp.explain import Options
+    from vlocnetpp.explain import explain as run
     from vlocnetpp.export import rebuild
+    from vlocnetpp.reporting import print_table
 
     sources = [args.model] + ([args.beside] if args.beside is not None else [])
     models = [rebuild(source, args.device) for source in sources]

@@ -10,9 +10,9 @@ from vlocnetpp.cli.arguments import Subcommands
 
 def export(args: argparse.Namespace) -> int:
     """Write the files for the robot and say how far they differ from the network."""
-    from vlocnetpp.evaluation import print_table
     from vlocnetpp.export import export_run
     from vlocnetpp.export.parity import COLUMNS, table_rows
+    from vlocnetpp.reporting import print_table
 
     made = export_run(args.run, args.out, args.precision, args.onnx, args.checkpoint, args.image_size, args.verify)
     title = f"largest differences from {made.checkpoint} in fp32, files in {args.precision}"

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     # Here, so that Ctrl-C while they are read is answered like any other.
-    from vlocnetpp.cli import benchmark, data, explain, export, models, speed, training
+    from vlocnetpp.cli import benchmark, data, evaluate, explain, export, inspect, speed, training
 
     parser = argparse.ArgumentParser(prog="vlocnetpp", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for room in (data, training, export, models, speed, benchmark, explain):
+    for room in (data, training, export, evaluate, inspect, speed, benchmark, explain):
         room.add_commands(commands)
     return parser
 

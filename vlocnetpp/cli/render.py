@@ -41,7 +41,7 @@ def data_render(args: argparse.Namespace) -> int:
 def _print_scenes(frames_scale: float) -> None:
     from vlocnetpp.data.world import SCENES
     from vlocnetpp.data.world.suite import SPLITS, size_of
-    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.reporting import print_table
 
     for scene in SCENES.values():
         sizes = size_of(scene, frames_scale)

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 
 from vlocnetpp.cli.arguments import Subcommands, positive
-from vlocnetpp.cli.models import is_file, is_onnx, named_config, network_arguments
+from vlocnetpp.cli.inspect import is_file, is_onnx, named_config, network_arguments
 
 
 def speed(args: argparse.Namespace) -> int:
     """Time a preset or a model file's network."""
-    from vlocnetpp.evaluation import print_table
+    from vlocnetpp.reporting import print_table
     from vlocnetpp.runtime import ModelFileError
     from vlocnetpp.speed import case_of_file, case_of_preset, measure
     from vlocnetpp.speed.report import tables, write

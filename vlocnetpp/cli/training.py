@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vlocnetpp.cli.arguments import Subcommands
 
@@ -14,14 +17,11 @@ RESUMABLE = ("budget", "epochs", "device", "data.root", "data.also", "data.cache
 
 def train(args: argparse.Namespace) -> int:
     """Train a network into a run folder."""
-    from vlocnetpp.network import ConfigError
+    from vlocnetpp.errors import ConfigError
     from vlocnetpp.training import load_config
     from vlocnetpp.training import train as run
 
     overrides = parse_overrides(args.override)
-    for name in ("budget", "epochs"):
-        if getattr(args, name) is not None:
-            overrides[name] = getattr(args, name)
     config = args.config
     if args.resume:
         config = args.out / "config.yaml"
@@ -38,7 +38,7 @@ def train(args: argparse.Namespace) -> int:
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     """`--section.key value` and `--section.key=value` pairs. Raises ConfigError for anything else."""
-    from vlocnetpp.network import ConfigError
+    from vlocnetpp.errors import ConfigError
 
     overrides: dict[str, str] = {}
     rest = list(words)
@@ -55,17 +55,71 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
+class HelpWithSettings(argparse.Action):
+    """`--help` of `train`: its options, then every setting with its type, its value and what it does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:
+        """Print the help and end the program. Raises ConfigError for a file that cannot be read."""
+        parser.print_help()
+        sys.stdout.flush()
+        # Only now, because a setting is declared beside what it sets, and PyTorch takes seconds to import.
+        from vlocnetpp.network import configure
+        from vlocnetpp.settings import read_settings
+        from vlocnetpp.training.config import EITHER, StageConfig, TrainConfig, to_plain
+
+        file = read_settings(namespace.config, EITHER) if namespace.config else {}
+        network = configure(str(file.get("preset", TrainConfig.preset)))
+        settings = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
+        _add_settings(settings, TrainConfig, "--{}", _flat(file))
+        _add_settings(settings, StageConfig, "each of stages: {}", {})
+        for part in (network.view, network.scene, network.settings):
+            _add_settings(settings, type(part), "--network.{}", to_plain(part) | _flat(file.get("network", {})))
+        print("\n" + settings.format_help().strip())
+        parser.exit()
+
+
+def _add_settings(parser: argparse.ArgumentParser, kind: type, name: str, values: Mapping[str, Any]) -> None:
+    """Add the settings of a dataclass to a help, section by section, each with its value or else its default."""
+    from vlocnetpp.settings import docs_of, settings_of, type_name
+    from vlocnetpp.training.config import to_plain
+
+    groups: dict[type, Any] = {}
+    for setting in settings_of(kind):
+        if setting.owner not in groups:
+            section = name.format(setting.name.removesuffix(setting.key)).strip("-:. ")
+            about = " ".join((setting.owner.__doc__ or "").split())
+            groups[setting.owner] = parser.add_argument_group(f"settings, {section}" if section else "settings", about)
+        value = json.dumps(to_plain(values.get(setting.name, setting.default)))
+        text = f"{docs_of(setting.owner)[setting.key]} ({type_name(setting.hint)}: {value})".replace("%", "%%")
+        groups[setting.owner].add_argument(name.format(setting.name), metavar=setting.key.upper(), help=text)
+
+
+def _flat(settings: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """`{data: {root: x}}` as `{data: {root: x}, data.root: x}`: every value by its whole name."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat[f"{section}{key}"] = value
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{section}{key}.")
+    return flat
+
+
 def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`train`."""
     trainer = commands.add_parser(
         "train",
+        usage="%(prog)s [-h] --out OUT [--resume] [--profile] config [--SETTING VALUE ...]",
         help="train a network",
-        epilog="Any setting of the configuration can be changed: --data.root ROOT --batch 16 --network.height 192",
+        description="Train a network into a run folder. Any setting of the configuration can be changed on the command "
+        "line: --data.root ROOT --budget 20m --batch 16 --network.height 192",
+        add_help=False,
+        allow_abbrev=False,
     )
     trainer.add_argument("config", type=Path, help="YAML file, e.g. config/train/robot.yaml")
+    trainer.add_argument(
+        "-h", "--help", action=HelpWithSettings, nargs=0, help="show every setting; behind CONFIG, as that file has it"
+    )
     trainer.add_argument("--out", type=Path, required=True, help="folder of the run")
-    trainer.add_argument("--budget", help="time to train, e.g. 90s, 20m, 8h; the learning rate follows it")
-    trainer.add_argument("--epochs", help="instead of a budget: how often every frame is seen, in all stages together")
     trainer.add_argument("--resume", action="store_true", help="continue the run in --out from its last checkpoint")
     trainer.add_argument("--profile", action="store_true", help="print at the end what the parts of a step cost")
     trainer.set_defaults(command=train, overrides=True)

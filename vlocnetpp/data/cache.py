@@ -78,11 +78,11 @@ def frame_arrays(
         folder.mkdir(parents=True, exist_ok=True)
         arrays = _sound(folder / name, name, layers, len(frames), description)
         if arrays is None:
-            with _alone(folder / f".{name}.lock"):
+            with locked(folder / f".{name}.lock"):
                 # Another process may have built it while this one waited.
                 arrays = _sound(folder / name, name, layers, len(frames), description)
                 if arrays is None:
-                    _make_room(folder, len(frames) * _frame_bytes(layers))
+                    make_room(folder, len(frames) * _frame_bytes(layers))
                     _build(folder, name, frames, layers, prepare, description)
                     arrays = _open(folder / name, name, layers, len(frames), description)
         return arrays
@@ -200,7 +200,7 @@ def _open(path: Path, name: str, layers: Layers, count: int, description: str) -
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Wait until no other process holds the lock. The system frees it when its process ends, however that happens."""
     with path.open("w") as lock:
         with suppress(OSError):  # a file system without locks: at worst two processes build the same, and one wins
@@ -212,7 +212,7 @@ def _frame_bytes(layers: Layers) -> int:
     return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in layers.values())
 
 
-def _make_room(folder: Path, needed: int) -> None:
+def make_room(folder: Path, needed: int) -> None:
     """Remove what killed processes left behind, and the caches used longest ago while all together are too large."""
     caches = []
     for path in folder.iterdir():

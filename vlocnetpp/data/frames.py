@@ -6,6 +6,7 @@ down, z forward); metres. A depth of 0 is unknown, a mask id of 255 is unlabelle
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-VOID = 255
+from vlocnetpp.encodings import VOID as VOID
+from vlocnetpp.errors import DataError as DataError
+
 LATEST_NS = 2**63
 """Stamps must be earlier, to fit 64 bits: the year 2262."""
-
-
-class DataError(ValueError):
-    """A dataset, bag or file cannot be used; the message names the file and the reason in one line."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,8 @@ class Dataset:
     """`train`, `test`, possibly `val`, and `benchmark` for what its makers published without poses."""
     classes: tuple[LabelClass, ...] = ()
     map_frame: str = "map"
+    notes: tuple[str, ...] = ()
+    """What the user should know, one line each: poses that are none, a K that is nominal."""
 
     def frames(self, split: str) -> list[Frame]:
         """All frames of a split in order. Raises DataError if the dataset has no such split."""
@@ -122,6 +123,23 @@ def decode_image(data: bytes, where: object, flags: int = cv2.IMREAD_UNCHANGED) 
 def read_image(path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray:
     """Decode an image file (BGR). Raises DataError if it is missing, truncated or not an image."""
     return decode_image(read_bytes(path), path, flags)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a PNG or JPEG by its header, of all else by decoding it. Raises DataError for no image."""
+    data = read_bytes(path)
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        return height, width
+    at = 2
+    while data.startswith(b"\xff\xd8\xff") and at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header; these three are tables
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return height, width
+        at += 2 + length
+    height, width = decode_image(data, path, cv2.IMREAD_GRAYSCALE).shape
+    return height, width
 
 
 def read_bytes(path: Path) -> bytes:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vlocnetpp.data.frames import DataError
-
-TOLERANCE = 1e-3
-"""Largest deviation of R R^T from identity and of |q| from 1 that passes as rounding in a text file."""
-
-
-class PoseError(DataError):
-    """A stored pose is no rotation with a translation."""
+from vlocnetpp.errors import DataError
+from vlocnetpp.poses import TOLERANCE as TOLERANCE
+from vlocnetpp.poses import PoseError as PoseError
+from vlocnetpp.poses import checked_pose as checked_pose
 
 
 def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
@@ -39,23 +35,43 @@ def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
     return checked_pose((*T[:3, 3], w, x, y, z), where)
 
 
-def checked_pose(pose_7: ArrayLike, where: object) -> NDArray[np.float64]:
-    """(7,) x, y, z, qw, qx, qy, qz -> the same with |q| = 1 and w >= 0.
+def known_pose(pose_7: ArrayLike, where: object, lost: list[str]) -> NDArray[np.float64] | None:
+    """`checked_pose`, but None for numbers that are no pose, which `lost` then gets a line about.
 
-    Raises PoseError, naming `where`, if a number is not finite or the quaternion is not of unit length.
+    A localization that has lost its way says so with NaN or with a quaternion of zeros.
     """
-    pose = np.array(pose_7, np.float64)
-    if pose.shape != (7,):
-        raise PoseError(f"{where}: a pose has seven numbers (x, y, z, qw, qx, qy, qz), not shape {pose.shape}")
-    if not np.isfinite(pose).all():
-        raise PoseError(f"{where}: the pose has a NaN or infinite entry")
-    norm = float(np.linalg.norm(pose[3:]))
-    if abs(norm - 1.0) > TOLERANCE:
-        raise PoseError(f"{where}: the quaternion has length {norm:.4g} instead of 1")
-    # A length within rounding of 1 is left alone, so that what was written is read back bit for bit.
-    scale = 1.0 if abs(norm - 1.0) < 1e-12 else 1.0 / norm
-    pose[3:] *= -scale if pose[3] < 0 else scale
-    return pose
+    try:
+        return checked_pose(pose_7, where)
+    except PoseError as error:
+        lost.append(str(error))
+        return None
+
+
+def known_matrix(T_44: ArrayLike, where: object, lost: list[str]) -> NDArray[np.float64] | None:
+    """`pose_from_matrix`, but None where tracking was lost: NaN, infinity or a rotation of zeros; `lost` gets a line.
+
+    Raises PoseError for a matrix that was written on purpose and is no rotation: scaled, sheared, mirrored.
+    """
+    T = np.asarray(T_44, np.float64)
+    if np.isfinite(T).all() and T[:3, :3].any():
+        return pose_from_matrix(T, where)
+    lost.append(f"{where}: the pose has a NaN or infinite entry, or is zero")
+    return None
+
+
+class NoPoseError(PoseError):
+    """A source of poses holds not a single one."""
+
+
+def note_of_lost(lost: list[str], given: int) -> tuple[str, ...]:
+    """What is to be told of the lines that `known_pose` gathered from `given` poses of one source.
+
+    Raises NoPoseError, in the words of the first, if not a single pose is known: then the source is wrong, not lost.
+    """
+    if lost and len(lost) == given:
+        raise NoPoseError(lost[0])
+    more = f", and so on: {len(lost)} of {given} poses" if len(lost) > 1 else f": 1 of {given} poses"
+    return (f"{lost[0]}{more} read as unknown",) if lost else ()
 
 
 def checked_intrinsics(K_33: ArrayLike, where: object) -> NDArray[np.float64]:
@@ -80,20 +96,21 @@ def interpolate_poses(
 ) -> list[NDArray[np.float64] | None]:
     """Poses at other stamps: translation linear, rotation slerp, between the pose before and the pose after.
 
-    None where a stamp lies outside of the poses (nothing is extrapolated) or farther than `limit_ns` from the nearer
-    of its two. A stamp that a pose has gets that very pose. The poses need not be sorted; of equal stamps the first
-    counts.
+    None where a stamp lies outside of the poses (nothing is extrapolated), farther than `limit_ns` from the nearer of
+    its two, or beside an unknown pose, a row with a NaN. A stamp that a pose has gets that very pose. The poses need
+    not be sorted; of equal stamps the first counts.
     """
     from scipy.spatial.transform import Rotation, Slerp
 
     stamps_N, first = np.unique(stamps_N, return_index=True)
-    poses_N7 = poses_N7[first]
+    known_N = np.asarray(np.isfinite(poses_N7[first]).all(axis=1))
+    poses_N7 = np.where(known_N[:, None], poses_N7[first], (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0))
     after = np.searchsorted(stamps_N, at_M)
     inside = (after > 0) & (after < len(stamps_N))
     before, next_ = np.clip(after - 1, 0, None), np.clip(after, None, len(stamps_N) - 1)
     near = np.minimum(at_M - stamps_N[before], stamps_N[next_] - at_M) <= limit_ns
     result: list[NDArray[np.float64] | None] = [None] * len(at_M)
-    between = inside & near
+    between = inside & near & known_N[before] & known_N[next_]
     if between.any():
         seconds = (stamps_N - stamps_N[0]) / 1e9  # relative, so that a double resolves nanoseconds
         at = (at_M - stamps_N[0]) / 1e9
@@ -101,6 +118,6 @@ def interpolate_poses(
         place = np.column_stack([np.interp(at[between], seconds, poses_N7[:, axis]) for axis in range(3)])
         for row, xyz, xyzw in zip(np.flatnonzero(between), place, turn, strict=True):
             result[row] = checked_pose((*xyz, xyzw[3], *xyzw[:3]), "interpolated pose")
-    for row in np.flatnonzero(stamps_N[next_] == at_M):
+    for row in np.flatnonzero((stamps_N[next_] == at_M) & known_N[next_]):
         result[row] = poses_N7[next_[row]]
     return result

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from vlocnetpp.data import Frame, Sequence
-from vlocnetpp.evaluation.files import write_text
-from vlocnetpp.evaluation.metrics import pose_errors
-from vlocnetpp.evaluation.poses import Floats, accumulate, relative, rotation_angle
 from vlocnetpp.evaluation.stream import Streamed
-from vlocnetpp.evaluation.trajectory_files import write_tum
+from vlocnetpp.metrics import pose_errors
+from vlocnetpp.poses import Floats, accumulate, relative, rotation_angle
+from vlocnetpp.reporting.files import write_text
+from vlocnetpp.reporting.trajectory_files import write_tum
 
 CONVENTIONS = (
     "poses: camera (optical: x right, y down, z forward) in the frame '{frame}', metres; angles in degrees; "

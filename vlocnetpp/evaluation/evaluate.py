@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame, Sequence
 from vlocnetpp.evaluation.answers import CONVENTIONS, write_answers, write_odometry
-from vlocnetpp.evaluation.figures import plot_trajectory
-from vlocnetpp.evaluation.files import write_json
-from vlocnetpp.evaluation.mask_sheet import Row, plot_masks
-from vlocnetpp.evaluation.metrics import localization_metrics, odometry_metrics
-from vlocnetpp.evaluation.peers import QUICK_PEERS, run_peer
-from vlocnetpp.evaluation.poses import Floats, relative
-from vlocnetpp.evaluation.report import write_report
 from vlocnetpp.evaluation.score import check_labels, mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import stream
-from vlocnetpp.evaluation.tables import Table
-from vlocnetpp.evaluation.trajectory_files import write_tum
+from vlocnetpp.metrics import localization_metrics, odometry_metrics
+from vlocnetpp.peers import QUICK_PEERS, run_peer
+from vlocnetpp.poses import Floats, relative
+from vlocnetpp.reporting.figures import plot_trajectory
+from vlocnetpp.reporting.files import write_json
+from vlocnetpp.reporting.mask_sheet import Row, plot_masks
+from vlocnetpp.reporting.report import write_report
+from vlocnetpp.reporting.tables import Table
+from vlocnetpp.reporting.trajectory_files import write_tum
 from vlocnetpp.runtime import Model
 
 SHEET_ROWS = 4

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.evaluation.answers import jumps
-from vlocnetpp.evaluation.figures import view_from_above
-from vlocnetpp.evaluation.files import replacing
 from vlocnetpp.evaluation.stream import Streamed
+from vlocnetpp.reporting.figures import view_from_above
+from vlocnetpp.reporting.files import replacing
 
 POSITION, ROTATION, JUMP = "#0072B2", "#D55E00", "#999999"
 

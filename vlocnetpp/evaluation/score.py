@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import VOID, DataError, Dataset, Frame
-from vlocnetpp.evaluation.calibration import calibration_metrics
-from vlocnetpp.evaluation.metrics import (
+from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.encodings import VOID
+from vlocnetpp.errors import DataError
+from vlocnetpp.evaluation.stream import Streamed
+from vlocnetpp.metrics import (
     confusion,
     latency_metrics,
     localization_metrics,
@@ -18,8 +20,8 @@ from vlocnetpp.evaluation.metrics import (
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.evaluation.poses import Floats
-from vlocnetpp.evaluation.stream import Streamed
+from vlocnetpp.metrics.calibration import calibration_metrics
+from vlocnetpp.poses import Floats
 from vlocnetpp.runtime import Model
 
 

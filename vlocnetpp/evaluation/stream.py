@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame
-from vlocnetpp.evaluation.poses import Floats
+from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
 from vlocnetpp.runtime import Localizer, Model
 
@@ -40,7 +40,7 @@ def stream(model: Model, dataset: Dataset, split: str, on_mask: OnMask | None = 
     localizer = Localizer(model, max_gap_s=float("inf"))
     if frames:
         localizer.warm_up(*frames[0].image().shape[:2])
-    reads_depth = model.metadata.network.get("depth") == "sensor"
+    reads_depth = model.metadata.reads_depth
     answers = Streamed(
         np.full((len(frames), 7), np.nan),
         np.full((len(frames), 7), np.nan),

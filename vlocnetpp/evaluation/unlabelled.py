@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import VOID, DataError, Dataset, Frame
+from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.encodings import VOID
+from vlocnetpp.errors import DataError
 from vlocnetpp.evaluation.answers import CONVENTIONS, jumps, write_answers, write_odometry
-from vlocnetpp.evaluation.files import write_json, write_png
-from vlocnetpp.evaluation.mask_sheet import colored
-from vlocnetpp.evaluation.metrics import latency_metrics, percentile
 from vlocnetpp.evaluation.path_figure import plot_path
-from vlocnetpp.evaluation.poses import Floats
-from vlocnetpp.evaluation.report import write_report
 from vlocnetpp.evaluation.stream import Streamed, stream
-from vlocnetpp.evaluation.trajectory_files import write_tum
 from vlocnetpp.evaluation.video import write_video
+from vlocnetpp.metrics import latency_metrics, percentile
+from vlocnetpp.poses import Floats
+from vlocnetpp.reporting.files import write_json, write_png
+from vlocnetpp.reporting.mask_sheet import colored
+from vlocnetpp.reporting.report import write_report
+from vlocnetpp.reporting.trajectory_files import write_tum
 from vlocnetpp.runtime import Model
 
 

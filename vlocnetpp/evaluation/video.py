@@ -11,14 +11,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import VOID, Frame
+from vlocnetpp.data import Frame
 from vlocnetpp.data.frames import read_image
-from vlocnetpp.evaluation.figures import view_from_above
-from vlocnetpp.evaluation.files import replacing, write_png
-from vlocnetpp.evaluation.mask_sheet import colored
-from vlocnetpp.evaluation.poses import Floats
+from vlocnetpp.encodings import VOID
 from vlocnetpp.evaluation.stream import Streamed
+from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
+from vlocnetpp.reporting.figures import view_from_above
+from vlocnetpp.reporting.files import replacing, write_png
+from vlocnetpp.reporting.mask_sheet import colored
 
 HEIGHT, CAPTION = 360, 28
 """Rows of the picture and of the line of text below it."""

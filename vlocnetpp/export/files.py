@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
@@ -16,15 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from vlocnetpp.data import DataError, Frame, open_dataset
-from vlocnetpp.evaluation.files import write_json
+from vlocnetpp.data import Frame, open_dataset
+from vlocnetpp.errors import ConfigError, DataError
 from vlocnetpp.export.onnx import OPSET, require, write_onnx
 from vlocnetpp.export.parity import CLIP_LENGTH, Inputs, Report, compare, random_clip
 from vlocnetpp.export.torchscript import write_torchscript
 from vlocnetpp.geometry import central_view, scale_intrinsics
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.presets import NetworkConfig, config_from_json, config_to_json
+from vlocnetpp.network import Network, NetworkConfig, build_network, config_from_json, config_to_json
 from vlocnetpp.network.summary import gmac
+from vlocnetpp.reporting.files import write_json
 from vlocnetpp.revision import source_revision
 from vlocnetpp.runtime.model_file import Metadata, ModelFileError, metadata_from_json, metadata_to_json
 
@@ -41,15 +42,16 @@ class Export:
     """Where the weights came from."""
 
 
-def describe(network: VLocNetPlusPlus, precision: str, about: dict[str, Any]) -> str:
+def describe(network: Network, precision: str, about: dict[str, Any]) -> str:
     """The JSON text of the metadata that every file of an export carries."""
     c = network.config
     metadata = Metadata(
-        preset=c.preset,
+        preset=c.name,
         tasks=c.tasks,
-        input_height=c.height,
-        input_width=c.width_px,
-        resize=c.resize,
+        input_height=c.view.height,
+        input_width=c.view.width_px,
+        resize=c.view.resize,
+        reads_depth=c.traits.reads_depth,
         state_shapes=network.state_shapes(),
         network=config_to_json(c),
         precision=precision,
@@ -103,7 +105,7 @@ def replace_all(new: Path, target: Path, old: Path) -> None:
         raise
 
 
-def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32", **about: Any) -> Metadata:
+def export_network(network: Network, path: Path, precision: str = "fp32", **about: Any) -> Metadata:
     """Script the network and write it with its metadata, whole or not at all; nothing is compared.
 
     Args:
@@ -123,7 +125,7 @@ def export_network(network: VLocNetPlusPlus, path: Path, precision: str = "fp32"
 
 
 def export_files(
-    network: VLocNetPlusPlus,
+    network: Network,
     path: Path,
     precision: str = "fp32",
     onnx: bool = False,
@@ -193,8 +195,8 @@ def default_size(config: NetworkConfig, metadata: Metadata, frames: Sequence[Fra
     known = metadata.dataset.get("image_size")
     if known:
         return int(known[0]), int(known[1])
-    height, width = config.height, config.width_px
-    if config.resize == "crop":
+    height, width = config.view.height, config.view.width_px
+    if config.view.resize == "crop":
         return round(height * 256 / 224), round(width * 256 / 224)
     return height, width
 
@@ -218,10 +220,10 @@ def frame_inputs(frame: Frame, config: NetworkConfig, size: tuple[int, int]) -> 
             "give its size with --image-size"
         )
     depth = torch.zeros((1, 1, 1, 1))
-    if config.depth == "sensor":
+    if config.traits.reads_depth:
         measured = frame.depth()
         if measured is None:
-            raise DataError(f"{frame.name}: has no depth image, which preset '{config.preset}' reads")
+            raise DataError(f"{frame.name}: has no depth image, which preset '{config.name}' reads")
         if measured.shape != size:
             raise DataError(f"{frame.name}: its depth image has another size than the image, which ONNX cannot take")
         depth = torch.from_numpy(np.nan_to_num(measured.astype(np.float32)))[None, None]
@@ -255,7 +257,7 @@ def export_run(
     return Export(made.metadata, made.parity, made.files, source)
 
 
-def read_run(run: Path, checkpoint: str | None = None) -> tuple[VLocNetPlusPlus, dict[str, Any], Path]:
+def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[str, Any], Path]:
     """The network of a run's checkpoint, what its files say beside it, and the checkpoint; arguments as `export_run`.
 
     Raises CheckpointError: the run has no such checkpoint, or it cannot be read.
@@ -272,15 +274,16 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[VLocNetPlusPlus,
             "train the preset without leak_probe"
         )
     try:
-        network = VLocNetPlusPlus(config_from_json(saved["network_config"]))
+        network = build_network(config_from_json(saved["network_config"]))
         network.load_state_dict(saved["network_state"])
         about = {
             **saved["about"],
             "calibration_2": tuple(saved["calibration"]),
+            "limits": {name: value for name, value in saved["limits"].items() if math.isfinite(value) and value > 0},
             "metrics": {"validation": saved["metrics"]},
         }
         describe(network, "fp32", about)  # refuses what the metadata has no place for
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source}: is not of this version of vlocnetpp ({reason})") from error
     return network, about, source

@@ -3,7 +3,7 @@
 One stream and one size of image, both fixed when the file is made: preprocessing is inside, and the size of its resize
 must be known. The inputs are `image`, `channels`, `K`, `depth` and `state.*`, the outputs `pose`, `relative`,
 `log_scale`, `mask` and `next_state.*`: what one step hands out as `next_state.x` goes into the next as `state.x`, zeros
-are a cold start. What a preset lacks, and would have no channels, is neither an input nor an output.
+are a cold start. Which answers and which fields of a state there are is the network's.
 """
 
 from __future__ import annotations
@@ -23,16 +23,14 @@ from torch.nn import functional as F
 
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import central_view, scale_intrinsics
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network import Network, start
 from vlocnetpp.network.preprocess import Preprocess, correct_focal, resize_depth, round_levels
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, ModelFileError, metadata_from_json
-from vlocnetpp.step import State
+from vlocnetpp.step import ANSWERS
 
 OPSET = 20
 """The first whose `GridSample` has the names of PyTorch's own; ONNX Runtime reads it from 1.17 on."""
 FRAME_INPUTS = ("image", "channels", "K", "depth")
-ANSWERS = {"pose": "localization", "relative": "odometry", "log_scale": "localization", "mask": "segmentation"}
-"""Outputs in the order of `step.Answer`, and the task that each belongs to."""
 
 
 def require(*names: str) -> None:
@@ -46,14 +44,13 @@ def require(*names: str) -> None:
         ) from error
 
 
-def state_names(shapes: dict[str, tuple[int, ...]]) -> list[str]:
-    """The fields of the state that this network has, in the order of `step.State`."""
-    return [name for name in State._fields if 0 not in shapes[name]]
+def output_name(name: str) -> str:
+    """What an answer is called in the file: its name without the shape, `pose` for `pose_B7`."""
+    return name.rpartition("_")[0]
 
 
-def answer_names(tasks: tuple[str, ...]) -> list[str]:
-    """The answers that a network with these tasks gives, in the order of `step.Answer`."""
-    return [name for name, task in ANSWERS.items() if task in tasks]
+ANSWER_OF_OUTPUT = {output_name(name): name for name in ANSWERS}
+"""Back from the file's names."""
 
 
 class FixedPreprocess(nn.Module):
@@ -95,28 +92,22 @@ def resize_matrix(size: int, new_size: int) -> Tensor:
 
 
 class FlatStep(nn.Module):
-    """`ExportedStep` with plain tensors instead of tuples, without those that have no channels."""
+    """`ExportedStep` with plain tensors instead of mappings."""
 
-    def __init__(self, network: VLocNetPlusPlus, image_size: tuple[int, int]) -> None:
+    def __init__(self, network: Network, image_size: tuple[int, int]) -> None:
         super().__init__()
         self.step = ExportedStep(network)
         self.step.add_module("preprocess", FixedPreprocess(self.step.preprocess, image_size))
-        self.state = state_names(network.state_shapes())
-        self.answers = answer_names(network.config.tasks)
-        self.empty = {name: tuple(tensor.shape) for name, tensor in network.cold_state(1)._asdict().items()}
+        self.state = list(network.state_shapes())
 
     def forward(self, image: Tensor, channels: Tensor, K: Tensor, depth: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """Inputs and outputs as this file's first lines name them."""
-        given = dict(zip(self.state, state, strict=True))
-        past = State(**{n: given[n] if n in given else state[0].new_zeros(self.empty[n]) for n in State._fields})
+        past = dict(zip(self.state, state, strict=True))
         answer, new_state = self.step(image, channels, K, depth, past)
-        answers = dict(zip(ANSWERS, answer, strict=True))
-        return (*(answers[name] for name in self.answers), *(getattr(new_state, name) for name in self.state))
+        return (*answer.values(), *(new_state[name] for name in self.state))
 
 
-def write_onnx(
-    network: VLocNetPlusPlus, path: Path, precision: str, metadata: str, image_size: tuple[int, int]
-) -> None:
+def write_onnx(network: Network, path: Path, precision: str, metadata: str, image_size: tuple[int, int]) -> None:
     """Write the network, which stays as it was, with the JSON text of its metadata among the file's properties.
 
     Args:
@@ -132,21 +123,22 @@ def write_onnx(
     height, width = image_size
     dtype = PRECISIONS[precision]
     flat = FlatStep(copy.deepcopy(network).to(dtype), image_size).eval().requires_grad_(False)
-    cold = flat.step.network.cold_state(1)
-    depth_size = (height, width) if network.config.depth == "sensor" else (1, 1)
+    cold = start(flat.step.network)
+    depth_size = (height, width) if network.config.traits.reads_depth else (1, 1)
     example = (
         torch.zeros((1, height, width, 3), dtype=torch.uint8),
         torch.tensor([0, 1, 2]),
         torch.eye(3)[None],
         torch.zeros((1, 1, *depth_size)),
-        *(getattr(cold, name) for name in flat.state),
+        *cold.values(),
     )
     with quiet(), torch.no_grad():
+        answers, _ = flat.step(*example[:4], cold)
         program = torch.onnx.export(
             flat,
             example,
             input_names=[*FRAME_INPUTS, *(f"state.{name}" for name in flat.state)],
-            output_names=[*flat.answers, *(f"next_state.{name}" for name in flat.state)],
+            output_names=[*(output_name(name) for name in answers), *(f"next_state.{name}" for name in flat.state)],
             opset_version=OPSET,
             dynamo=True,
             verbose=False,

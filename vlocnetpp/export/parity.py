@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlocnetpp.export.onnx import FRAME_INPUTS, answer_names, require, state_names
+from vlocnetpp.export.onnx import ANSWER_OF_OUTPUT, FRAME_INPUTS, require
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import rotation_angle
-from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
+from vlocnetpp.network import Network, NetworkConfig, start
 from vlocnetpp.runtime import load_model
 from vlocnetpp.step import Answer, State
 
@@ -27,6 +27,10 @@ CLIP_LENGTH = 5
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 """image (1, H, W, 3) uint8, channels (3,), K (1, 3, 3) and depth (1, 1, H, W) in metres or (1, 1, 1, 1) zeros."""
 Way = Callable[[Inputs, State], tuple[Answer, State]]
+
+
+POSES = {"pose_B7": ("position_m", "rotation_rad"), "relative_B7": ("motion_m", "motion_rad")}
+"""Answers that are poses, and where their differences stand."""
 
 
 class ParityError(ValueError):
@@ -45,6 +49,7 @@ class Difference:
     """Of the relative pose, any axis."""
     motion_rad: float = 0.0
     log_scale: float = 0.0
+    """Of the log of the expected error, and of every other number."""
     mask_share: float = 0.0
     """Share of pixels with another class."""
 
@@ -100,8 +105,8 @@ class Report:
 def tolerance(config: NetworkConfig, precision: str) -> Difference:
     """What may differ at this precision in the map of this network."""
     base = asdict(TOLERANCES[precision])
-    base["position_m"] *= max(1.0, config.position_spread)
-    base["motion_m"] *= max(1.0, config.motion_spread)
+    base["position_m"] *= max(1.0, config.scene.position_spread)
+    base["motion_m"] *= max(1.0, config.scene.motion_spread)
     return Difference(**base)
 
 
@@ -115,7 +120,7 @@ def random_clip(config: NetworkConfig, image_size: tuple[int, int], K_33: NDArra
         noisy = blobs[4 * i : 4 * i + height, :width] + random.normal(0, 8, (height, width, 3))
         image = torch.from_numpy(noisy.clip(0, 255).astype(np.uint8))[None]
         depth = torch.zeros((1, 1, 1, 1))
-        if config.depth == "sensor":
+        if config.traits.reads_depth:
             metres = random.uniform(0.5, 5.0, (1, 1, height, width)) * (random.random((1, 1, height, width)) > 0.2)
             depth = torch.from_numpy(metres.astype(np.float32))
         frames.append((image, torch.tensor([2, 1, 0]), torch.from_numpy(K_33.astype(np.float32))[None], depth))
@@ -128,12 +133,12 @@ def torch_way(step: Any) -> Way:
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
         with torch.inference_mode():
             answer, new_state = step(*inputs, state)
-        return Answer(*answer), State(*new_state)
+        return answer, new_state
 
     return run
 
 
-def onnx_way(path: Path, config: NetworkConfig, cold: State) -> Way:
+def onnx_way(path: Path) -> Way:
     """A file in ONNX Runtime on the CPU. Raises ModelFileError where that is not installed."""
     require("onnxruntime")
     import onnxruntime
@@ -144,16 +149,14 @@ def onnx_way(path: Path, config: NetworkConfig, cold: State) -> Way:
     # Its threads would go on turning after the answer and slow down whatever is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    fields = state_names({name: tuple(value.shape) for name, value in cold._asdict().items()})
-    answers = answer_names(config.tasks)
+    outputs = [value.name for value in session.get_outputs()]
 
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
         feed = {name: value.numpy() for name, value in zip(FRAME_INPUTS, inputs)}
-        feed |= {f"state.{name}": getattr(state, name).numpy() for name in fields}
-        found = [torch.from_numpy(value) for value in session.run(None, feed)]
-        empty = {name: torch.zeros((1, 0)) for name in ("pose", "relative", "log_scale", "mask")}
-        values = {**empty, **dict(zip(answers, found))}
-        return Answer(*values.values()), state._replace(**dict(zip(fields, found[len(answers) :])))
+        feed |= {f"state.{name}": value.numpy() for name, value in state.items()}
+        found = {name: torch.from_numpy(value) for name, value in zip(outputs, session.run(None, feed))}
+        answer = {ANSWER_OF_OUTPUT[name]: value for name, value in found.items() if name in ANSWER_OF_OUTPUT}
+        return answer, {name: found[f"next_state.{name}"] for name in state}
 
     return run
 
@@ -168,37 +171,42 @@ def stream(way: Way, clip: Sequence[Inputs], cold: State) -> list[Answer]:
 
 
 def difference(a: Answer, b: Answer) -> Difference:
-    """Between two answers to one frame; a task that the preset lacks differs by nothing."""
+    """Between two answers to one frame; what the network does not answer differs by nothing.
 
-    def largest(x: Tensor, y: Tensor) -> float:
-        gap = (x.double() - y.double()).abs()
-        # max() of torch keeps NaN, and two answers of different sizes fail in the line above.
-        return float(gap.max()) if gap.numel() else 0.0
+    Raises ParityError where one answers what the other does not.
+    """
+    if set(a) != set(b):
+        raise ParityError(f"the file answers {', '.join(a)}, the network {', '.join(b)}; nothing was written")
+    found: dict[str, float] = {}
+    others = [0.0]
+    for name, value in a.items():
+        if name in POSES:
+            distance, angle = POSES[name]
+            found[distance] = largest(value[:, :3], b[name][:, :3])
+            found[angle] = float(rotation_angle(value.double()[:, 3:], b[name].double()[:, 3:]).max())
+        elif name == "mask_BHW":
+            found["mask_share"] = float((value != b[name]).double().mean())
+        else:
+            others.append(largest(value, b[name]))
+    # NumPy's maximum keeps NaN, Python's does not.
+    return Difference(log_scale=float(np.max(others)), **found)
 
-    def angle(x_B7: Tensor, y_B7: Tensor) -> float:
-        return float(rotation_angle(x_B7.double()[:, 3:], y_B7.double()[:, 3:]).max()) if x_B7.numel() else 0.0
 
-    share = float((a.mask_BHW != b.mask_BHW).double().mean()) if a.mask_BHW.numel() else 0.0
-    return Difference(
-        largest(a.pose_B7[:, :3], b.pose_B7[:, :3]),
-        angle(a.pose_B7, b.pose_B7),
-        largest(a.relative_B7[:, :3], b.relative_B7[:, :3]),
-        angle(a.relative_B7, b.relative_B7),
-        largest(a.log_scale_B2, b.log_scale_B2),
-        share,
-    )
+def largest(a: Tensor, b: Tensor) -> float:
+    """Largest absolute difference; NaN where one has no number, since `max` of torch keeps it."""
+    return float((a.double() - b.double()).abs().max())
 
 
 def compare(
-    network: VLocNetPlusPlus, precision: str, clips: dict[str, Sequence[Inputs]], script: Path, onnx: Path | None
+    network: Network, precision: str, clips: dict[str, Sequence[Inputs]], script: Path, onnx: Path | None
 ) -> Report:
     """Stream the clips through the network in full precision and through its files in theirs, on the CPU."""
-    cold = network.cold_state(1)
+    cold = start(network)
     half = load_model(script, "cpu", precision)
-    half_cold = State(*(value.to(half.dtype) for value in cold))
+    half_cold = {name: value.to(half.dtype) for name, value in cold.items()}
     ways = {script.name: torch_way(half.step)}
     if onnx is not None:
-        ways[onnx.name] = onnx_way(onnx, network.config, half_cold)
+        ways[onnx.name] = onnx_way(onnx)
     was_training = network.training
     network.eval()
     try:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.export.files import describe, read_run
 from vlocnetpp.export.torchscript import ExportedStep
-from vlocnetpp.network import ConfigError, VLocNetPlusPlus
-from vlocnetpp.network.presets import config_from_json
+from vlocnetpp.network import Network, build_network, config_from_json
 from vlocnetpp.runtime.model_file import (
     Metadata,
     Model,
@@ -47,12 +47,12 @@ def rebuild(source: Path, device: str = "auto") -> Model:
     return Model(path, metadata, chosen, torch.float32, ExportedStep(network).eval().to(chosen))
 
 
-def network_of_file(path: Path, metadata: Metadata) -> VLocNetPlusPlus:
+def network_of_file(path: Path, metadata: Metadata) -> Network:
     """The network of a model file, on the CPU. Raises ModelFileError where this version builds another one."""
     weights = load_script(path, torch.device("cpu")).state_dict()
     inner = {name.removeprefix("network."): value for name, value in weights.items() if name.startswith("network.")}
     try:
-        network = VLocNetPlusPlus(config_from_json(metadata.network))
+        network = build_network(config_from_json(metadata.network))
         network.load_state_dict(inner)
     except (TypeError, RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:120]

@@ -9,38 +9,43 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network import Network
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, ModelFileError
-from vlocnetpp.step import Answer, State
+from vlocnetpp.step import ANSWERS, PREDICTIONS, Answer, State
 
 
 class ExportedStep(nn.Module):
     """Preprocessing, network and the reduction of scores to ids: what runs on the robot."""
 
-    def __init__(self, network: VLocNetPlusPlus) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        c = network.config
-        self.preprocess = Preprocess(c.height, c.width_px, c.resize == "whole", c.focal_correction)
+        view, scene = network.config.view, network.config.scene
+        self.preprocess = Preprocess(view.height, view.width_px, view.resize == "whole", scene.focal_correction)
         self.network = network
+        self.zero: Tensor
+        self.register_buffer("zero", torch.zeros(()))
+        """Its type is the precision that images are given to the network in."""
+        self.numbers = [name for name in ANSWERS if name in PREDICTIONS]
 
     def forward(
         self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State
     ) -> tuple[Answer, State]:
         """See `network.preprocess.Preprocess.forward` for the input and `step` for the rest."""
         image, K, depth = self.preprocess(image_BHWC, channels_3, K_B33, depth_B1HW)
-        prediction, state = self.network(image.to(state.valid_B.dtype), K, depth, state)
-        logits = prediction.logits_BCHW
-        mask = torch.zeros((image.shape[0], 0, 0), dtype=torch.uint8, device=image.device)
-        if logits.shape[1] > 0:
-            # The same ids as argmax, which takes four times as long over the channels of a map on a CPU.
-            mask = logits.max(dim=1)[1].to(torch.uint8)
+        prediction, state = self.network(image.to(self.zero.dtype), K, depth, state)
+        answer: dict[str, Tensor] = {}
         # Whatever the weights' precision, an answer is full precision: numpy knows no bfloat16.
-        poses = prediction.pose_B7.float(), prediction.relative_B7.float()
-        return Answer(poses[0], poses[1], prediction.log_scale_B2.float(), mask), state
+        for name in self.numbers:
+            if name in prediction:
+                answer[name] = prediction[name].float()
+        if "logits_BCHW" in prediction:
+            # The same ids as argmax, which takes four times as long over the channels of a map on a CPU.
+            answer["mask_BHW"] = prediction["logits_BCHW"].max(dim=1)[1].to(torch.uint8)
+        return answer, state
 
 
-def write_torchscript(network: VLocNetPlusPlus, path: Path, precision: str, metadata: str) -> None:
+def write_torchscript(network: Network, path: Path, precision: str, metadata: str) -> None:
     """Script the network, which stays as it was, and write it with the JSON text of its metadata.
 
     The caller makes the file appear whole: this writes to `path` and to a scratch file beside it. Raises ModelFileError

@@ -1,6 +1,22 @@
-"""What the paper defines: residual units, adaptive fusion, warping, the streams, and their wiring by preset."""
+"""Networks by name: `create("mtl", "tiny")`. `models` has one file for each paper, `blocks` what they share."""
 
-from vlocnetpp.network.multitask import VLocNetPlusPlus
-from vlocnetpp.network.presets import PRESETS, WIDTHS, ConfigError, NetworkConfig, network_config
+from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, Traits, ViewConfig
+from vlocnetpp.network.contract import Entry, Network, start
+from vlocnetpp.network.registry import build_network, config_from_json, config_to_json, configure, create, names
 
-__all__ = ["PRESETS", "WIDTHS", "ConfigError", "NetworkConfig", "VLocNetPlusPlus", "network_config"]
+__all__ = [
+    "WIDTHS",
+    "Entry",
+    "Network",
+    "NetworkConfig",
+    "SceneConfig",
+    "Traits",
+    "ViewConfig",
+    "build_network",
+    "config_from_json",
+    "config_to_json",
+    "configure",
+    "create",
+    "names",
+    "start",
+]

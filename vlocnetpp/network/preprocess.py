@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlocnetpp.geometry import central_view, scale_intrinsics
-from vlocnetpp.network.presets import NetworkConfig
+from vlocnetpp.network.config import ViewConfig
 
 
 def resize_image(image_BCHW: Tensor, height: int, width: int) -> Tensor:
@@ -75,9 +75,9 @@ def correct_focal(K_B33: Tensor, factor: float) -> Tensor:
 
 
 def network_intrinsics(
-    config: NetworkConfig, K_33: NDArray[np.float64], height: int, width: int
+    view: ViewConfig, K_33: NDArray[np.float64], height: int, width: int
 ) -> tuple[tuple[float, ...], ...]:
     """Intrinsics at the network's resolution of a camera whose images are `height` x `width`."""
-    rows, columns, top, left = central_view(height, width, config.height, config.width_px, config.resize == "whole")
+    rows, columns, top, left = central_view(height, width, view.height, view.width_px, view.resize == "whole")
     K = scale_intrinsics(torch.from_numpy(np.asarray(K_33, np.float64)), columns / width, rows / height, left, top)
     return tuple(tuple(row) for row in K.tolist())

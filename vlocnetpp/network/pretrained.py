@@ -13,19 +13,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vlocnetpp.network.multitask import VLocNetPlusPlus
+from vlocnetpp.network.contract import Network
 
-STAGES = {
-    "front.stem": "stem",
-    "front.res2": "stages.0",
-    "front.res3": "stages.1",
+PARTS = {
+    "stem": "stem",
+    "res2": "stages.0",
+    "res3": "stages.1",
     "res4": "stages.2",
     "res5": "stages.3",
-    "head.norm": "norm",
-    "decoder.norm": "norm",
+    "norm": "norm",
 }
-"""Our parts, within the streams that have them, and timm's."""
-STREAMS = ("", "localization.", "odometry.", "odometry.past.", "segmentation.")
+"""Parts of the trunk by our names (see `Network.pretrained_parts`) and by timm's."""
+MEAN = STD = (0.5, 0.5, 0.5)
+"""What timm's `resnetv2_50.a1h_in1k` normalizes images of 0 to 1 by, and every `resnetv2` of timm by default."""
 
 
 class PretrainedError(ValueError):
@@ -71,8 +71,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def load_pretrained(network: VLocNetPlusPlus, path: Path) -> Summary:
-    """Fill every residual stage of a full-width network; doing it twice changes nothing more.
+def load_pretrained(network: Network, path: Path) -> Summary:
+    """Fill every residual stage of a full-width network and take over the normalization that comes with the weights.
+
+    Doing it twice changes nothing more.
 
     Raises PretrainedError, before anything is changed, for another width, missing or unexpected keys, or other shapes.
     """
@@ -81,13 +83,15 @@ def load_pretrained(network: VLocNetPlusPlus, path: Path) -> Summary:
     source = {key: value for key, value in read_state_dict(path).items() if not key.startswith("head.")}
     wanted: dict[str, str] = {}
     ours = network.state_dict()
-    for stream in STREAMS:
-        for part, theirs in STAGES.items():
-            prefix = stream + part + "."
-            for name in ours:
-                if name.startswith(prefix):
-                    inner = name[len(prefix) :].replace(".plain.", ".").replace(".dilated.", ".")
-                    wanted[name] = f"{theirs}.{inner}"
+    parts = network.pretrained_parts()
+    if not parts:
+        raise PretrainedError(f"{path}: preset '{network.config.name}' has no part that ImageNet weights fit")
+    for part, theirs in parts.items():
+        prefix = part + "."
+        for name in ours:
+            if name.startswith(prefix):
+                inner = name[len(prefix) :].replace(".plain.", ".").replace(".dilated.", ".")
+                wanted[name] = f"{PARTS[theirs]}.{inner}"
     # The counter of batches is not a weight and old files lack it.
     wanted = {name: key for name, key in wanted.items() if not name.endswith("num_batches_tracked")}
     source = {key: value for key, value in source.items() if not key.endswith("num_batches_tracked")}
@@ -107,7 +111,12 @@ def load_pretrained(network: VLocNetPlusPlus, path: Path) -> Summary:
     with torch.no_grad():
         for name, value in filled.items():
             ours[name].copy_(value)
-    return Summary(tuple(copied), tuple(adapted), tuple(name for name in ours if name not in filled))
+    network.normalize.adopt(MEAN, STD)
+    return Summary(
+        tuple(copied),
+        tuple(adapted),
+        tuple(name for name in ours if name not in filled and not name.startswith("normalize.")),
+    )
 
 
 def expected_keys(wanted: dict[str, str]) -> set[str]:

@@ -37,20 +37,6 @@ REWRITES = (
 """What is looked for and what takes its place, in this order.
 
 oneDNN's sum wants maps of one shape and a factor of 1, else the run on the example fails."""
-SAMPLING = (
-    "graph(%x, %g, %m, %p, %a):\n  %r : Tensor = aten::grid_sampler(%x, %g, %m, %p, %a)\n  return (%r)",
-    """graph(%x, %g, %m, %p, %a):
-  %float : int = prim::Constant[value=6]()
-  %no : bool = prim::Constant[value=0]()
-  %none : NoneType = prim::Constant()
-  %x_float : Tensor = aten::to(%x, %float, %no, %no, %none)
-  %g_float : Tensor = aten::to(%g, %float, %no, %no, %none)
-  %sampled : Tensor = aten::grid_sampler(%x_float, %g_float, %m, %p, %a)
-  %r : Tensor = aten::type_as(%sampled, %x)
-  return (%r)""",
-)
-"""For files written when the warping sampled in the precision of the maps: there PyTorch's kernel for half precision
-reads beyond maps that lie channels last."""
 
 
 def freeze_for_cpu(
@@ -64,7 +50,6 @@ def freeze_for_cpu(
     step.to(**layout)
     done: tuple[str, ...] = ("frozen", "channels-last")
     frozen = torch.jit.freeze(step)
-    _rewrite(frozen.graph, SAMPLING)
     if packs:
         try:
             pack_convolutions(frozen, example)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+
+from vlocnetpp.step import Answer
 
 Step = Callable[..., tuple[Any, Any]]
 Work = Callable[[], tuple[Any, Any]]
@@ -54,17 +55,22 @@ class Recording:
     def __init__(self, step: Step, inputs: tuple[Any, ...], record: Recorder) -> None:
         *frame, state = inputs
         self._frame = [value.clone() for value in frame]
-        self._state = type(state)(*(value.clone() for value in state))
+        self._state = {name: value.clone() for name, value in state.items()}
         self._replay, self._results = record(lambda: step(*self._frame, self._state), self._frame[0].device)
 
     def __call__(self, *inputs: Any) -> tuple[Any, Any]:
         *frame, state = inputs
-        for mine, value in zip((*self._frame, *self._state), (*frame, *state)):
+        for mine, value in zip(self._frame, frame):
             mine.copy_(value, non_blocking=True)
+        for name, mine in self._state.items():
+            mine.copy_(state[name], non_blocking=True)
         self._replay()
         # Copies, made on the device: the next step overwrites the results.
         answer, new_state = self._results
-        return tuple(value.clone() for value in answer), tuple(value.clone() for value in new_state)
+        return (
+            {name: value.clone() for name, value in answer.items()},
+            {name: value.clone() for name, value in new_state.items()},
+        )
 
 
 class RecordedStep(torch.nn.Module):
@@ -99,7 +105,7 @@ class RecordedStep(torch.nn.Module):
         *frame, state = inputs
         recorded_state = state
         for _ in range(CHECKED):
-            answer, state = self._step(*frame, type(inputs[-1])(*state))
+            answer, state = self._step(*frame, state)
             found, recorded_state = recording(*frame, recorded_state)
             apart = _difference(answer, found)
             if not apart <= TOLERANCE[self._dtype]:
@@ -118,8 +124,12 @@ def record_step(step: torch.nn.Module, example: tuple[Any, ...], dtype: torch.dt
     return recorded, RECORDED
 
 
-def _difference(answer: tuple[Tensor, ...], found: tuple[Tensor, ...]) -> float:
-    """Largest over poses, motions, log scales and the share of other class ids; NaN stays NaN."""
-    gaps = [(a.double() - b.double()).abs().max() for a, b in zip(answer[:3], found[:3]) if a.numel()]
-    share = [(a != b).double().mean() for a, b in zip(answer[3:], found[3:]) if a.numel()]
-    return float(torch.stack(gaps + share).max())
+def _difference(answer: Answer, found: Answer) -> float:
+    """Largest over all numbers and the share of other class ids; NaN stays NaN."""
+    gaps = [
+        (value.double() - found[name].double()).abs().max()
+        if value.is_floating_point()
+        else (value != found[name]).double().mean()
+        for name, value in answer.items()
+    ]
+    return float(torch.stack(gaps).max())

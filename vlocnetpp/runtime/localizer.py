@@ -8,19 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vlocnetpp.encodings import COLOR_ENCODINGS, RGB_CHANNELS, VOID
 from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.runtime.model_file import Model
 from vlocnetpp.runtime.ring_buffer import RingBuffer
-from vlocnetpp.step import State
 
-ENCODINGS: dict[str, tuple[int, int, int, int]] = {
-    "rgb8": (3, 0, 1, 2),
-    "rgba8": (4, 0, 1, 2),
-    "bgr8": (3, 2, 1, 0),
-    "bgra8": (4, 2, 1, 0),
-    "mono8": (1, 0, 0, 0),
-}
-"""Channels of the image, and which of them are red, green and blue."""
 FOCAL_TOLERANCE = 0.03
 """Largest relative difference of focal length, and of principal point over image size, from the training camera."""
 
@@ -130,19 +122,19 @@ class Localizer:
             )
             if cold:
                 self.ring.clear()
-            self.ring.push(stamp_ns, State(*new_state))
+            self.ring.push(stamp_ns, new_state)
             self._image_shape = (height, width)
-            pose, relative, log_scale, mask = (value[0].cpu().numpy() for value in answer)
-        tasks = self.model.metadata.tasks
+            found = {name: value[0].cpu().numpy() for name, value in answer.items()}
         return Estimate(
             stamp_ns=stamp_ns,
-            pose_7=pose.astype(np.float64) if "localization" in tasks else None,
-            relative_7=relative.astype(np.float64) if "odometry" in tasks and not cold else None,
+            pose_7=found["pose_B7"].astype(np.float64) if "pose_B7" in found else None,
+            relative_7=found["relative_B7"].astype(np.float64) if "relative_B7" in found and not cold else None,
             interval_s=interval_s,
-            sigma_2=self._calibrated(log_scale) if "localization" in tasks else None,
-            mask_hw=mask if "segmentation" in tasks else None,
+            sigma_2=self._calibrated(found["log_scale_B2"]) if "log_scale_B2" in found else None,
+            mask_hw=found.get("mask_BHW"),
             image_shape=(height, width),
             cold_start=cold,
+            novelty=float(found["novelty_B"]) if "novelty_B" in found else None,
         )
 
     def training_intrinsics(self, height: int, width: int) -> NDArray[np.float64]:
@@ -162,8 +154,8 @@ class Localizer:
         x = ((np.arange(width) + 0.5) * columns / width).astype(np.int64) - left
         h, w = estimate.mask_hw.shape
         full = estimate.mask_hw[y.clip(0, h - 1)][:, x.clip(0, w - 1)]
-        full[(y < 0) | (y >= h), :] = 255
-        full[:, (x < 0) | (x >= w)] = 255
+        full[(y < 0) | (y >= h), :] = VOID
+        full[:, (x < 0) | (x >= w)] = VOID
         return full
 
     def _view(self, height: int, width: int) -> tuple[int, int, int, int]:
@@ -180,14 +172,14 @@ class Localizer:
         return scale_intrinsics(K, width / columns, height / rows).numpy()
 
     def _check_image(self, image: NDArray[np.uint8], encoding: str) -> tuple[NDArray[np.uint8], list[int]]:
-        if encoding not in ENCODINGS:
-            raise ImageError(f"encoding '{encoding}' is not supported; use one of {', '.join(ENCODINGS)}")
-        channels, red, green, blue = ENCODINGS[encoding]
+        if encoding not in RGB_CHANNELS:
+            raise ImageError(f"encoding '{encoding}' is not supported; use one of {', '.join(RGB_CHANNELS)}")
+        channels, _ = COLOR_ENCODINGS[encoding]
         if image.ndim == 2:
             image = image[:, :, None]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or 0 in image.shape:
             raise ImageError(f"{encoding} needs (H, W, {channels}) uint8, not {image.shape} {image.dtype}")
-        return image, [red, green, blue]
+        return image, list(RGB_CHANNELS[encoding])
 
     def _check_camera(self, K_33: NDArray[np.float64], height: int, width: int) -> None:
         key = np.asarray(K_33, np.float64).tobytes() + bytes(str((height, width)), "ascii")

@@ -19,9 +19,9 @@ from vlocnetpp.runtime.archive import check_archive
 from vlocnetpp.runtime.cpu import freeze_for_cpu
 from vlocnetpp.runtime.cuda_graph import record_step
 from vlocnetpp.runtime.metadata_check import problem
-from vlocnetpp.step import State
+from vlocnetpp.step import cold_state
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever a reader of the last format could not run the file."""
 METADATA_NAME = "metadata.json"
 MOST_METADATA = 4 << 20
@@ -45,7 +45,9 @@ class Metadata:
     resize: str
     """`whole` image, or short side and centre `crop`."""
     state_shapes: dict[str, tuple[int, ...]]
-    """Shape of each field of the state for one stream, without the batch axis."""
+    """Shape of each field of the state for one stream, without the batch axis; empty where it looks at no past."""
+    reads_depth: bool
+    """Whether the step reads measured depth, which the robot must then bring."""
     K_33: tuple[tuple[float, ...], ...]
     """Intrinsics of the training images at the network's resolution."""
     classes: tuple[tuple[str, tuple[int, int, int]], ...] = ()
@@ -67,7 +69,7 @@ class Metadata:
     precision: str = "fp32"
     """Precision in which the weights are stored."""
     gmac: float = 0.0
-    """Billions of multiply-accumulates of one step on one image; 0 in files written before it was noted."""
+    """Billions of multiply-accumulates of one step on one image; 0 where it was not counted."""
     source_revision: str = ""
     """Version and commit of the code that wrote the file."""
     created: str = ""
@@ -90,12 +92,14 @@ def metadata_from_json(text: str, path: Path) -> Metadata:
     if not isinstance(version, int):
         raise ModelFileError(f"{path}: its {METADATA_NAME} names no format; it was not written by 'vlocnetpp export'")
     if version > FORMAT:
-        raise ModelFileError(f"{path}: has format {version}, this runtime reads up to {FORMAT}; update vlocnetpp")
+        raise ModelFileError(f"{path}: has format {version}, this runtime reads {FORMAT}; update vlocnetpp")
+    if version < FORMAT:
+        raise ModelFileError(f"{path}: has format {version}, this runtime reads {FORMAT}; export its run again")
     known = {f.name for f in fields(Metadata)}
-    try:
-        metadata = Metadata(**{name: _tuples(value) for name, value in data.items() if name in known})
-    except TypeError as error:
-        raise ModelFileError(f"{path}: its {METADATA_NAME} is incomplete: {error}") from error
+    for name in sorted(known ^ set(data)):
+        what = "lacks" if name in known else "has an unknown field"
+        raise ModelFileError(f"{path}: its {METADATA_NAME} {what} '{name}'; export its run again")
+    metadata = Metadata(**{name: _tuples(value) for name, value in data.items()})
     if (wrong := problem(metadata)) is not None:
         raise ModelFileError(f"{path}: its {METADATA_NAME} cannot be: {wrong}; export it again")
     return metadata
@@ -234,22 +238,42 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     step.to(dtype)
     if chosen.type != "cpu":
         frozen = torch.jit.freeze(step)
+        check_state(path, frozen, metadata, example_frame(metadata, dtype, chosen))
         if not cuda_graph:
             return Model(path, metadata, chosen, dtype, frozen, ("frozen",))
         recorded, how = record_step(frozen, example_frame(metadata, dtype, chosen), dtype)
         return Model(path, metadata, chosen, dtype, recorded, ("frozen", how))
     multiplied = precision == "fp32" or (precision == "bf16" and multiplies_bf16())
     packs = multiplied and torch.backends.mkldnn.is_available()
-    return Model(path, metadata, chosen, dtype, *freeze_for_cpu(step, example_frame(metadata, dtype, chosen), packs))
+    example = example_frame(metadata, dtype, chosen)
+    prepared, done = freeze_for_cpu(step, example, packs)
+    check_state(path, prepared, metadata, example)
+    return Model(path, metadata, chosen, dtype, prepared, done)
 
 
 def example_frame(metadata: Metadata, dtype: torch.dtype, device: torch.device) -> tuple[Any, ...]:
     """Inputs of one step of the network's own size: a black image after nothing."""
     image = torch.zeros((1, metadata.input_height, metadata.input_width, 3), dtype=torch.uint8, device=device)
     K, depth = torch.tensor(metadata.K_33, device=device)[None], torch.zeros((1, 1, 1, 1), device=device)
-    shapes = (metadata.state_shapes[name] for name in State._fields)
-    state = State(*(torch.zeros((1, *shape), dtype=dtype, device=device) for shape in shapes))
+    state = cold_state(metadata.state_shapes, 1, device, dtype)
     return image, torch.tensor([0, 1, 2], device=device), K, depth, state
+
+
+def check_state(path: Path, step: torch.nn.Module, metadata: Metadata, example: tuple[Any, ...]) -> None:
+    """Raise ModelFileError unless the step takes and leaves the state that the metadata says."""
+    try:
+        with torch.inference_mode():
+            _, state = step(*example)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ModelFileError(f"{path}: does not run on the state that its metadata says ({reason})") from error
+    found = {name: tuple(value.shape[1:]) for name, value in state.items()}
+    for name in sorted(set(found) | set(metadata.state_shapes)):
+        if found.get(name) != metadata.state_shapes.get(name):
+            raise ModelFileError(
+                f"{path}: leaves the state '{name}' as {found.get(name, 'nothing')}, its metadata says "
+                f"{metadata.state_shapes.get(name, 'nothing')}; export its run again"
+            )
 
 
 def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:

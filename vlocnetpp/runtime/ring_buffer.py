@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import torch
 
-from vlocnetpp.step import State
+from vlocnetpp.step import State, cold_state
 
 
-def _zeros(shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def _in_layout(state: State) -> State:
     """On a CPU maps lie channels last, as the step makes them and reads them: a copy then reorders nothing."""
-    zeros = torch.zeros(shape, device=device, dtype=dtype)
-    if len(shape) == 4 and device.type == "cpu":
-        return zeros.contiguous(memory_format=torch.channels_last)
-    return zeros
+    return {
+        name: value.contiguous(memory_format=torch.channels_last)
+        if value.ndim == 4 and value.device.type == "cpu"
+        else value
+        for name, value in state.items()
+    }
 
 
 class RingBuffer:
@@ -20,8 +22,8 @@ class RingBuffer:
 
     Args:
         capacity: number of frames kept.
-        shapes: shape of each field of `State` for one stream, without the batch axis.
-        device, dtype: where and how the features live; `pose_B7` and `valid_B` follow `dtype` of the network's state.
+        shapes: shape of each field of a state for one stream, without the batch axis.
+        device, dtype: where and how the states live.
     """
 
     def __init__(
@@ -30,8 +32,8 @@ class RingBuffer:
         if capacity < 1:
             raise ValueError(f"a ring buffer holds at least one frame, not {capacity}")
         self.capacity = capacity
-        self._slots = State(*(_zeros((capacity, *shapes[name]), device, dtype) for name in State._fields))
-        self._cold = State(*(torch.zeros_like(slot[:1]) for slot in self._slots))
+        self._slots = _in_layout(cold_state(shapes, capacity, device, dtype))
+        self._cold = _in_layout(cold_state(shapes, 1, device, dtype))
         self._stamps_ns: list[int] = []
         """Oldest first; the state of the i-th oldest lies in slot `(self._next - len + i) % capacity`."""
         self._next = 0
@@ -47,7 +49,9 @@ class RingBuffer:
     @property
     def memory_bytes(self) -> int:
         """Device memory held, the same from the first frame to the last."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in (*self._slots, *self._cold))
+        return sum(
+            tensor.numel() * tensor.element_size() for state in (self._slots, self._cold) for tensor in state.values()
+        )
 
     @property
     def cold(self) -> State:
@@ -61,8 +65,8 @@ class RingBuffer:
         """
         if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
             raise ValueError(f"stamp {stamp_ns} is not after {self._stamps_ns[-1]}; clear the buffer first")
-        for slot, value in zip(self._slots, state):
-            slot[self._next].copy_(value[0])
+        for name, slot in self._slots.items():
+            slot[self._next].copy_(state[name][0])
         self._next = (self._next + 1) % self.capacity
         self._stamps_ns.append(stamp_ns)
         del self._stamps_ns[: -self.capacity]
@@ -74,7 +78,7 @@ class RingBuffer:
         except ValueError:
             raise KeyError(stamp_ns) from None
         slot = (self._next - len(self._stamps_ns) + index) % self.capacity
-        return State(*(tensor[slot : slot + 1] for tensor in self._slots))
+        return {name: tensor[slot : slot + 1] for name, tensor in self._slots.items()}
 
     def latest(self) -> State:
         """The state of the newest frame, or the cold state when empty."""

@@ -9,25 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlocnetpp.network.depth import DepthNetwork
 from vlocnetpp.speed.case import Case, Run
 
-STREAMS = {
-    "preprocess": "preprocessing",
-    "network.front": "trunk of localization and odometry",
-    "network.localization": "localization",
-    "network.odometry": "odometry",
-    "network.segmentation.front": "segmentation",
-    "network.segmentation.res4": "segmentation",
-    "network.segmentation.res5": "segmentation",
-    "network.segmentation.decoder": "segmentation",
-    "network.depth": "depth",
-    "network.warp_fusion_4f": "fusion of warped maps",
-    "network.warp_fusion_5c": "fusion of warped maps",
-}
-"""Modules that a step calls one after another, none inside another, and the stream to which their time belongs."""
-REST = "warping, normalization, class ids"
-"""What is no module: the step less the modules above."""
+PREPROCESSING, REST = "preprocessing", "everything else"
+"""Streams that are no part of the network: what comes before it, and the step less all modules that are timed."""
 
 
 def by_stream(case: Case, repetitions: int) -> dict[str, float]:
@@ -49,15 +34,12 @@ def by_stream(case: Case, repetitions: int) -> dict[str, float]:
 
         return hook
 
-    modules = dict(case.step.named_modules())
+    network = case.step.network
+    streams = {"preprocess": PREPROCESSING, **{f"network.{path}": stream for path, stream in network.parts().items()}}
     handles = []
-    for name, stream in STREAMS.items():
-        module = modules.get(name)
-        # The step asks the depth network for more than its `forward`, so its layers are timed in its place.
-        parts = list(module.children()) if isinstance(module, DepthNetwork) else [module]
-        for part in parts:
-            if part is not None:
-                handles += [part.register_forward_pre_hook(before), part.register_forward_hook(after(stream))]
+    for path, stream in streams.items():
+        module = case.step.get_submodule(path)
+        handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after(stream))]
     rows: list[dict[str, float]] = []
     try:
         with torch.inference_mode():

@@ -14,7 +14,7 @@ from vlocnetpp.export.files import default_size, describe, raw_intrinsics
 from vlocnetpp.export.parity import Inputs, random_clip
 from vlocnetpp.export.rebuild import network_of_file
 from vlocnetpp.export.torchscript import ExportedStep
-from vlocnetpp.network import NetworkConfig, VLocNetPlusPlus
+from vlocnetpp.network import Network, NetworkConfig, build_network, start
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.runtime import Metadata, read_metadata
 from vlocnetpp.runtime.model_file import choose_device, dtype_of, fastest_precision, metadata_from_json
@@ -53,18 +53,18 @@ class Case:
 
     def cold(self) -> State:
         """The state at the start of a sequence."""
-        return self.step.network.cold_state(1)
+        return start(self.step.network)
 
 
 def case_of_preset(config: NetworkConfig, device: str = "auto", precision: str | None = None) -> Case:
     """A configuration with random weights and statistics. Raises ModelFileError for a device that is not there."""
     torch.manual_seed(0)
-    network = VLocNetPlusPlus(config)
-    focal = float(config.width_px)
-    K_33 = np.array([[focal, 0, config.width_px / 2], [0, focal, config.height / 2], [0, 0, 1]])
-    K = network_intrinsics(config, K_33, config.height, config.width_px)
-    metadata = metadata_from_json(describe(network, "fp32", {"K_33": K}), Path(config.preset))
-    return _case(f"{config.preset}, width {config.width:g}", network, metadata, device, precision, None)
+    network = build_network(config)
+    height, width = config.view.height, config.view.width_px
+    K_33 = np.array([[float(width), 0, width / 2], [0, float(width), height / 2], [0, 0, 1]])
+    K = network_intrinsics(config.view, K_33, height, width)
+    metadata = metadata_from_json(describe(network, "fp32", {"K_33": K}), Path(config.name))
+    return _case(f"{config.name}, width {config.width:g}", network, metadata, device, precision, None)
 
 
 def case_of_file(path: Path, device: str = "auto", precision: str | None = None) -> Case:
@@ -75,7 +75,7 @@ def case_of_file(path: Path, device: str = "auto", precision: str | None = None)
 
 def _case(
     name: str,
-    network: VLocNetPlusPlus,
+    network: Network,
     metadata: Metadata,
     device: str,
     precision: str | None,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from vlocnetpp.evaluation.files import replacing, write_json
-from vlocnetpp.evaluation.tables import Table
+from vlocnetpp.reporting.files import replacing, write_json
+from vlocnetpp.reporting.tables import Table
 from vlocnetpp.speed.measure import Report
 
 BAR, STREAM, LIMIT = "#0072B2", "#E69F00", "#333333"
@@ -18,7 +18,7 @@ def tables(report: Report) -> list[Table]:
     case, first = report.case, report.timings[0]
     where = f"{case.device} with {torch.get_num_threads()} threads" if case.device.type == "cpu" else str(case.device)
     height, width = case.image_size
-    network = f"{case.config.height} x {case.config.width_px}"
+    network = f"{case.config.view.height} x {case.config.view.width_px}"
     title = f"{case.name}, {network}, image {height} x {width}, {where}"
     rows = [
         [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vlocnetpp.export.files import export_network
 from vlocnetpp.export.onnx import write_onnx
 from vlocnetpp.export.parity import Inputs, onnx_way, torch_way
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network import Network
 from vlocnetpp.runtime import ModelFileError, RingBuffer, load_model
 from vlocnetpp.runtime.cuda_graph import RECORDED
 from vlocnetpp.runtime.model_file import metadata_to_json
@@ -24,7 +24,7 @@ from vlocnetpp.step import Answer, Prediction, State
 class Recompute(nn.Module):
     """Both frames at every step, as a network without a memory would have to."""
 
-    def __init__(self, network: VLocNetPlusPlus) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -34,20 +34,6 @@ class Recompute(nn.Module):
         _, state = self.network(previous_B3HW, K_B33, depth_B1HW, cold)
         prediction, _ = self.network(image_B3HW, K_B33, depth_B1HW, state)
         return prediction
-
-
-class Flat(nn.Module):
-    """A step on tensors alone, since torch.export does not write down named tuples."""
-
-    def __init__(self, step: nn.Module) -> None:
-        super().__init__()
-        self.step = step
-
-    def forward(
-        self, image_BHWC: Tensor, channels_3: Tensor, K_B33: Tensor, depth_B1HW: Tensor, *state: Tensor
-    ) -> tuple[Tensor, ...]:
-        answer, new_state = self.step(image_BHWC, channels_3, K_B33, depth_B1HW, State(*state))
-        return (*answer, *new_state)
 
 
 def script(case: Case) -> torch.jit.ScriptModule:
@@ -81,7 +67,7 @@ def runtime(case: Case, folder: Path, cuda_graph: bool = False) -> Run:
     clock = iter(range(1, 1 << 62))
 
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
-        answer, new_state = step(inputs, State(*(value.to(model.dtype) for value in state)))
+        answer, new_state = step(inputs, {name: value.to(model.dtype) for name, value in state.items()})
         with torch.inference_mode():
             ring.push(next(clock), new_state)
         return answer, ring.latest()
@@ -95,7 +81,7 @@ def onnx_runtime(case: Case, folder: Path) -> Run:
         raise ModelFileError("compared on the CPU in fp32 only")
     path = folder / "way.onnx"
     write_onnx(case.step.network, path, "fp32", metadata_to_json(case.metadata), case.image_size)
-    return onnx_way(path, case.config, case.cold())
+    return onnx_way(path)
 
 
 def compiled(case: Case, folder: Path) -> Run:
@@ -108,15 +94,15 @@ def ahead_of_time(case: Case, folder: Path) -> Run:
     from torch._inductor import aoti_compile_and_package, aoti_load_package
 
     with torch.no_grad():
-        program = torch.export.export(Flat(copy.deepcopy(case.step)), (*case.frames[0], *case.cold()))
+        program = torch.export.export(copy.deepcopy(case.step), (*case.frames[0], case.cold()))
         library = aoti_compile_and_package(program, package_path=str(folder / "way.pt2"))
-    flat = aoti_load_package(str(library))
+    compiled_step = aoti_load_package(str(library))
 
-    def step(*inputs: Any) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def step(*inputs: Any) -> tuple[Answer, State]:
         *frame, state = inputs
-        # The library reads memory as the example's lay and does not look.
-        found = flat(*frame, *(value.contiguous() for value in state))
-        return found[: len(Answer._fields)], found[len(Answer._fields) :]
+        # The library takes memory to lie as the example's did, and does not check.
+        found: tuple[Answer, State] = compiled_step(*frame, {name: value.contiguous() for name, value in state.items()})
+        return found
 
     return torch_way(step)
 

@@ -18,6 +18,7 @@ from vlocnetpp.data.new_views import move_clip
 from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig, register_depth
 from vlocnetpp.data.transforms import change_light, warp_together
 from vlocnetpp.geometry import resized_shape, scale_intrinsics
+from vlocnetpp.losses import Frame
 from vlocnetpp.network import NetworkConfig
 from vlocnetpp.network.preprocess import correct_focal, resize_depth, resize_image
 from vlocnetpp.training.config import AugmentConfig
@@ -45,6 +46,19 @@ class Clips:
         """The same clips on a device, images in float."""
         image, *others = (getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__)
         return Clips(image.float(), *others)
+
+    def frames(self) -> list[Frame]:
+        """The L frames of the clips."""
+        return [Frame(*(getattr(self, name)[:, t] for name in self.__dataclass_fields__)) for t in range(self.length)]
+
+    def last_frames(self) -> Clips:
+        """Clips of the last frame alone."""
+        return Clips(*(getattr(self, name)[:, -1:] for name in self.__dataclass_fields__))
+
+    @property
+    def length(self) -> int:
+        """Frames of each clip."""
+        return self.image_BL3HW.shape[1]
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,9 @@ def open_store(
         raise data.DataError(f"{description}: the split has no frames")
     shape = _stored_shape(frames[0].image().shape, config)
     layers: dict[str, tuple[tuple[int, ...], type]] = {"image": ((3, *shape), np.uint8), "size": ((2,), np.int32)}
-    if (with_depth or config.depth != "none") and any(frame.depth_path for frame in frames):
+    if (with_depth or config.traits.reads_depth or config.traits.trains_depth) and any(
+        frame.depth_path for frame in frames
+    ):
         layers["depth"] = (shape, np.uint16)
     if "segmentation" in config.tasks and any(frame.mask_path for frame in frames):
         layers["mask"] = (shape, np.uint8)
@@ -109,7 +125,7 @@ def open_store(
         return _resized(frame, config, shape, layers, depth_camera)
 
     settings: tuple[object, ...] = (
-        config.height, config.width_px, config.resize, config.classes if "mask" in layers else None
+        config.view.height, config.view.width_px, config.view.resize, config.scene.classes if "mask" in layers else None
     )  # fmt: skip
     if depth_camera != REGISTERED:
         settings = (*settings, depth_camera)
@@ -136,12 +152,14 @@ def open_store(
 
 def _stored_shape(image_shape: tuple[int, ...], config: NetworkConfig) -> tuple[int, int]:
     """Rows and columns after the resize, before the crop."""
-    return resized_shape(image_shape[0], image_shape[1], config.height, config.width_px, config.resize == "whole")
+    return resized_shape(
+        image_shape[0], image_shape[1], config.view.height, config.view.width_px, config.view.resize == "whole"
+    )
 
 
 def _intrinsics(frame: data.Frame, config: NetworkConfig) -> Tensor:
     """K (3, 3) of the colour image."""
-    return correct_focal(torch.from_numpy(np.asarray(frame.K_33, np.float64)), config.focal_correction)
+    return correct_focal(torch.from_numpy(np.asarray(frame.K_33, np.float64)), config.scene.focal_correction)
 
 
 def _resized(
@@ -172,9 +190,9 @@ def _resized(
         ids, mask = frame.mask(), np.full(shape, data.VOID, np.uint8)
         if ids is not None:
             labelled = ids[ids != data.VOID]
-            if labelled.size and labelled.max() >= config.classes:
+            if labelled.size and labelled.max() >= config.scene.classes:
                 raise data.DataError(
-                    f"{frame.mask_path}: class id {labelled.max()}, there are {config.classes} classes"
+                    f"{frame.mask_path}: class id {labelled.max()}, there are {config.scene.classes} classes"
                 )
             mask = resize_depth(torch.from_numpy(ids)[None, None].float(), *shape)[0, 0].numpy().astype(np.uint8)
         made["mask"] = mask
@@ -240,7 +258,7 @@ def gather_clip(
         mask_LHW = torch.from_numpy(store.mask_NHW[index_L])
     index = torch.from_numpy(index_L)
     K_L33, pose_L7, posed_L = store.K_N33[index], store.pose_N7[index], store.posed_N[index]
-    free_y, free_x = rows - config.height, columns - config.width_px
+    free_y, free_x = rows - config.view.height, columns - config.view.width_px
     top, left = free_y // 2, free_x // 2
     if augment is not None:
         if augment.views.probability > 0:
@@ -248,7 +266,7 @@ def gather_clip(
                 image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L, augment.views, generator
             )
         top, left = int(generator.integers(0, free_y + 1)), int(generator.integers(0, free_x + 1))
-    y, x = slice(top, top + config.height), slice(left, left + config.width_px)
+    y, x = slice(top, top + config.view.height), slice(left, left + config.view.width_px)
     image_L3HW, depth_L1HW, mask_LHW = image_L3HW[..., y, x], depth_L1HW[..., y, x], mask_LHW[..., y, x]
     K_L33 = scale_intrinsics(K_L33, 1.0, 1.0, left, top)
     if augment is not None:
@@ -259,7 +277,7 @@ def gather_clip(
             image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L = warp_together(
                 image_L3HW, depth_L1HW, mask_LHW, K_L33, pose_L7, posed_L, geometric, generator
             )
-        if config.depth == "none" and config.coordinates == "none":  # it was only needed for the new view
+        if not config.traits.uses_depth:  # it was only needed for the new view
             depth_L1HW = torch.zeros(()).expand(depth_L1HW.shape)
         # A camera's pixels are whole numbers, too.
         image_L3HW = change_light(image_L3HW, augment, generator).round_().to(torch.uint8)

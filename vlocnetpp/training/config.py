@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +13,12 @@ import yaml
 from vlocnetpp.data.new_views import ViewConfig
 from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.data.transforms import GeometricConfig, PhotometricConfig
+from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.losses import LossConfig
-from vlocnetpp.network.presets import TASKS, WIDTHS, ConfigError, nearest
+from vlocnetpp.network import WIDTHS
+from vlocnetpp.network.registry import ENTRIES
+from vlocnetpp.settings import build, merge, nested, read_settings
+from vlocnetpp.step import TASKS
 
 
 def _check(right: bool, message: str) -> None:
@@ -107,6 +108,10 @@ class AugmentConfig(PhotometricConfig):
     views: ViewConfig = field(default_factory=ViewConfig)
 
 
+UNCHANGED = AugmentConfig(brightness=0, contrast=0, colour=0, noise=0)
+"""A random crop alone."""
+
+
 @dataclass(frozen=True)
 class StageConfig:
     """One stage of the schedule."""
@@ -121,6 +126,23 @@ class StageConfig:
     equal answers are consistent."""
     share: float = 1.0
     """Share of the budget or of the epochs, relative to the other stages; positive."""
+    augment: bool = True
+    """Whether the images of this stage are changed as `augment` says; else only the crop is random. The paper augments
+    for segmentation, not for poses (section III-E)."""
+    frozen_shared: bool = False
+    """Whether parameters that an earlier stage has trained stay as they are, so that this stage does not change what
+    the other task has been fitted to. Norms still take their statistics from the batch. Does nothing, and the run
+    tells so, where the tasks of a network cannot be trained apart (mtl_input_concat, mtl_mid_concat, mtl_shared)."""
+    front_rate: float = 0.0
+    """Of a network on a pretrained front: the share of the learning rate at which the front learns, too; its norms
+    stay. 0 leaves it as it is. Scene coordinates rest on the front: tune it before the stage of cells."""
+    cells: int = 0
+    """Where positive, the stage trains scene coordinates alone, on so many single cells a step: the features of all
+    images are computed once through the front, which stays as it is, and kept in the cache; `tasks` are not read."""
+    augmentations: int = 3
+    """Of a stage of cells: how often each image is there in another light, turned, zoomed or from another place."""
+    half: bool = True
+    """Of a stage of cells: hidden layers in bfloat16. Four times as fast where the processor multiplies it."""
     learning_rate: float | tuple[float, ...] = 1e-3
     """A number: reached after a short warm-up, it falls to a hundredth along a cosine. A list such as [1e-3, 1e-4]:
     each holds for an equal part of the stage."""
@@ -132,6 +154,10 @@ class StageConfig:
         for rate in rates:
             _check(rate > 0, f"stage '{self.name}': learning_rate {rate} is not positive")
         _check(bool(self.tasks), f"stage '{self.name}': trains no task")
+        _check(self.cells >= 0 and self.augmentations >= 0, f"stage '{self.name}': cells and augmentations are counts")
+        _check(0 <= self.front_rate <= 1, f"stage '{self.name}': front_rate {self.front_rate} is not within 0 and 1")
+        single = not isinstance(self.learning_rate, tuple)
+        _check(single or not self.cells, f"stage '{self.name}': a stage of cells has one learning rate, not a list")
         for task in self.tasks:
             known = (*TASKS, "depth")
             _check(task in known, f"stage '{self.name}': '{task}' is not a task{nearest(task, known)}")
@@ -146,13 +172,14 @@ class TrainConfig:
     width: float = 0.25
     """Share of the paper's channels: full (1), tiny (0.25) or a number."""
     network: dict[str, Any] = field(default_factory=dict)
-    """Settings of `NetworkConfig` that differ from the preset: height, width_px, resize, ..."""
+    """Settings of the network that differ from the preset: height, width_px, resize, ..."""
     pretrained: str = ""
     """File of ImageNet weights (timm resnetv2_50 state dict) for full width; empty: Xavier."""
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     stages: tuple[StageConfig, ...] = (StageConfig(),)
+    """One after the other, each a section with the settings below."""
     budget: str = ""
     """Time for the steps of all stages, e.g. 90s, 20m, 8h; the learning rate follows the share that has passed. Opening
     the data and validation come on top. Either this or `epochs`."""
@@ -162,7 +189,7 @@ class TrainConfig:
     """Clips per step, of all devices together."""
     accumulate: int = 1
     """Parts that each device runs its share of a batch in, one after the other, where memory is short. Losses stay
-    those of the whole batch, norms see the parts. In a stage of depth each part weighs by its clips, not its pixels."""
+    those of the whole batch, norms see the parts."""
     betas: tuple[float, ...] = (0.9, 0.999)
     """Of Adam (paper, section IV)."""
     eps: float = 1e-10
@@ -214,20 +241,16 @@ class TrainConfig:
         _check(bool(self.budget) != (self.epochs > 0), "give the run either a budget, e.g. 20m, or epochs, e.g. 30")
 
 
-def load_config(path: Path, overrides: dict[str, str] | None = None) -> TrainConfig:
-    """Read a YAML file and apply `section.key: text` overrides from the command line.
+EITHER = (("budget", "epochs"),)
+"""What is given last, by a file over its base or by the command line over the file, takes the place of the other."""
+
+
+def load_config(path: Path, overrides: Mapping[str, str] | None = None) -> TrainConfig:
+    """Read a YAML file, on top of those that it names as `base`, and apply `section.key: text` of the command line.
 
     Raises ConfigError naming the file and the key for anything unknown or of a wrong type.
     """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: must be a mapping of settings")
-    return build_config(data, overrides or {}, str(path))
+    return build_config(read_settings(path, EITHER), overrides or {}, str(path))
 
 
 def build_config(settings: Mapping[str, Any], overrides: Mapping[str, str], where: str) -> TrainConfig:
@@ -235,25 +258,13 @@ def build_config(settings: Mapping[str, Any], overrides: Mapping[str, str], wher
 
     Raises ConfigError naming `where` and the key for anything unknown or of a wrong type.
     """
-    data = copy.deepcopy(dict(settings))
     if {"budget", "epochs"} <= set(overrides):
         raise ConfigError("--budget and --epochs: give one of them; the other follows from it")
-    for mine, other in (("budget", "epochs"), ("epochs", "budget")):
-        if mine in overrides:
-            data.pop(other, None)
-    for dotted, text in overrides.items():
-        *parents, key = dotted.split(".")
-        section = data
-        for parent in parents:
-            section = section.setdefault(parent, {})
-            if not isinstance(section, dict):
-                raise ConfigError(f"--{dotted}: '{parent}' is not a section")
-        try:
-            section[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--{dotted}: '{text}' is not a value in YAML") from None
+    data = merge(settings, nested(overrides, TrainConfig), EITHER)
+    if (entry := ENTRIES.get(str(data.get("preset")))) and isinstance(data.get("loss", {}), dict):
+        data["loss"] = {**entry.loss, **data.get("loss", {})}
     data["width"] = WIDTHS.get(str(data.get("width")), data.get("width", TrainConfig.width))
-    return _build(TrainConfig, data, where)
+    return build(TrainConfig, data, where)
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
@@ -268,36 +279,3 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
     return [to_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def _build(kind: Any, data: Any, where: str) -> Any:
-    """A dataclass of a kind from plain data, checking names and types on the way down."""
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where}: must be a section with {', '.join(f.name for f in dataclasses.fields(kind))}")
-    hints = typing.get_type_hints(kind)
-    for key in data:
-        if key not in hints:
-            raise ConfigError(f"{where}: '{key}' is not a setting{nearest(key, hints)}")
-    return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in data.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)
-    if hint == float | tuple[float, ...]:
-        hint = tuple[float, ...] if isinstance(value, list) else float
-    if typing.get_origin(hint) is tuple:
-        if isinstance(value, str) and typing.get_args(hint)[0] is str:
-            value = [value]
-        if not isinstance(value, list):
-            raise ConfigError(f"{where}: must be a list")
-        return tuple(_value(typing.get_args(hint)[0], item, where) for item in value)
-    if hint is float and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except ValueError:
-            raise ConfigError(f"{where}: '{value}' is not a number") from None
-    expected = typing.get_origin(hint) or hint
-    if isinstance(expected, types.UnionType) or not isinstance(value, expected) or (hint is int and value is True):
-        raise ConfigError(f"{where}: '{value}' is not of type {expected.__name__}")
-    return value

@@ -15,14 +15,16 @@ import torch
 from vlocnetpp.data import Dataset, Frame, LabelClass, Sequence, dataset_digest, open_dataset
 from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.data.registration import REGISTERED
+from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.geometry import relative
-from vlocnetpp.network import ConfigError, NetworkConfig, network_config
+from vlocnetpp.network import NetworkConfig, configure
+from vlocnetpp.network.blocks.scene_coordinates import coordinate_labels
 from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.network.presets import nearest
-from vlocnetpp.network.scene_coordinates import coordinate_labels
 from vlocnetpp.training.clips import FrameStore, open_store
 from vlocnetpp.training.config import TrainConfig
 
+UNSEEN_M = 2.0
+"""Without depth, the scene is taken to reach so much farther than the cameras."""
 SCENE_FRAMES = 50
 """Frames, about, from which the extent of the scene is taken."""
 FARTHEST_M = 1e4
@@ -54,7 +56,8 @@ class TrainingData:
     def stores(self, network: NetworkConfig, config: TrainConfig) -> tuple[list[FrameStore], list[FrameStore]]:
         """The frames to train on and to validate with, one store for each dataset that has any."""
         cache = cache_folder(config.data.cache)
-        with_depth = config.augment.views.probability > 0 or network.coordinates != "none"
+        traits = network.traits
+        with_depth = config.augment.views.probability > 0 or traits.answers_coordinates or traits.trains_cells
         several = len(self.parts) > 1
         train, held_out = [], []
         for part in self.parts:
@@ -137,6 +140,7 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     """The preset with what the data decides: number of classes, centre and spread of the map, size of a motion."""
     settings = dict(config.network)
     settings.setdefault("focal_correction", 1.0 / config.data.depth_camera.focal)
+    settings.setdefault("recorded_camera", config.data.depth_camera.offset_m)
     for name in ("preset", "width"):
         if name in settings:
             raise ConfigError(f"network: '{name}' does not exist here; it stands at the top of the configuration")
@@ -156,18 +160,24 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
         settings.setdefault("motion_spread", max(float(np.sqrt((motions[:, :3] ** 2).sum(axis=1).mean())), 1e-4))
     if data.classes:
         settings.setdefault("classes", len(data.classes))
-    network = network_config(config.preset, config.width, **settings)
-    if network.depth == "sensor" and config.data.depth_camera != REGISTERED:
-        raise ConfigError("data.depth_camera: depth 'sensor' needs registered depth, on the robot as in training")
+    network = configure(config.preset, config.width, **settings)
+    if network.traits.reads_depth and config.data.depth_camera != REGISTERED:
+        raise ConfigError(
+            "data.depth_camera: a network that reads depth needs registered depth, on the robot as in training"
+        )
     if "segmentation" in network.tasks and not data.classes:
         raise TrainingError(f"{config.data.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
     if {"localization", "odometry"} & set(network.tasks) and not poses:
         raise TrainingError(
             f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"
         )
-    if network.coordinates != "none" and "scene_centre" not in settings:
-        centre, spread = scene_extent(root, [f for s in data.map.train for f in s.frames if f.pose_7 is not None])
-        network = replace(network, scene_centre=centre, scene_spread=spread)
+    if (network.traits.answers_coordinates or network.traits.trains_cells) and "scene_centre" not in settings:
+        posed = [f for s in data.map.train for f in s.frames if f.pose_7 is not None]
+        if network.traits.trains_cells and all(frame.depth_path is None for frame in posed):
+            centre, spread = network.scene.position_centre, network.scene.position_spread + UNSEEN_M
+        else:
+            centre, spread = scene_extent(root, posed)
+        network = replace(network, scene=replace(network.scene, scene_centre=centre, scene_spread=spread))
     return network
 
 
@@ -204,7 +214,7 @@ def describe_data(data: TrainingData, network: NetworkConfig) -> dict[str, Any]:
     bounds = (positions.min(axis=0).tolist(), positions.max(axis=0).tolist()) if len(positions) else ([], [])
     digests = [dataset_digest(part.dataset) for part in data.parts]
     return {
-        "K_33": [list(row) for row in network_intrinsics(network, mapped[0].K_33, height, width)],
+        "K_33": [list(row) for row in network_intrinsics(network.view, mapped[0].K_33, height, width)],
         "classes": [[each.name, list(each.color)] for each in data.classes],
         "map_frame": data.map.dataset.map_frame,
         "position_min_3": bounds[0],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, distributed, nn
 
-from vlocnetpp.network import ConfigError
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.runtime.model_file import choose_device
 from vlocnetpp.training.config import TrainConfig
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from vlocnetpp.network import Network
 from vlocnetpp.step import State
 
 
-def remember_truth(state: State, pose_B7: Tensor, posed_B: Tensor) -> State:
+def remember_truth(network: Network, state: State, pose_B7: Tensor, posed_B: Tensor) -> State:
     """The state as if the network had answered the true poses; its own answers where `posed_B` is 0.
 
-    A cold state stays cold: call it after a step. A stage without localization remembers no pose and is left alone.
+    A cold state stays cold: call it after a step. A network that remembers no pose of its own is left alone.
     """
-    if state.pose_B7.shape[1] == 0:
-        return state
-    return state._replace(pose_B7=pose_B7.where(posed_B[:, None] > 0, state.pose_B7))
+    repeated = network.config.traits.own_answers
+    return {
+        name: pose_B7.where(posed_B[:, None] > 0, value) if repeated.get(name) == "pose_B7" else value
+        for name, value in state.items()
+    }

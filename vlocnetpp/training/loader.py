@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vlocnetpp.data.frames import DataError
-from vlocnetpp.network import ConfigError, NetworkConfig
+from vlocnetpp.errors import ConfigError, DataError
+from vlocnetpp.network import NetworkConfig
 from vlocnetpp.training.clips import Clips, FrameStore, clip_frames, gather_clip, stack_clips
 from vlocnetpp.training.config import AugmentConfig, DataConfig
 
@@ -205,7 +205,7 @@ class _Batches(Dataset[Any]):
             state = os.statvfs(SHARED_MEMORY)
         except OSError:  # a system that shares memory in another way
             return False
-        config, pixels = self._config, self._config.height * self._config.width_px
+        config, pixels = self._config, self._config.view.height * self._config.view.width_px
         layers = 3 + ("segmentation" in config.tasks) + 4 * any(store.has_depth for store in self._stores)
         batch = len(self._places) * self._settings.clip_length * pixels * layers
         needed, free = batch * (workers * PREFETCH + 2) * world_size, state.f_bavail * state.f_frsize

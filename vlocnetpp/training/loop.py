@@ -7,76 +7,50 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import distributed
+from torch import nn
 
-from vlocnetpp.losses import MultitaskLoss, class_weights
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.multitask import task_network
+from vlocnetpp.losses import MultitaskLoss, class_weights, count_labels, has_label, make_terms
+from vlocnetpp.network import ViewConfig, build_network
+from vlocnetpp.network.contract import CellNetwork, still_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
+from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
+from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
 from vlocnetpp.training.clips import Clips, FrameStore
-from vlocnetpp.training.config import METRICS, StageConfig, TrainConfig, save_config
+from vlocnetpp.training.config import UNCHANGED, StageConfig, TrainConfig, save_config
 from vlocnetpp.training.datasets import TrainingError, configure_network, describe_data, open_data
-from vlocnetpp.training.devices import alone, share_norms, start_fabric
+from vlocnetpp.training.devices import share_norms, start_fabric
 from vlocnetpp.training.interrupt import stop_requests
 from vlocnetpp.training.loader import ClipLoader
-from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.optimization import (
     GRADIENT_NORM,
     ClipLoss,
-    has_label,
     make_optimizer,
     parameter_groups,
     split_clips,
 )
-from vlocnetpp.training.run_folder import BEST_NAME, CONFIG_NAME, LAST_NAME, Log, save_bad_batch, write_environment
-from vlocnetpp.training.schedule import Schedule, best_metric, check_stages, learning_rate
+from vlocnetpp.training.run import SAVE_EVERY_S, Run, add_row, agree, end_stage, judge, note_losses, save, settle
+from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME, Log, save_bad_batch, write_environment
+from vlocnetpp.training.schedule import Schedule, best_metric, check_depth, check_stages, learning_rate
+from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
 from vlocnetpp.training.tables import Profile, ValidationTable, losses_line
-from vlocnetpp.training.unroll import count_labels
-from vlocnetpp.training.validate import validate
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+    pass
 
-SAVE_EVERY_S = 300.0
-"""Between validations, so that a crash costs minutes."""
 ROW_BATCHES = 50
 """The log has a row for each epoch, or for so many batches where epochs are shorter."""
 USUAL_BATCHES, UNUSUAL = 20, 100.0
 """A term so many times larger than in the first batches of its stage has diverged."""
 SKIPS = 20
 """So many steps in a row may overflow in fp16 while its scale is found."""
-
-
-@dataclass
-class Run:
-    """What the steps of a run share."""
-
-    config: TrainConfig
-    out: Path
-    fabric: Fabric
-    state: TrainingState
-    schedule: Schedule
-    loader: ClipLoader
-    stores: Sequence[FrameStore]
-    held_out: Sequence[FrameStore]
-    class_names: tuple[str, ...]
-    chosen_by: str
-    log: Log | None
-    """None in the processes beside the first: only one writes."""
-    status: Status
-    table: ValidationTable
-    costs: Profile
-    stopped: list[int]
-    """Signals that asked to end."""
 
 
 def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = False) -> int:
@@ -107,45 +81,60 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         chosen_by = best_metric(config, settings)
         fabric = start_fabric(config)
         torch.manual_seed(config.seed)
-        network = VLocNetPlusPlus(settings)
+        check_stages(config, settings)
+        network = build_network(settings)
         if config.pretrained and not resume:
             fabric.print(load_pretrained(network, Path(config.pretrained)))
-        state = TrainingState(network, MultitaskLoss(config.loss), describe_data(data, settings))
+        for note in check_frozen(network, config.stages):
+            fabric.print(note)
+        tasks = {task for stage in config.stages for task in stage.tasks}
+        terms = make_terms(config.loss, tasks & {"depth", *settings.tasks})
+        loss = MultitaskLoss(terms, config.loss.literal_eq9)
+        state = TrainingState(network, loss, describe_data(data, settings))
         if saved is not None:
             state.restore(saved, out, config.data.root)
             fabric.strategy.precision.load_state_dict(state.scaler)
         stores, held_out = data.stores(settings, config)
         if config.loss.class_balance and "segmentation" in settings.tasks:
-            pixels_C = sum(store.class_pixels(settings.classes) for store in stores)
+            pixels_C = sum(store.class_pixels(settings.scene.classes) for store in stores)
             state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
-        check_stages(config, settings, any(store.has_depth for store in stores))
+        check_depth(config, settings, any(store.has_depth for store in stores))
+        if settings.traits.trains_cells and not resume:
+            fabric.print(cast(CellNetwork, network).load_weights())
         if fabric.world_size > 1:
-            share_norms(network)
+            share_norms(cast(nn.Module, network))
         network.to(fabric.device)
         if config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         state.loss.to(fabric.device)
-        loader = ClipLoader(
-            stores, settings, config.data, config.augment, config.batch, config.seed, config.data.workers,
-            fabric.global_rank, fabric.world_size, fabric.device.type == "cuda", config.data.weights or None,
-        )  # fmt: skip
-        stack.enter_context(loader)
+        loaders = {
+            changed: ClipLoader(
+                stores, settings, config.data, config.augment if changed else UNCHANGED, config.batch, config.seed,
+                config.data.workers, fabric.global_rank, fabric.world_size, fabric.device.type == "cuda",
+                config.data.weights or None,
+            )
+            for changed in sorted({stage.augment for stage in config.stages})
+        }  # fmt: skip
+        for loader in loaders.values():
+            stack.enter_context(loader)
         log = None
         if fabric.is_global_zero:
             out.mkdir(parents=True, exist_ok=True)
             save_config(config, out / CONFIG_NAME)
             digest = state.about["dataset"]["digest"]
             write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
-            log = Log(out, state.rows)
+            log = Log(out, state.rows, terms, SHOWN if settings.traits.trains_cells else ())
             stack.callback(log.close)
+        schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(next(iter(loaders.values())))))
         run = Run(
-            config, out, fabric, state, Schedule(config, len(loader)), loader, stores, held_out,
+            config, out, fabric, state, schedule, loaders, stores, held_out,
             tuple(each.name for each in data.classes), chosen_by, log,
             stack.enter_context(Status("training", quiet=log is None)),
-            ValidationTable(settings.tasks), Profile(fabric.device, profile), stopped,
+            ValidationTable(settings.tasks, terms), Profile(fabric.device, profile), stopped,
         )  # fmt: skip
         while state.progress.stage < len(config.stages):
-            if train_stage(run):
+            cells = config.stages[state.progress.stage].cells
+            if train_cell_stage(run) if cells else train_stage(run):
                 return stopped[0] if stopped else signal.SIGTERM
         state.progress.done = True
         save(run, LAST_NAME)
@@ -159,24 +148,30 @@ def train_stage(run: Run) -> bool:
     config, fabric, state, progress = run.config, run.fabric, run.state, run.state.progress
     network, stage = state.network, config.stages[state.progress.stage]
     depth_stage = stage.tasks == ("depth",)
-    part = network if depth_stage else task_network(network, stage.tasks)
-    tasks = ("depth",) if depth_stage else part.config.tasks
+    part = stage_part(network, stage)
+    terms = stage_terms(state.loss, part, stage)
     if config.compile:
         part.compile()
-    optimizer = make_optimizer(parameter_groups(network, state.loss, depth_stage, config.weight_decay), config)
+    groups = parameter_groups(network, state.loss, depth_stage, config.weight_decay, stage.front_rate)
+    if stage.frozen_shared:
+        freeze(trained_before(network, config.stages, progress.stage))
+    optimizer = make_optimizer(groups, config)
     if state.optimizer is not None:
         optimizer.load_state_dict(state.optimizer)
     clip_loss, stepper = fabric.setup(ClipLoss(part, state.loss, stage, config), optimizer)
-    row_batches = max(len(run.loader), ROW_BATCHES)
+    loader = run.loaders[stage.augment]
+    row_batches = max(len(loader), ROW_BATCHES)
     saved_at, skipped = progress.total_s, 0
     while run.schedule.share(progress) < 1:
-        epoch, start = divmod(progress.batch, len(run.loader))
+        epoch, start = divmod(progress.batch, len(loader))
         labelled = start > 0
         began = time.monotonic()
         run.costs.start()
-        for index, clips in run.loader.epoch((progress.stage, epoch), start):
+        for index, clips in loader.epoch((progress.stage, epoch), start):
             run.costs.lap("loading")
-            counts, stop = agree(run, count_labels(clips))
+            if depth_stage:
+                index, clips = index[:, -1:], clips.last_frames()
+            counts, stop = agree(run, count_labels(terms, clips.frames()))
             if stop:
                 state.optimizer = optimizer.state_dict()
                 if not depth_stage:
@@ -185,15 +180,16 @@ def train_stage(run: Run) -> bool:
                 return True
             progress.batch += 1
             losses: dict[str, float] = {}
-            if has_label(tasks, counts):
+            if has_label(terms, counts):
                 labelled = True
                 rate = learning_rate(stage, run.schedule.share(progress))
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["factor"]
                 seed_dropout(run)
                 clip_loss.train()
-                if network.depth is not None and not depth_stage:
-                    network.depth.eval()
+                if not depth_stage:
+                    for still in still_parts(network):
+                        still.eval()
                 losses = gradients(run, clip_loss, clips, counts)
                 norm = float(
                     fabric.clip_gradients(clip_loss, stepper, max_norm=GRADIENT_NORM, error_if_nonfinite=False)
@@ -208,10 +204,7 @@ def train_stage(run: Run) -> bool:
             began = time.monotonic()
             progress.elapsed_s += spent
             progress.total_s += spent
-            for name, value in losses.items():
-                known = progress.recent.setdefault(name, [0.0, 0.0])
-                known[0] += value
-                known[1] += 1
+            note_losses(progress, losses)
             frames_per_s = index.size * fabric.world_size / spent
             text = f"stage {stage.name}, {frames_per_s:.0f} frames/s, {losses_line(losses)}"
             run.status.update(run.schedule.passed(progress), text)
@@ -237,25 +230,14 @@ def train_stage(run: Run) -> bool:
                 f"{config.data.root}: no frame has a label for stage '{stage.name}' ({', '.join(stage.tasks)}); "
                 "odometry needs clips of at least two posed frames"
             )
-    state.optimizer = None
-    progress.stage += 1
-    progress.batch = progress.validated = 0
-    progress.elapsed_s = 0.0
-    progress.usual, progress.recent = {}, {}
+    end_stage(run)
     return False
 
 
-def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
-    """What all processes must see alike: the labels of the whole batch, the time, whether to stop."""
-    progress, stop = run.state.progress, bool(run.stopped)
-    if run.fabric.world_size == 1:
-        return counts, stop
-    first = run.fabric.is_global_zero
-    values = [*counts.values(), float(stop), progress.elapsed_s if first else 0.0]
-    together = torch.tensor(values, dtype=torch.float64, device=run.fabric.device)
-    distributed.all_reduce(together)
-    *numbers, stops, progress.elapsed_s = together.tolist()
-    return dict(zip(counts, numbers, strict=True)), stops > 0
+def epoch_batches(config: TrainConfig, view: ViewConfig, stores: Sequence[FrameStore], batches: int) -> list[int]:
+    """For each stage, how many batches show all of its data once."""
+    frames = max(int(store.posed_N.sum()) for store in stores)
+    return [cell_steps(stage, frames, view) if stage.cells else batches for stage in config.stages]
 
 
 def seed_dropout(run: Run) -> None:
@@ -289,9 +271,10 @@ def refuse_if_broken(
 ) -> None:
     """Save the batch and raise TrainingError where the loss or its gradient is not finite, or a term has run away."""
     progress = run.state.progress
+    likelihoods = {term.name for term in run.state.loss.terms if term.likelihood}
     far = {}
     for name, value in losses.items():
-        if name == "scale":
+        if name in likelihoods:
             continue
         if progress.batch <= USUAL_BATCHES:
             progress.usual[name] = max(value, progress.usual.get(name, 0.0))
@@ -307,71 +290,10 @@ def refuse_if_broken(
         what = f"the loss has diverged ({losses_line(far)})"
     else:
         what = "the gradient of the loss is not finite"
-    names = [[run.loader.names[i] for i in clip] for clip in index]
+    names = [[run.loaders[stage.augment].names[i] for i in clip] for clip in index]
     folder = save_bad_batch(run.out, clips, names, run.fabric.global_rank)
     raise TrainingError(
         f"{run.out}: {what} at step {progress.step}, stage '{stage.name}', frames "
         f"{', '.join(clip[-1] for clip in names[:4])}, ...; the batch is in {folder}; lower the learning rate or "
         "mend its frames"
     )
-
-
-def settle(run: Run, part: VLocNetPlusPlus) -> None:
-    """Make the norms fit for a robot; every process does the same."""
-    with alone(part):
-        settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe)
-
-
-def judge(run: Run, part: VLocNetPlusPlus, stage: StageConfig, rate: float, frames_per_s: float) -> None:
-    """Validate the network, log it and save it, as the best if it is."""
-    state = run.state
-    state.progress.validated += 1
-    found: dict[str, Any] = {}
-    best = False
-    if stage.tasks != ("depth",):
-        settle(run, part)
-        if run.held_out:
-            device, leak_probe = run.fabric.device, run.config.leak_probe
-            found, calibration = validate(part, run.held_out, run.class_names, device, leak_probe)
-            state.metrics = {**state.metrics, **found}
-            state.calibration = calibration or state.calibration
-        last_tasks = set(run.config.stages[-1].tasks) & set(state.network.config.tasks)
-        task, name = run.chosen_by.split(".")
-        value = found.get(task, {}).get(name)
-        if last_tasks <= set(part.config.tasks) and value is not None and math.isfinite(value):
-            sign = METRICS[run.chosen_by]
-            best = state.best is None or sign * value > sign * state.best
-            state.best = value if best else state.best
-    add_row(run, stage, rate, frames_per_s, found)
-    for line in run.table.lines(stage.name, state.progress.step, found, weights(state), best):
-        run.status.note(line)
-    if run.log is not None:
-        run.log.write(curves=True)
-    if best:
-        save(run, BEST_NAME)
-    save(run, LAST_NAME)
-
-
-def weights(state: TrainingState) -> dict[str, float]:
-    """The learnable scalars s of the losses."""
-    return {name: float(value) for name, value in state.loss.state_dict().items()}
-
-
-def add_row(run: Run, stage: StageConfig, rate: float, frames_per_s: float, metrics: dict[str, Any]) -> None:
-    """A row of the log: the mean losses since the row before it."""
-    progress = run.state.progress
-    losses = {name: total / number for name, (total, number) in progress.recent.items()}
-    progress.recent = {}
-    if run.log is not None:
-        log_weights = weights(run.state)
-        run.log.add(stage.name, progress.step, progress.total_s, frames_per_s, rate, losses, log_weights, metrics)
-
-
-def save(run: Run, name: str) -> None:
-    """Write a checkpoint and the log, in one process."""
-    if run.log is None:
-        return
-    run.state.scaler = run.fabric.strategy.precision.state_dict()
-    run.state.save(run.out / name, run.config)
-    if name == LAST_NAME:
-        run.log.write(curves=False)

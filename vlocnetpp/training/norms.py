@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from itertools import islice
 
 import torch
-from torch import nn
 
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network import Network, start
+from vlocnetpp.network.contract import split_norms
 from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.config import DataConfig
 from vlocnetpp.training.leak_probe import remember_truth
@@ -24,16 +24,14 @@ CLIP_LENGTH, BATCH, BATCHES = 6, 16, 4
 
 @torch.no_grad()
 def settle_norms(
-    network: VLocNetPlusPlus, stores: Sequence[FrameStore], device: torch.device, leak_probe: bool = False
+    network: Network, stores: Sequence[FrameStore], device: torch.device, leak_probe: bool = False
 ) -> None:
     """Replace the running averages of every norm that the step reaches, but the depth network's, which stays frozen.
 
     The same frames are drawn every time, and no count of batches moves, so that a resumed run settles like an
     uninterrupted one.
     """
-    norms = [
-        m for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d) and not name.startswith("depth.")
-    ]
+    norms = split_norms(network)
     momenta = [norm.momentum for norm in norms]
     counted = [norm.state_dict()["num_batches_tracked"].clone() for norm in norms]
     modes = {module: module.training for module in network.modules()}
@@ -44,14 +42,14 @@ def settle_norms(
     loader = ClipLoader(stores, network.config, DataConfig(clip_length=CLIP_LENGTH, max_skip=1), None, BATCH, seed=0)
     for index, clips in islice(loader.epoch((0,)), BATCHES):
         seen = clips.to(device)
-        state = network.cold_state(len(index))
+        state = start(network, len(index))
         for t in range(CLIP_LENGTH):
             steps += 1
             for norm in norms:
                 norm.momentum = 1.0 / steps
             _, state = network(seen.image_BL3HW[:, t], seen.K_BL33[:, t], seen.depth_BL1HW[:, t], state)
             if leak_probe:
-                state = remember_truth(state, seen.pose_BL7[:, t], seen.posed_BL[:, t])
+                state = remember_truth(network, state, seen.pose_BL7[:, t], seen.posed_BL[:, t])
     for norm, momentum, count in zip(norms, momenta, counted, strict=True):
         norm.momentum = momentum
         norm.num_batches_tracked = count

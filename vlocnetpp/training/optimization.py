@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from vlocnetpp.losses import MultitaskLoss
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.network import Network
+from vlocnetpp.network.contract import decayed_parameters, front_parts, still_parts
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.config import StageConfig, TrainConfig
+from vlocnetpp.training.datasets import TrainingError
 from vlocnetpp.training.devices import sum_everywhere
-from vlocnetpp.training.unroll import depth_term, unroll
+from vlocnetpp.training.stage import stage_terms
+from vlocnetpp.training.unroll import depth_means, unroll
 
 GRADIENT_NORM = 20.0
 
@@ -20,11 +23,12 @@ GRADIENT_NORM = 20.0
 class ClipLoss(nn.Module):
     """The loss of clips under a stage: one forward call, which is what several processes can share."""
 
-    def __init__(self, network: VLocNetPlusPlus, loss: MultitaskLoss, stage: StageConfig, config: TrainConfig) -> None:
+    def __init__(self, network: Network, loss: MultitaskLoss, stage: StageConfig, config: TrainConfig) -> None:
         super().__init__()
         self.network = network
         self.loss = loss
         self.stage, self.truncate, self.leak_probe = stage, config.data.truncate, config.leak_probe
+        self.terms = stage_terms(loss, network, stage)
 
     def forward(
         self, clips: tuple[Tensor, ...], counts: dict[str, float], share: float
@@ -41,43 +45,51 @@ class ClipLoss(nn.Module):
         """
         part = Clips(*clips)
         if self.stage.tasks == ("depth",):
-            terms = depth_term(self.network, part, sum_everywhere)
-            terms = {name: value * share for name, value in terms.items()}
+            means = depth_means(self.network, part, self.terms, counts)
         else:
-            tasks, consistency = self.stage.tasks, self.stage.consistency
-            terms, _ = unroll(
-                self.network, part, tasks, self.loss.config, consistency, counts, self.truncate, self.leak_probe,
-                self.loss.class_weights_C,
-            )  # fmt: skip
-        together = sum_everywhere(torch.stack([value.float() for value in terms.values()]))
-        terms = dict(zip(terms, together.unbind(), strict=True))
-        return self.loss(terms, share), {name: value.detach() for name, value in terms.items()}
+            means, _ = unroll(
+                self.network, part, self.terms, counts, self.truncate, self.leak_probe, self.loss.class_weights_C
+            )
+        if not means:
+            needed = ", ".join(dict.fromkeys(name for term in self.terms for name in term.needs))
+            raise TrainingError(f"stage '{self.stage.name}': the network predicts none of {needed} that has a label")
+        together = sum_everywhere(torch.stack([value.float() for value in means.values()]))
+        means = dict(zip(means, together.unbind(), strict=True))
+        return self.loss(means, share), {name: value.detach() for name, value in means.items()}
 
 
-def parameter_groups(network: VLocNetPlusPlus, loss: MultitaskLoss, depth: bool, decay: float) -> list[dict[str, Any]]:
-    """Weights with decay; norms, biases and the learnable loss weights without. The depth stage trains depth alone."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in network.named_parameters():
-        trains = name.startswith("depth.") == depth
+def parameter_groups(
+    network: Network, loss: MultitaskLoss, depth: bool, decay: float, front_rate: float = 0.0
+) -> list[dict[str, Any]]:
+    """Parameters with decay, see `decayed_parameters`, and the others; losses' weights have none.
+
+    The depth stage trains the depth network alone; other stages leave `still_parts` as they are, but for the front
+    where `front_rate` is positive. Each group has a `factor` for the learning rate.
+    """
+    depth_network = network.depth_network()
+    of_depth = set(depth_network.parameters()) if depth_network is not None else set()
+    still = {parameter for part in still_parts(network) for parameter in part.parameters()}
+    front = {parameter for part in front_parts(network) for parameter in part.parameters()} if front_rate else set()
+    pulled = set(decayed_parameters(network))
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(f, d): [] for f in (False, True) for d in (True, False)}
+    for _, parameter in network.named_parameters():
+        trains = parameter in of_depth if depth else parameter in front or parameter not in still
         parameter.requires_grad_(trains)
         if trains:
-            (decayed if parameter.ndim > 1 and not name.endswith("fusion.weight") else free).append(parameter)
+            groups[parameter in front, parameter in pulled].append(parameter)
     if not depth:
-        free += [parameter for parameter in loss.parameters() if parameter.requires_grad]
-    return [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
+        groups[False, False] += [parameter for parameter in loss.parameters() if parameter.requires_grad]
+    return [
+        {"params": members, "weight_decay": decay if decays else 0.0, "factor": front_rate if of_front else 1.0}
+        for (of_front, decays), members in groups.items()
+        if members or not of_front
+    ]
 
 
 def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.Optimizer:
     """Adam with the configuration's constants and decoupled weight decay."""
     first, second = config.betas
     return torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=config.eps)
-
-
-def has_label(tasks: tuple[str, ...], counts: dict[str, float]) -> bool:
-    """Whether a batch with so many labels can train any of the tasks."""
-    kinds = {"depth": "depths", "localization": "poses", "odometry": "motions", "segmentation": "pixels"}
-    return any(counts[kinds[task]] > 0 for task in tasks)
 
 
 def split_clips(clips: Clips, parts: int) -> list[tuple[Tensor, ...]]:

@@ -7,21 +7,22 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vlocnetpp.data.frames import VOID
-from vlocnetpp.evaluation.files import replacing, write_json
+from vlocnetpp.encodings import VOID
+from vlocnetpp.losses import Term, term_names
+from vlocnetpp.reporting.files import replacing, write_json
 from vlocnetpp.revision import source_revision
 from vlocnetpp.training.clips import Clips
 
 CONFIG_NAME, LAST_NAME, BEST_NAME = "config.yaml", "last.pt", "best.pt"
 LOG_NAME, CURVES_NAME, ENVIRONMENT_NAME = "metrics.csv", "curves.png", "environment.json"
 BAD_BATCH_NAME, TENSORBOARD_NAME = "bad_batch", "tensorboard"
-TERMS = ("x", "q", "x_rel", "q_rel", "x_vo", "q_vo", "seg", "depth", "scale", "coord")
 VALIDATED = (
     ("localization", "median_translation_m"),
     ("localization", "median_rotation_deg"),
@@ -62,8 +63,13 @@ class Log:
     The files are written from the rows, so that a run that was killed and resumed leaves the log of one that was not.
     """
 
-    def __init__(self, out: Path, rows: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, out: Path, rows: list[dict[str, Any]], terms: Sequence[Term], others: Sequence[str] = ()
+    ) -> None:
+        """`terms` are those of the run and `others` the names of losses that are no terms; each has a column."""
         self.rows = rows
+        self._others = tuple(others)
+        self._terms = terms
         self._out = out
         self._events: Any = None
         try:
@@ -88,7 +94,7 @@ class Log:
         """Add a row: the end of an epoch or a validation. `metrics` is empty where there was none."""
         row: dict[str, Any] = {"stage": stage, "step": step, "total_s": round(seconds, 1)}
         row |= {"frames_per_s": round(rate, 1), "learning_rate": learning_rate}
-        row |= {f"loss_{name}": losses.get(name) for name in TERMS}
+        row |= {f"loss_{name}": losses.get(name) for name in (*term_names(self._terms), *self._others)}
         row |= weights
         row |= {f"val_{name}": metrics.get(task, {}).get(name) for task, name in VALIDATED}
         self.rows.append(row)
@@ -106,7 +112,7 @@ class Log:
             writer.writeheader()
             writer.writerows(self.rows)
         if curves:
-            draw_curves(self.rows, self._out / CURVES_NAME)
+            draw_curves(self.rows, self._terms, self._out / CURVES_NAME)
 
     def close(self) -> None:
         """End the TensorBoard events."""
@@ -126,14 +132,14 @@ def _is_weight(name: str) -> bool:
     return name.rpartition(".")[2].startswith("s_")
 
 
-def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -> None:
     """Loss terms, learned weights, learning rate and validations over the steps, stages shaded in turn."""
     from matplotlib.figure import Figure
 
     panels: list[tuple[str, dict[str, str], bool]] = [
         (
             "loss terms, mean since the row before",
-            {name: f"loss_{name}" for name in TERMS if name not in ("scale", "coord")},
+            {name: f"loss_{name}" for name in term_names(term for term in terms if not term.likelihood)},
             True,
         ),
         ("learned weights s, change since the first row", {name: name for name in rows[0] if _is_weight(name)}, False),

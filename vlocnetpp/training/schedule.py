@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from vlocnetpp.network import ConfigError, NetworkConfig
+from vlocnetpp.errors import ConfigError
+from vlocnetpp.network import NetworkConfig
 from vlocnetpp.training.config import StageConfig, TrainConfig, seconds
 
 WARM_UP_SHARE, FINAL_RATE = 0.02, 0.01
@@ -37,14 +39,15 @@ class Progress:
 class Schedule:
     """The stages of a run, each a share of its budget or of its epochs."""
 
-    def __init__(self, config: TrainConfig, epoch_batches: int) -> None:
+    def __init__(self, config: TrainConfig, epoch_batches: Sequence[int]) -> None:
+        """`epoch_batches` says for each stage how many batches show all of its data once."""
         self._stages = config.stages
         self._validations = config.validations
         self._whole = sum(stage.share for stage in config.stages)
         self.budget_s = seconds(config.budget) if config.budget else 0.0
         self.batches = [
-            max(1, round(config.epochs * epoch_batches * stage.share / self._whole)) if config.epochs else 0
-            for stage in config.stages
+            max(1, round(config.epochs * batches * stage.share / self._whole)) if config.epochs else 0
+            for stage, batches in zip(config.stages, epoch_batches, strict=True)
         ]
         """Of each stage; 0 where the time decides."""
 
@@ -77,21 +80,29 @@ def learning_rate(stage: StageConfig, share: float) -> float:
     return stage.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
 
-def check_stages(config: TrainConfig, network: NetworkConfig, has_depth: bool) -> None:
-    """Refuse before a night is lost: a depth network that no stage trains, or that has nothing to learn from."""
+def check_stages(config: TrainConfig, network: NetworkConfig) -> None:
+    """Refuse before a night is lost: a stage that trains nothing, a part that no stage trains. Raises ConfigError."""
     for stage in config.stages:
         if "depth" not in stage.tasks and not set(stage.tasks) & set(network.tasks):
             raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no task {', '.join(stage.tasks)}")
         if "depth" in stage.tasks and stage.tasks != ("depth",):
             raise ConfigError(f"stage '{stage.name}': depth is trained alone, in a stage of its own")
-        if stage.tasks == ("depth",) and network.depth != "network":
+        if stage.tasks == ("depth",) and not network.traits.trains_depth:
             raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no depth network")
-    if config.leak_probe and network.past != "pose":
-        raise ConfigError(f"leak_probe: preset '{config.preset}' sees no pose of the past; only vlocnet does")
+        if stage.cells and not network.traits.trains_cells:
+            raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' does not learn from single cells")
+    if network.traits.trains_cells and not any(stage.cells for stage in config.stages):
+        raise ConfigError(f"preset '{config.preset}' needs a stage of cells: {{name: coordinates, cells: 4096}}")
+    if config.leak_probe and "pose_B7" not in network.traits.own_answers.values():
+        raise ConfigError(f"leak_probe: preset '{config.preset}' sees no pose of the past; vlocnet does")
     trains_depth = any(stage.tasks == ("depth",) for stage in config.stages)
-    if network.depth == "network" and not trains_depth:
+    if network.traits.trains_depth and not trains_depth:
         raise ConfigError(f"preset '{config.preset}' warps with a depth network: give it a stage with tasks [depth]")
-    if network.depth != "none" and not has_depth:
+
+
+def check_depth(config: TrainConfig, network: NetworkConfig, has_depth: bool) -> None:
+    """Raises ConfigError where a network needs depth and the data has none."""
+    if (network.traits.trains_depth or network.traits.reads_depth) and not has_depth:
         raise ConfigError(f"{config.data.root}: has no depth, preset '{config.preset}' needs it; try mtl_no_warp")
 
 

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vlocnetpp.evaluation.files import json_ready
 from vlocnetpp.losses import MultitaskLoss
-from vlocnetpp.network import VLocNetPlusPlus
-from vlocnetpp.network.presets import config_to_json
+from vlocnetpp.network import Network, config_to_json
+from vlocnetpp.reporting.files import json_ready
 from vlocnetpp.training.checkpoint import CheckpointError, save_checkpoint
 from vlocnetpp.training.config import TrainConfig, to_plain
 from vlocnetpp.training.schedule import Progress
@@ -19,7 +18,7 @@ from vlocnetpp.training.schedule import Progress
 class TrainingState:
     """Random numbers need no place here: every draw is seeded by the run's seed and the place in the schedule."""
 
-    network: VLocNetPlusPlus
+    network: Network
     loss: MultitaskLoss
     about: dict[str, Any]
     """What the exported file says of the data."""
@@ -27,6 +26,8 @@ class TrainingState:
     metrics: dict[str, Any] = field(default_factory=dict)
     """Of the last validation of each task."""
     calibration: tuple[float, ...] = (1.0, 1.0)
+    limits: dict[str, float] = field(default_factory=dict)
+    """See `validate.Calibration`."""
     best: float | None = None
     """Value of the metric that chooses best.pt, so far."""
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -46,6 +47,7 @@ class TrainingState:
         self.loss.load_state_dict(saved["loss_state"])
         self.progress = Progress(**saved["progress"])
         self.metrics, self.calibration = saved["metrics"], tuple(saved["calibration"])
+        self.limits = saved["limits"]
         self.best, self.rows = saved["best"], saved["rows"]
         self.optimizer, self.scaler = saved["optimizer_state"], saved["scaler_state"]
 
@@ -65,6 +67,7 @@ class TrainingState:
                 "train_config": to_plain(config),
                 "about": self.about,
                 "calibration": list(self.calibration),
+                "limits": self.limits,
                 "metrics": json_ready(self.metrics),
             },
         )

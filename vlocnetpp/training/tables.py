@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from vlocnetpp.losses import Term
 
 COLUMNS = (
     ("pose m", "localization", "median_translation_m", "{:.3f}"),
@@ -15,17 +18,6 @@ COLUMNS = (
     ("mean IoU", "segmentation", "mean_iou", "{:.3f}"),
 )
 """Of the table of validations: heading, task, metric, format. Localization: median; odometry: per frame."""
-WEIGHTS = {
-    "localization": {
-        "x": "euclidean.s_x",
-        "q": "euclidean.s_q",
-        "x_rel": "relative.s_x",
-        "q_rel": "relative.s_q",
-    },
-    "odometry": {"x_vo": "odometry.s_x", "q_vo": "odometry.s_q"},
-    "segmentation": {"seg": "s_seg"},
-}
-"""Learned weights of each task: by the short name of the loss term that they balance."""
 
 
 def losses_line(losses: dict[str, float]) -> str:
@@ -33,22 +25,22 @@ def losses_line(losses: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.3f}" for name, value in losses.items())
 
 
-def weights_line(weights: dict[str, float], tasks: tuple[str, ...]) -> str:
-    """The learned weights s of the tasks: localization's x q and, of eq. 1, x_rel q_rel, odometry's x_vo q_vo, seg."""
-    names = [pair for task in tasks for pair in WEIGHTS[task].items()]
-    return " ".join(f"{short} {round(weights[name], 2) + 0.0:.2f}" for short, name in names)
+def scalars_line(scalars: dict[str, float], terms: Sequence[Term]) -> str:
+    """The learnable scalars s of the terms that have one, by the names of the terms."""
+    names = {term.name: term.balance.name for term in terms if term.balance is not None}
+    return " ".join(f"{term} {round(scalars[name], 2) + 0.0:.2f}" for term, name in names.items())
 
 
 class ValidationTable:
     """A row for each validation, under a heading."""
 
-    def __init__(self, tasks: tuple[str, ...]) -> None:
-        self._tasks = tasks
+    def __init__(self, tasks: tuple[str, ...], terms: Sequence[Term]) -> None:
+        self._terms = terms
         self._columns = [column for column in COLUMNS if column[1] in tasks]
         self._begun = False
 
-    def lines(self, stage: str, step: int, metrics: dict[str, Any], weights: dict[str, float], best: bool) -> list[str]:
-        """The row, `*` where it is the best so far, with the learned weights; the first time the heading before it."""
+    def lines(self, stage: str, step: int, metrics: dict[str, Any], scalars: dict[str, float], best: bool) -> list[str]:
+        """The row, `*` where it is the best so far, with the learned scalars; the first time the heading before it."""
         head = f"{'validation':<14}{'step':>8}" + "".join(f"{heading:>12}" for heading, *_ in self._columns)
         cells = []
         for _, task, name, form in self._columns:
@@ -58,7 +50,7 @@ class ValidationTable:
             f"{stage[:13]:<14}{step:>8}"
             + "".join(cells)
             + (" *" if best else "  ")
-            + f"  {weights_line(weights, self._tasks)}"
+            + f"  {scalars_line(scalars, self._terms)}"
         )
         heading = [] if self._begun else [head + "      learned s (* best so far)"]
         self._begun = True

@@ -3,63 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from vlocnetpp.evaluation.calibration import bound_factor
-from vlocnetpp.evaluation.metrics import (
+from vlocnetpp.metrics import (
     confusion,
     localization_metrics,
     odometry_metrics,
+    percentile,
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.network import VLocNetPlusPlus
+from vlocnetpp.metrics.calibration import bound_factor
+from vlocnetpp.network import Network, start
 from vlocnetpp.training.clips import FrameStore, gather_clips
 from vlocnetpp.training.leak_probe import remember_truth
 
+FARTHER = 1.25
+"""A frame so many times farther from the training images than any of the held-out drive is unlike them."""
+
+
+class Calibration(NamedTuple):
+    """What a held-out drive says of how far a network may be trusted."""
+
+    factors: tuple[float, float]
+    """They turn the predicted scales of translation and rotation into 68 % bounds."""
+    limits: dict[str, float]
+    """As `Metadata.limits`; empty for a network that does not say how unlike the training images a frame is."""
+
 
 def validate(
-    network: VLocNetPlusPlus,
+    network: Network,
     stores: Sequence[FrameStore],
     class_names: tuple[str, ...],
     device: torch.device,
     leak_probe: bool = False,
-) -> tuple[dict[str, Any], tuple[float, float] | None]:
+) -> tuple[dict[str, Any], Calibration | None]:
     """Run every sequence from a cold start, one frame at a time.
 
     Returns:
-        The metrics of the tasks that have labels, by task, and the calibration: factors that turn the predicted scales
-        of translation and rotation into 68 % bounds (`calibration.bound_factor`), None without localization.
+        The metrics of the tasks that have labels, by task, and the calibration, None without localization.
     """
     network.eval()
-    classes = network.config.classes
+    classes = network.config.scene.classes
     count = sum(len(store.names) for store in stores)
     tasks = network.config.tasks
     poses, motions = np.full((count, 7), np.nan), np.full((count, 7), np.nan)
-    scales = np.full((count, 2), np.nan)
+    scales, novelty = np.full((count, 2), np.nan), np.full(count, np.nan)
     matrix = np.zeros((classes, classes), np.int64)
     generator = np.random.default_rng(0)
-    state = network.cold_state(1)
+    state = start(network)
     frames = [(store, k) for store in stores for k in range(len(store.names))]
     with torch.inference_mode():
         for i, (store, k) in enumerate(frames):
             fresh = k == store.first_N[k]
             if fresh:
-                state = network.cold_state(1)
+                state = start(network)
             clip = gather_clips(store, np.array([[k]]), network.config, None, generator).to(device)
             prediction, state = network(clip.image_BL3HW[:, 0], clip.K_BL33[:, 0], clip.depth_BL1HW[:, 0], state)
             if leak_probe:
-                state = remember_truth(state, clip.pose_BL7[:, 0], clip.posed_BL[:, 0])
-            if "localization" in tasks:
-                poses[i] = prediction.pose_B7[0].cpu().numpy()
-                scales[i] = prediction.log_scale_B2[0].exp().cpu().numpy()
-            if "odometry" in tasks and not fresh:
-                motions[i] = prediction.relative_B7[0].cpu().numpy()
-            if "segmentation" in tasks:
-                mask = prediction.logits_BCHW[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                state = remember_truth(network, state, clip.pose_BL7[:, 0], clip.posed_BL[:, 0])
+            if "pose_B7" in prediction:
+                poses[i] = prediction["pose_B7"][0].cpu().numpy()
+                scales[i] = prediction["log_scale_B2"][0].exp().cpu().numpy()
+            if "novelty_B" in prediction:
+                novelty[i] = float(prediction["novelty_B"][0])
+            if "relative_B7" in prediction and not fresh:
+                motions[i] = prediction["relative_B7"][0].cpu().numpy()
+            if "logits_BCHW" in prediction:
+                mask = prediction["logits_BCHW"][0].argmax(dim=0).to(torch.uint8).cpu().numpy()
                 matrix += confusion(mask, clip.mask_BLHW[0, 0].cpu().numpy(), classes)
     posed = torch.cat([store.posed_N for store in stores]).numpy() > 0
     truth = torch.cat([store.pose_N7 for store in stores]).double()
@@ -70,7 +84,12 @@ def validate(
         metres, degrees = pose_errors(poses[posed], truth.numpy()[posed])
         ratios = np.stack((metres, np.radians(degrees)), axis=1) / scales[posed]
         drive_N = np.cumsum([k == store.first_N[k] for store, k in frames])[posed]
-        calibration = (bound_factor(ratios[:, 0], drive_N), bound_factor(ratios[:, 1], drive_N))
+        limits: dict[str, float] = {}
+        if np.isfinite(novelty).all():
+            worst_m, worst_deg = percentile(metres, 95), percentile(degrees, 95)
+            limits = {"uncertainty_m": worst_m, "uncertainty_rad": float(np.radians(worst_deg))}
+            limits["novelty"] = FARTHER * float(novelty.max())
+        calibration = Calibration((bound_factor(ratios[:, 0], drive_N), bound_factor(ratios[:, 1], drive_N)), limits)
     if "odometry" in tasks and posed.sum() > 1:
         valid = np.isfinite(motions).all(axis=1) & posed & np.roll(posed, 1)
         metrics["odometry"] = odometry_metrics(motions, truth.numpy(), valid)

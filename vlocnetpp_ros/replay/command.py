@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from rclpy.utilities import remove_ros_args
 
-from vlocnetpp.data import DataError
+from vlocnetpp.errors import DataError
 from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
 from vlocnetpp_ros import environment
 from vlocnetpp_ros.replay import score

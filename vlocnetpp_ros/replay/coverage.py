@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import iter_bag
-from vlocnetpp.evaluation import calibration_metrics, pose_errors
+from vlocnetpp.metrics import pose_errors
+from vlocnetpp.metrics.calibration import calibration_metrics
 from vlocnetpp_ros.outputs import BOUND_TO_AXIS
 from vlocnetpp_ros.replay.session import EXTRAS
 

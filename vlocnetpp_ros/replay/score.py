@@ -10,21 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import VOID, DataError, iter_bag
+from vlocnetpp.data import iter_bag
 from vlocnetpp.data.bags import messages as bag_messages
-from vlocnetpp.evaluation import (
-    confusion,
-    latency_metrics,
-    localization_metrics,
-    odometry_metrics,
-    plot_trajectory,
-    print_table,
-    segmentation_metrics,
-    write_json,
-    write_report,
-    write_tum,
-)
-from vlocnetpp.evaluation.poses import relative
+from vlocnetpp.encodings import VOID
+from vlocnetpp.errors import DataError
+from vlocnetpp.metrics import confusion, latency_metrics, localization_metrics, odometry_metrics, segmentation_metrics
+from vlocnetpp.poses import relative
+from vlocnetpp.reporting import plot_trajectory, print_table, write_json, write_report, write_tum
 from vlocnetpp.runtime import Metadata
 from vlocnetpp_ros.odometry import UNKNOWN_VARIANCE
 from vlocnetpp_ros.replay.coverage import coverage, published_bounds

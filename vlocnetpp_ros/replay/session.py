@@ -22,8 +22,8 @@ from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from vlocnetpp.data import DataError
 from vlocnetpp.data.bags.reader import SECOND_NS
+from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
 from vlocnetpp_ros.replay.process import NodeProcess
 from vlocnetpp_ros.replay.recording import Recording, type_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data import DataError, iter_bag
+from vlocnetpp.data import iter_bag
 from vlocnetpp.data.bags import messages as bag_messages
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, open_bag
 from vlocnetpp.data.bags.to_bag import CAMERA, MASK_TOPIC, POSE_TOPIC
-from vlocnetpp.data.poses import interpolate_poses
+from vlocnetpp.data.poses import PoseError, interpolate_poses, note_of_lost
+from vlocnetpp.errors import DataError
 
 IMAGE_TYPES = (bag_messages.RAW, bag_messages.COMPRESSED)
 USUAL_IMAGES = (f"{CAMERA}/rgb/color/rect/image/compressed", f"{CAMERA}/rgb/color/rect/image")
@@ -81,23 +83,37 @@ def survey(
     A topic that is None is found. Raises DataError, in one line, if the bag cannot be read, a topic is missing or
     ambiguous, there is no image, or the camera is not calibrated.
     """
-    topics = _find_topics(bag, image, camera_info, truth)
+    topics, notes = _find_topics(bag, image, camera_info, truth)
     stamps: list[int] = []
     truth_stamps: list[int] = []
     truth_poses: list[NDArray[np.float64]] = []
     first_camera_info: bytes | None = None
+    lost: list[str] = []
+    not_calibrated: list[str] = []
     wanted = {topics.image, topics.camera_info} | ({topics.truth} if topics.truth else set())
     for each in iter_bag(bag, wanted):
         if each.topic == topics.image:
             stamps.append(each.header_stamp_ns())
         elif each.topic == topics.truth:
             truth_stamps.append(each.header_stamp_ns())
-            truth_poses.append(bag_messages.pose(each.message(), f"{bag}: {topics.truth}"))
+            try:
+                truth_poses.append(bag_messages.pose(each.message(), f"{bag}: {topics.truth}"))
+            except PoseError as error:
+                truth_poses.append(np.full(7, np.nan))
+                lost.append(str(error))
         elif first_camera_info is None:
-            bag_messages.camera(each.message(), topics.image, f"{bag}: {topics.camera_info}")
-            first_camera_info = each.cdr()
+            message = each.message()
+            try:
+                bag_messages.camera(message, topics.image, f"{bag}: {topics.camera_info}")
+                first_camera_info = each.cdr()
+            except DataError as error:
+                not_calibrated.append(str(error))
+    if not_calibrated and first_camera_info is None:
+        raise DataError(not_calibrated[0])
     if not stamps or first_camera_info is None:
         raise DataError(f"{bag}: {topics.camera_info if stamps else topics.image} has no message")
+    for note in (*notes, *note_of_lost(lost, len(truth_poses))):
+        print(f"replay: note: {note}", file=sys.stderr)
     stamps_ns = np.array(stamps, dtype=np.int64)
     truth_N7 = np.full((len(stamps), 7), np.nan)
     if truth_poses:
@@ -109,9 +125,13 @@ def survey(
     return Source(bag, topics, stamps_ns, truth_N7, first_camera_info)
 
 
-def _find_topics(bag: Path, image: str | None, camera_info: str | None, truth: str | None) -> Topics:
-    with open_bag(bag) as reader:
-        types = {name: str(info.msgtype) for name, info in reader.topics.items() if info.msgcount}
+def _find_topics(
+    bag: Path, image: str | None, camera_info: str | None, truth: str | None
+) -> tuple[Topics, tuple[str, ...]]:
+    """The topics, and what is to be told of the recording itself."""
+    with open_bag(bag) as opened:
+        types = {name: topic.msgtype for name, topic in opened.topics.items() if topic.msgcount}
+        notes = opened.notes
     image = _named(bag, types, "--image-topic", image, IMAGE_TYPES) or _find_image(bag, types)
     camera_info = _named(bag, types, "--camera-info-topic", camera_info, (bag_messages.CAMERA_INFO,))
     if camera_info is None:
@@ -125,7 +145,7 @@ def _find_topics(bag: Path, image: str | None, camera_info: str | None, truth: s
     if truth is None and types.get(POSE_TOPIC) in bag_messages.POSE_TYPES:
         truth = POSE_TOPIC
     masks = MASK_TOPIC if types.get(MASK_TOPIC) in IMAGE_TYPES else None
-    return Topics(image, types[image], camera_info, truth, masks)
+    return Topics(image, types[image], camera_info, truth, masks), notes
 
 
 def _find_image(bag: Path, types: dict[str, str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from vlocnetpp.data.bags import messages as says
 from vlocnetpp.data.bags.index import seconds
 from vlocnetpp.data.bags.plan import Limits, Planned
 from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
-from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, messages, open_bag, size_on_disk
-from vlocnetpp.data.bags.survey import Recording, survey
+from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, open_bag, size_on_disk
+from vlocnetpp.data.bags.survey import PoseFile, Recording, survey
 from vlocnetpp.data.bags.topics import Topics
-from vlocnetpp.data.frames import DataError
 from vlocnetpp.data.layouts.folder import FolderWriter
+from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
 
 REPORT = "conversion.json"
@@ -36,6 +37,8 @@ def read_bag(
     image_topic: str | None = None,
     camera_info_topic: str | None = None,
     pose_topic: str | None = None,
+    poses: Path | Mapping[str, Path] | None = None,
+    pose_offset_s: float | None = None,
     depth_topic: str | None = None,
     mask_topic: str | None = None,
     map_frame: str | None = None,
@@ -57,6 +60,8 @@ def read_bag(
     *_topic: None finds the topic by its type and fails with the candidates where there are several; "" leaves the
     pose, depth or mask out. `/tf` is a pose topic, found where the bag has no other. The mask is found only under the
     name that `write_bag` gives it.
+    poses: a TUM or CSV file with the poses instead of a topic, of a SLAM that was run offline; one for each split where
+    there are several. pose_offset_s: what to add to its stamps; None finds it from how fast the camera turns.
     map_frame, camera_frame: with `/tf`, the frames between which poses are looked up; None takes `map` or the root of
     the tree, and the frame of the images. pose_frame: whose poses a pose topic has, from where static transforms lead
     to the camera; None takes Odometry's child frame, else the camera itself; "" always the camera itself.
@@ -68,9 +73,13 @@ def read_bag(
     min_translation_m, min_rotation_deg: a frame that has moved less than both since the last one kept is left out; 0
     asks for no motion of that kind.
     jpeg_quality: of images recorded raw; JPEG and PNG bytes are copied unchanged, except with an Exif tag.
+    A run that was interrupted leaves the sequences that it completed in `<out>.partial`; the same call goes on there.
     Raises DataError in one line naming the bag, the topic and the reason; then nothing is left at `out`.
     """
-    wishes = Topics(image_topic, camera_info_topic, pose_topic, depth_topic, mask_topic)
+    if poses is not None and pose_topic:
+        raise DataError(f"{out}: poses come from a file or from topic '{pose_topic}', not from both")
+    files = _by_split(poses, split)
+    wishes = Topics(image_topic, camera_info_topic, pose_topic if poses is None else "", depth_topic, mask_topic)
     extrinsics_7 = None if extrinsics is None else parse_extrinsics(extrinsics)
     frame_wishes = FrameWishes(map_frame, camera_frame, pose_frame, extrinsics_7)
     limits = Limits(
@@ -81,6 +90,8 @@ def read_bag(
         float(np.deg2rad(min_rotation_deg)),
     )
     options = {
+        "poses": {name: path.name for name, path in files.items()},
+        "pose_offset_s": pose_offset_s,
         "map_frame": map_frame,
         "camera_frame": camera_frame,
         "pose_frame": pose_frame,
@@ -92,9 +103,17 @@ def read_bag(
         "min_rotation_deg": min_rotation_deg,
         "jpeg_quality": jpeg_quality,
     }
-    writer = FolderWriter(out, jpeg_quality=jpeg_quality)
-    bags = {name: Path(path) for name, path in bag.items()} if isinstance(bag, Mapping) else {split: Path(bag)}
-    recordings = [survey(path, name, wishes, frame_wishes, limits) for name, path in bags.items()]
+    bags = _by_split(bag, split)
+    named = {role: topic for role, topic in asdict(wishes).items() if topic is not None}
+    # What decides the content, so that a conversion that was interrupted goes on only with the same.
+    settings = {key: str(value) for key, value in (options | named).items()}
+    settings |= {f"recording {name}": f"{path.name}, {size_on_disk(path)} bytes" for name, path in bags.items()}
+    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=settings)
+    for name in bags:
+        if files and name not in files:
+            raise DataError(f"{out}: split '{name}' has no file of poses")
+    pose_files = {name: PoseFile(path, pose_offset_s) for name, path in files.items()}
+    recordings = [survey(path, name, wishes, frame_wishes, limits, pose_files.get(name)) for name, path in bags.items()]
     map_frames = {each.map_frame for each in recordings if each.map_frame}
     if len(map_frames) > 1:
         raise DataError(f"{out}: the bags' poses are in different frames: {', '.join(sorted(map_frames))}")
@@ -110,12 +129,24 @@ def read_bag(
     return _summary(Path(out), recordings)
 
 
+def _by_split(paths: Path | Mapping[str, Path] | None, split: str) -> dict[str, Path]:
+    """One path, or one for each split, as the latter."""
+    if paths is None:
+        return {}
+    return {name: Path(path) for name, path in paths.items()} if isinstance(paths, Mapping) else {split: Path(paths)}
+
+
 def _copy(recording: Recording, writer: FolderWriter) -> None:
-    """Second pass: write each planned frame as soon as all its messages have come by."""
+    """Second pass: write each planned frame as soon as all its messages have come by.
+
+    Sequences that an interrupted run completed are kept.
+    """
     found = recording.found
+    kept = {name for name in recording.spans() if writer.keep(name, recording.split)}
+    frames = [frame for frame in recording.frames if frame.sequence not in kept]
     plan = [
         [(topic, index) for topic, index in ((found.image, f.image), (found.depth, f.depth), (found.mask, f.mask))]
-        for f in recording.frames
+        for f in frames
     ]
     parts = [[(topic, index) for topic, index in keys if topic and index is not None] for keys in plan]
     uses = Counter(key for keys in parts for key in keys)
@@ -123,20 +154,22 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
     seen: Counter[str] = Counter()
     done = 0
     topics = {topic for topic in (found.image, found.depth, found.mask) if topic}
-    with open_bag(recording.bag) as reader:
-        total = sum(info.msgcount for name, info in reader.topics.items() if name in topics)
-        for each in track(messages(reader, topics), f"reading {recording.bag.name}", total):
+    with open_bag(recording.bag) as bag:
+        total = sum(bag.topics[name].msgcount for name in topics)
+        for each in track(bag.messages(topics), f"reading {recording.bag.name}", total):
             key = (each.topic, seen[each.topic])
             seen[each.topic] += 1
             if uses[key]:
                 held[key] = each
             while done < len(parts) and all(key in held for key in parts[done]):
-                _write(recording, recording.frames[done], held, writer)
+                _write(recording, frames[done], held, writer)
                 for key in parts[done]:
                     uses[key] -= 1
                     if not uses[key]:
                         del held[key]
                 done += 1
+                if done == len(frames) or frames[done].sequence != frames[done - 1].sequence:
+                    writer.complete(frames[done - 1].sequence)
     if done < len(parts):
         raise DataError(f"{recording.bag}: has changed while it was read")
 

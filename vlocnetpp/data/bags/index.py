@@ -6,6 +6,7 @@ matched with anything of another.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.bags import messages as says
 from vlocnetpp.data.bags.pose_source import FrameWishes, PoseSamples
-from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, messages, open_bag
+from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, open_bag
 from vlocnetpp.data.bags.to_bag import CLASSES_TOPIC
 from vlocnetpp.data.bags.topics import Found, Topics, find_topics, is_static
-from vlocnetpp.data.bags.transforms import TransformTree
+from vlocnetpp.data.bags.transforms import UNKNOWN, TransformTree
 from vlocnetpp.data.frames import LabelClass
+from vlocnetpp.data.poses import PoseError
+from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
 
 
@@ -29,9 +32,14 @@ class Index:
     found: Found
     counts: dict[str, int]
     samples: PoseSamples
+    notes: list[str]
+    """What differs between what was promised and what was read."""
     stamps: dict[str, list[int]] = field(default_factory=dict)
     runs: dict[str, list[int]] = field(default_factory=dict)
-    cameras: list[says.Camera] = field(default_factory=list)
+    cameras: list[says.Camera | None] = field(default_factory=list)
+    """None where the message says nothing: drivers send zeros until they are ready."""
+    not_calibrated: list[str] = field(default_factory=list)
+    """Why there are such."""
     frames: dict[str, set[str]] = field(default_factory=dict)
     """Topic -> frame_ids of its headers."""
     classes: tuple[LabelClass, ...] = ()
@@ -61,21 +69,26 @@ class _Clock:
         return self.run
 
 
-def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int) -> Index:
-    """Read a bag once. A stamp that goes back by more than `jump_ns` begins a new run. Raises DataError."""
-    with open_bag(bag) as reader:
-        found = find_topics(reader, bag, wishes)
-        counts = {name: info.msgcount for name, info in reader.topics.items()}
-        index = Index(found, counts, PoseSamples(TransformTree(str(bag))))
+def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int, posed: bool = False) -> Index:
+    """Read a bag once. A stamp that goes back by more than `jump_ns` begins a new run. Raises DataError.
+
+    posed: poses come from elsewhere, so the way from their frame to the camera may be needed.
+    """
+    with open_bag(bag) as opened:
+        found = find_topics(opened, wishes)
+        counts = {name: topic.msgcount for name, topic in opened.topics.items()}
+        index = Index(found, counts, PoseSamples(TransformTree(str(bag))), list(opened.notes))
         wanted = {*found.roles().values(), CLASSES_TOPIC}
         odometry = found.pose is not None and found.types[found.pose].endswith("Odometry")
         named = frames.pose_frame if frames.pose_frame is not None else odometry
         transforms: list[str] = []
-        if found.transforms or (found.pose is not None and named and frames.extrinsics_7 is None):
+        if found.transforms or ((found.pose is not None or posed) and named and frames.extrinsics_7 is None):
             transforms = found.transform_topics()
         clock = _Clock(jump_ns)
         total = sum(counts.get(topic, 0) for topic in {*wanted, *transforms})
-        for each in track(messages(reader, {*wanted, *transforms}), f"surveying {bag.name}", total):
+        read: Counter[str] = Counter()
+        for each in track(opened.messages({*wanted, *transforms}), f"surveying {bag.name}", total):
+            read[each.topic] += 1
             if each.topic == CLASSES_TOPIC:
                 index.classes = says.classes(each.message(), f"{bag}: {CLASSES_TOPIC}")
             elif each.topic in transforms:
@@ -86,6 +99,12 @@ def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int) -> 
                     index.samples.tree.add(parent, child, stamp, pose_7, static=static, run=run)
             else:
                 _take(index, each, clock, bag)
+    for topic in found.roles().values():
+        if not read[topic]:
+            raise DataError(f"{bag}: counts {counts[topic]} messages of {topic}, none could be read")
+    for topic in sorted({*wanted, *transforms} & counts.keys()):
+        if read[topic] != counts[topic]:
+            index.notes.append(f"{bag}: counts {counts[topic]} messages of {topic}, {read[topic]} could be read")
     return index
 
 
@@ -96,12 +115,23 @@ def _take(index: Index, each: BagMessage, clock: _Clock, bag: Path) -> None:
     index.runs.setdefault(each.topic, []).append(clock.run_of(each.topic, stamp))
     index.frames.setdefault(each.topic, set()).add(each.header_frame())
     if each.topic == found.camera_info:
-        index.cameras.append(says.camera(each.message(), found.image, where))
+        message = each.message()
+        try:
+            index.cameras.append(says.camera(message, found.image, where))
+        except DataError as error:
+            index.cameras.append(None)
+            index.not_calibrated.append(str(error))
     elif each.topic == found.pose:
         message, samples = each.message(), index.samples
-        samples.poses.append(says.pose(message, where))
+        try:
+            samples.poses.append(says.pose(message, where))
+        except PoseError as error:
+            samples.poses.append(UNKNOWN)
+            samples.lost.append(str(error))
         samples.stamps.append(stamp)
         samples.runs.append(index.runs[each.topic][-1])
+        if np.isnan(samples.poses[-1]).any():
+            return  # what is lost often does not say of which frame it is, either
         samples.parents.add(message.header.frame_id.lstrip("/"))
         samples.children.update({getattr(message, "child_frame_id", "").lstrip("/")} - {""})
 

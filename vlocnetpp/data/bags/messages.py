@@ -40,11 +40,14 @@ class Camera:
 
 
 def camera(message: Any, image_topic: str, where: str) -> Camera:
-    """CameraInfo -> camera. K of a rectified image is in P, of any other in K; ROS 1 writes the fields in capitals."""
+    """CameraInfo -> camera. K of a rectified image is in P, of any other in K; ROS 1 writes the fields in capitals.
+
+    A driver that rectifies may leave K as it was before, or out. Raises DataError if the camera is not calibrated.
+    """
     k, d, p = (np.array(getattr(message, name if hasattr(message, name) else name.upper())) for name in "kdp")
     distorted = bool(np.any(d))
     rectified = "rect" in image_topic
-    if distorted and rectified and p[0] > 0:
+    if rectified and p[0] > 0 and (distorted or not k[0] > 0):
         k, distorted = p.reshape(3, 4)[:, :3].ravel(), False
     if not k.any():
         raise DataError(f"{where}: the camera is not calibrated, K is zero")
@@ -52,7 +55,7 @@ def camera(message: Any, image_topic: str, where: str) -> Camera:
 
 
 def pose(message: Any, where: str) -> NDArray[np.float64]:
-    """A message of one of `POSE_TYPES` -> (7,) x, y, z, qw, qx, qy, qz."""
+    """A message of one of `POSE_TYPES` -> (7,) x, y, z, qw, qx, qy, qz. Raises PoseError if it is no pose."""
     inner = message.pose.pose if hasattr(message.pose, "pose") else message.pose
     t, q = inner.position, inner.orientation
     return checked_pose((t.x, t.y, t.z, q.w, q.x, q.y, q.z), where)

@@ -86,12 +86,15 @@ def _partners(index: Index, topic: str | None, run: int, at_ns: NDArray[np.int64
 
 def _cameras(index: Index, run: int, at_ns: NDArray[np.int64]) -> list[says.Camera]:
     """The camera_info before an image is the one that held when it was taken; without one, the first that there is."""
+    known = {position: camera for position, camera in enumerate(index.cameras) if camera is not None}
     positions, stamps = index.of_run(index.found.camera_info, run)
+    good = np.isin(positions, list(known))
+    positions, stamps = positions[good], stamps[good]
     if not len(positions):
-        return [index.cameras[0]] * len(at_ns)
+        return [next(iter(known.values()))] * len(at_ns)
     order = np.argsort(stamps, kind="stable")
     before = np.clip(np.searchsorted(stamps[order], at_ns, "right") - 1, 0, None)
-    return [index.cameras[each] for each in positions[order][before]]
+    return [known[each] for each in positions[order][before].tolist()]
 
 
 def _increasing(stamps: NDArray[np.int64]) -> list[int]:

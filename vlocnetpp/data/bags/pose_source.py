@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.bags.to_bag import POSE_TOPIC
 from vlocnetpp.data.bags.topics import Found
-from vlocnetpp.data.bags.transforms import Transform, TransformTree, compose, filled
-from vlocnetpp.data.frames import DataError
-from vlocnetpp.data.poses import checked_pose, interpolate_poses
+from vlocnetpp.data.bags.transforms import Transform, TransformTree, UnknownFrameError, compose, filled
+from vlocnetpp.data.poses import checked_pose, interpolate_poses, note_of_lost
+from vlocnetpp.errors import DataError
 
+HOW_TO_BRIDGE = (
+    "record /tf_static too, or name the camera's optical frame with --camera-frame, or give its pose in the frame that "
+    "moves with --extrinsics x,y,z,qx,qy,qz,qw"
+)
 HOW_TO_GO_ON = (
     "record /tf_static, or give the camera's pose in that frame with --extrinsics x,y,z,qx,qy,qz,qw, "
     "or say with --pose-frame '' that the poses are those of the camera's optical frame"
@@ -47,8 +51,13 @@ class PoseSamples:
     stamps: list[int] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
     poses: list[NDArray[np.float64]] = field(default_factory=list)
+    """NaN where a message holds no pose."""
+    lost: list[str] = field(default_factory=list)
+    """Why there are such."""
     parents: set[str] = field(default_factory=set)
     children: set[str] = field(default_factory=set)
+    any_run: bool = False
+    """Whether they are of no run of the recording's clock but of a file of their own."""
 
 
 @dataclass(frozen=True)
@@ -75,47 +84,54 @@ def parse_extrinsics(text: str) -> NDArray[np.float64]:
 
 
 def pose_source(
-    bag: Path, found: Found, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
+    bag: Path, found: Found, name: str, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
     """How poses of the camera come out of what was recorded.
 
-    limit_ns: an image must be this near to a pose; applies to every moving transform by itself.
+    name: the pose topic, or the file that the samples are from. limit_ns: an image must be this near to a pose; applies
+    to every moving transform by itself.
     Raises DataError, naming the frames, if the way to the camera is unknown.
     """
     if found.transforms:
         return _from_transforms(bag, samples.tree, image_frames, wishes, limit_ns)
-    return _from_topic(bag, found, samples, image_frames, wishes, limit_ns)
+    return _from_samples(bag, name, samples, image_frames, wishes, limit_ns)
 
 
 def _from_transforms(
     bag: Path, tree: TransformTree, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
-    if wishes.pose_frame:
-        raise DataError(f"{bag}: --pose-frame is for pose topics; with transforms --camera-frame names the frame")
-    camera = _camera_frame(bag, image_frames, wishes)
-    map_frame = (wishes.map_frame or tree.map_above(camera)).lstrip("/")
-    chain = tree.chain(map_frame, camera)
+    if wishes.pose_frame and wishes.extrinsics_7 is None:
+        raise DataError(
+            f"{bag}: --pose-frame is for pose topics and --extrinsics; with transforms --camera-frame names the frame"
+        )
+    camera = _camera_frame(bag, image_frames, wishes) if wishes.extrinsics_7 is None else _body(bag, tree, wishes)
+    try:
+        map_frame = (wishes.map_frame or tree.map_above(camera)).lstrip("/")
+        chain = tree.chain(map_frame, camera)
+    except UnknownFrameError as error:
+        raise DataError(f"{error}; {HOW_TO_BRIDGE}") from error
     if not chain.moving:
         raise DataError(f"{bag}: nothing moves between '{map_frame}' and '{camera}' ({chain})")
 
     def at(at_M: NDArray[np.int64], run: int) -> NDArray[np.float64]:
         return _extended(chain.at(at_M, run, limit_ns), wishes)
 
-    notes = (*_axes_note(bag, camera, wishes), *_drift(bag, map_frame))
+    notes = (*tree.notes(chain), *_axes_note(bag, camera, wishes), *_drift(bag, map_frame))
     return PoseSource(map_frame, f"{chain}{_extension(wishes)}", at, tuple(chain.moving), notes)
 
 
-def _from_topic(
-    bag: Path, found: Found, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
+def _from_samples(
+    bag: Path, name: str, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
+    lost = note_of_lost(samples.lost, len(samples.poses))
     if len(samples.parents) > 1:
-        raise DataError(f"{bag}: {found.pose} is in several frames: {', '.join(sorted(samples.parents))}")
+        raise DataError(f"{bag}: {name} is in several frames: {', '.join(sorted(samples.parents))}")
     if len(samples.children) > 1:
-        raise DataError(f"{bag}: {found.pose} is of several frames: {', '.join(sorted(samples.children))}")
+        raise DataError(f"{bag}: {name} is of several frames: {', '.join(sorted(samples.children))}")
     (map_frame,), child = samples.parents, next(iter(samples.children), "")
     if wishes.map_frame and wishes.map_frame.lstrip("/") != map_frame:
         raise DataError(
-            f"{bag}: {found.pose} is in frame '{map_frame}', not '{wishes.map_frame}'; --pose-topic /tf looks that up"
+            f"{bag}: {name} is in frame '{map_frame}', not '{wishes.map_frame}'; --pose-topic /tf looks that up"
         )
     if wishes.pose_frame is not None:
         child = wishes.pose_frame.lstrip("/")
@@ -129,14 +145,14 @@ def _from_topic(
             lookup = samples.tree.chain(child, camera)
         except DataError as error:
             raise DataError(
-                f"{error}; poses of {found.pose} are of '{child}', so the way to '{camera}' is needed: {HOW_TO_GO_ON}"
+                f"{error}; poses of {name} are of '{child}', so the way to '{camera}' is needed: {HOW_TO_GO_ON}"
             ) from error
-    elif wishes.extrinsics_7 is None and not child and wishes.pose_frame is None and found.pose != POSE_TOPIC:
-        said = f"{bag}: {found.pose} does not say of which frame its poses are; they are taken as the camera's optical "
+    elif wishes.extrinsics_7 is None and not child and wishes.pose_frame is None and name != POSE_TOPIC:
+        said = f"{bag}: {name} does not say of which frame its poses are; they are taken as the camera's optical "
         notes = (f"{said}frame's. --pose-frame base_link (zed_camera_link, ...) names another",)
 
     def at(at_M: NDArray[np.int64], run: int) -> NDArray[np.float64]:
-        mine = np.array(samples.runs) == run
+        mine = np.full(len(samples.stamps), True) if samples.any_run else np.array(samples.runs) == run
         if not mine.any():
             return np.full((len(at_M), 7), np.nan)
         stamps, poses = np.array(samples.stamps)[mine], np.array(samples.poses)[mine]
@@ -149,7 +165,9 @@ def _from_topic(
     if lookup is not None:
         chain += str(lookup).removeprefix(child)
     moving = tuple(lookup.moving) if lookup is not None else ()
-    notes += _drift(bag, map_frame)
+    if lookup is not None:
+        notes += samples.tree.notes(lookup)
+    notes += (*lost, *_drift(bag, map_frame))
     return PoseSource(map_frame, f"{chain}{_extension(wishes)}", at, (samples, *moving), notes)
 
 
@@ -161,6 +179,20 @@ def _camera_frame(bag: Path, image_frames: set[str], wishes: FrameWishes) -> str
         said = f"are of several frames, {' and '.join(names)}" if names else "name no frame in their headers"
         raise DataError(f"{bag}: the images {said}; --camera-frame names the camera's optical frame")
     return names[0]
+
+
+def _body(bag: Path, tree: TransformTree, wishes: FrameWishes) -> str:
+    """The frame that given extrinsics start from: as named, else the one that moves."""
+    named = wishes.pose_frame or wishes.camera_frame
+    if named:
+        return named.lstrip("/")
+    moving = tree.moving_frames()
+    if len(moving) != 1:
+        raise DataError(
+            f"{bag}: --extrinsics could be in {' or '.join(moving) or 'no frame, none moves'}; "
+            "--pose-frame names the one"
+        )
+    return moving[0]
 
 
 def _axes_note(bag: Path, camera: str, wishes: FrameWishes) -> tuple[str, ...]:

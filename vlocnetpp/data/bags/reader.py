@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vlocnetpp.data.frames import DataError
+from vlocnetpp.data.bags.promises import METADATA, Promises, differences, read_promises
+from vlocnetpp.data.bags.storage import SUFFIXES, Channel, Storage, open_storage, remedy
+from vlocnetpp.data.files import visible
+from vlocnetpp.errors import DataError
 
 if TYPE_CHECKING:
-    from rosbags.highlevel import AnyReader
-    from rosbags.interfaces import Connection
     from rosbags.typesys.store import Typestore
 
 SECOND_NS = 1_000_000_000
-SUFFIXES = (".bag", ".mcap", ".db3")
+READ = ("cdr", "ros1")
+"""Encodings of messages that are read."""
+PACKED, ZSTD = ".zstd", b"\x28\xb5\x2f\xfd"
 _PART = re.compile(r"(_\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)?_\d+$")
-RESCUE = "`ros2 bag reindex` or `mcap recover` may save a recording that was cut"
 
 
 @dataclass(frozen=True)
@@ -58,22 +61,33 @@ class BagSummary:
 class BagMessage:
     """One message as it lies in a bag; it is deserialized only when asked for."""
 
-    topic: str
-    msgtype: str
-    """e.g. `sensor_msgs/msg/Image`, also for rosbag1."""
+    channel: Channel
     log_time_ns: int
     raw: bytes
     """As stored: CDR in a rosbag2, ROS 1 serialization in a rosbag1."""
-    bag: Path
-    ros1: bool
-    types: Typestore = field(repr=False)
-    """The bag's own message definitions; the bag itself may be closed by now."""
+    part: Path
+    """The storage file that it lies in; it may be closed by now."""
+
+    @property
+    def topic(self) -> str:
+        """The topic it was published on."""
+        return self.channel.topic
+
+    @property
+    def msgtype(self) -> str:
+        """e.g. `sensor_msgs/msg/Image`, also for rosbag1."""
+        return self.channel.msgtype
+
+    @property
+    def ros1(self) -> bool:
+        """Whether it is in ROS 1 serialization, not in CDR."""
+        return self.channel.encoding == "ros1"
 
     def message(self) -> Any:
-        """The deserialized message, arrays as numpy. Raises DataError if the bytes are damaged."""
+        """The deserialized message, arrays as numpy. Raises DataError if it or its definition is damaged."""
         try:
-            deserialize = self.types.deserialize_ros1 if self.ros1 else self.types.deserialize_cdr
-            return deserialize(self.raw, self.msgtype)
+            types = _types(self.msgtype, self.channel.definition)
+            return (types.deserialize_ros1 if self.ros1 else types.deserialize_cdr)(self.raw, self.msgtype)
         except Exception as error:  # damaged bytes make the generated code fail in any way
             raise DataError(f"{self._place}: a {self.msgtype} is damaged: {_one_line(error)}") from error
 
@@ -107,76 +121,190 @@ class BagMessage:
 
     @property
     def _place(self) -> str:
-        return f"{self.bag}: {self.topic} at {self.log_time_ns} ns"
+        return f"{self.part}: {self.topic} at {self.log_time_ns} ns"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a recording, over all of its parts."""
+
+    msgtype: str
+    """e.g. `sensor_msgs/msg/Image`; one that is not read names its encoding, `sensor_msgs/msg/Image as json`."""
+    msgcount: int
+
+
+class Bag:
+    """An open recording: its parts in the order of their first message, and what they hold."""
+
+    def __init__(self, path: Path, storages: list[tuple[Path, Storage]], notes: tuple[str, ...]) -> None:
+        self.path = path
+        self.notes = notes
+        """What metadata.yaml says and the storage files do not, and what is to be told of these, one line each."""
+        self._storages = sorted(storages, key=lambda each: each[1].start_ns)
+        types: dict[str, set[str]] = {}
+        counts: dict[str, int] = {}
+        for _, storage in self._storages:
+            for channel in storage.channels:
+                types.setdefault(channel.topic, set()).add(_type_of(channel))
+                counts[channel.topic] = counts.get(channel.topic, 0) + channel.count
+        self.topics = {name: Topic(" or ".join(sorted(kinds)), counts[name]) for name, kinds in sorted(types.items())}
+
+    def messages(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
+        """The messages in the order of their log times; only of `topics` where given.
+
+        Raises DataError, naming the part, if it turns out to be damaged on the way.
+        """
+        wanted = set(self.topics if topics is None else topics)
+        for path, storage in self._storages:
+            source = storage.messages(wanted)
+            while True:
+                try:
+                    channel, log_time_ns, raw = next(source)
+                    raw = _decompressed(raw) if channel.encoding == "cdr" else bytes(raw)
+                except StopIteration:
+                    break
+                except Exception as error:  # a damaged file can fail anywhere inside its reader
+                    raise DataError(f"{path}: is damaged, reading stopped: {_reason(error, path)}") from error
+                yield BagMessage(channel, log_time_ns, raw, path)
 
 
 @contextmanager
-def open_bag(bag: Path) -> Iterator[AnyReader]:
+def open_bag(bag: Path) -> Iterator[Bag]:
     """Open a rosbag2 folder, a single .mcap or .db3 file, a rosbag1 file, or a folder with the parts of a split one.
 
-    Bags recorded before Iron carry no message definitions and are read with those of Jazzy, which are the same for
-    every type used here. Raises DataError if the bag is missing, cut, or of another format.
+    What a file is, is told by its suffix, and by `.zstd` behind it that it is compressed as a whole. metadata.yaml is
+    compared with what is there and not needed. Bags recorded before Iron carry no message definitions and are read with
+    those of Jazzy, which are the same for every type used here.
+    Raises DataError, naming the part, if the bag is missing, cut, or of another format.
     """
     bag = Path(bag)
     if not bag.exists():
         raise DataError(f"{bag}: does not exist")
-    paths = _parts(bag) if bag.is_dir() and not (bag / "metadata.yaml").is_file() else [bag]
-    if paths[0].is_file() and paths[0].suffix not in SUFFIXES:
-        raise DataError(f"{paths[0]}: is no bag; a rosbag2 folder, .mcap, .db3 or .bag is")
+    promises: Promises | None = None
+    notes: list[str] = []
+    if bag.is_dir():
+        paths, promises, notes = _parts(bag)
+    elif _storage_suffix(bag) not in SUFFIXES:
+        raise DataError(f"{bag}: is no bag; a rosbag2 folder, .mcap, .db3 or .bag is")
+    else:
+        paths = [bag]
+    with ExitStack() as stack:
+        storages = []
+        for path in paths:
+            try:
+                file = stack.enter_context(_unpacked(path)) if path.suffix == PACKED else path
+                storage = open_storage(file)
+            except DataError:
+                raise
+            except Exception as error:  # the readers have no common error: a cut file can fail anywhere inside them
+                raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
+            stack.callback(storage.close)
+            storages.append((path, storage))
+        if promises is not None:
+            stored: dict[str, tuple[str, int]] = {}
+            for _, storage in storages:
+                for channel in storage.channels:
+                    before = stored.get(channel.topic, ("", 0))[1]
+                    stored[channel.topic] = channel.msgtype, before + channel.count
+            notes += differences(promises, stored)
+        notes += [note for _, storage in storages for note in storage.notes]
+        yield Bag(bag, storages, tuple(notes))
 
-    from rosbags.highlevel import AnyReader
 
-    try:
-        reader = AnyReader(paths, default_typestore=ros2_types())
-        reader.open()
-    except Exception as error:  # the reader has no common error: a cut file can fail anywhere inside it
-        whole = paths[0] if len(paths) == 1 else bag
-        raise DataError(f"{whole}: is not a whole bag: {_one_line(error)} ({RESCUE})") from error
-    try:
-        yield reader
-    finally:
-        reader.close()
+def _parts(folder: Path) -> tuple[list[Path], Promises | None, list[str]]:
+    """The storage files of a folder, what metadata.yaml promises, and what is to be told of them.
 
-
-def _parts(folder: Path) -> list[Path]:
-    """The storage files of a folder without metadata.yaml.
-
-    That file is written last, so a recorder that was killed leaves the storage files alone; rosbag1 has none. Several
-    files are one recording if they are named NAME_0, NAME_1 and so on (rosbag1: with the time before the number).
+    metadata.yaml is written last, so a recorder that was killed leaves the storage files alone; rosbag1 has none.
+    Several files are one recording if they are named NAME_0, NAME_1 and so on (rosbag1: with the time before).
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    files = sorted(path for path in visible(folder) if _storage_suffix(path) in SUFFIXES)
     if not files:
-        raise DataError(f"{folder}: is no bag, metadata.yaml is missing ({RESCUE})")
-    recordings = {(_PART.sub("", path.stem), path.suffix) for path in files}
+        raise DataError(f"{folder}: is no bag, it has no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file")
+    notes: list[str] = []
+    if (folder / METADATA).is_file():
+        try:
+            promises = read_promises(folder)
+        except DataError as error:
+            notes.append(f"{error}; the storage files are read as they are")
+        else:
+            listed = [_listed(folder, name, promises.path) for name in promises.files]
+            more = [path for path in files if path not in listed]
+            notes += [
+                f"{path}: is not in {METADATA} and not read; remove {METADATA} to read all parts" for path in more
+            ]
+            return listed, promises, notes
+    recordings = {
+        (_PART.sub("", path.name.partition(_storage_suffix(path))[0]), _storage_suffix(path)) for path in files
+    }
     if len(recordings) > 1:
         raise DataError(f"{folder}: has several recordings, {', '.join(path.name for path in files)}; name one")
-    return files
+    return files, None, notes
 
 
-def messages(reader: AnyReader, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-    """The messages of an open bag in the order of their log times; only of `topics` where given.
+def _listed(folder: Path, name: str, metadata: Path) -> Path:
+    """A storage file that metadata.yaml names; recorders that compress list it with the ending or without."""
+    for path in (folder / name, folder / f"{name}{PACKED}"):
+        if path.exists():
+            if _storage_suffix(path) not in SUFFIXES:
+                raise DataError(f"{path}: is no storage file that is read here; {', '.join(SUFFIXES)} are")
+            return path
+    raise DataError(
+        f"{folder / name}: is missing, {metadata} lists it; put it there, or remove {METADATA} to read the rest"
+    )
 
-    Raises DataError if the bag turns out to be cut or damaged on the way.
-    """
-    wanted: list[Connection] = [each for each in reader.connections if topics is None or each.topic in topics]
-    if not wanted:
-        return
-    source, types, bag = reader.messages(wanted), reader.typestore, Path(str(reader.paths[0]))
-    bag = bag if len(reader.paths) == 1 else bag.parent
-    while True:
-        try:
-            connection, log_time_ns, raw = next(source)
-        except StopIteration:
-            return
-        except Exception as error:
-            raise DataError(f"{bag}: is damaged, reading stopped: {_one_line(error)}") from error
-        yield BagMessage(connection.topic, connection.msgtype, log_time_ns, bytes(raw), bag, not reader.is2, types)
+
+def _storage_suffix(path: Path) -> str:
+    return Path(path.name.removesuffix(PACKED)).suffix
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """A storage file that was compressed as a whole, unpacked for as long as it is read."""
+    import zstandard
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / path.name.removesuffix(PACKED)
+        with path.open("rb") as packed, file.open("wb") as plain:
+            zstandard.ZstdDecompressor().copy_stream(packed, plain)
+        yield file
+
+
+def _decompressed(raw: bytes) -> bytes:
+    """A message in CDR; one that was compressed by itself begins with zstd's magic number, CDR never does."""
+    if raw[:4] != ZSTD:
+        return bytes(raw)
+    import zstandard
+
+    return zstandard.ZstdDecompressor().decompressobj().decompress(raw)
+
+
+def _type_of(channel: Channel) -> str:
+    return channel.msgtype if channel.encoding in READ else f"{channel.msgtype} as {channel.encoding or 'nothing'}"
+
+
+@lru_cache(maxsize=256)
+def _types(msgtype: str, definition: tuple[str, str]) -> Typestore:
+    """The types that a definition gives, and those of Jazzy where there is none."""
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+    kind, text = definition
+    if not kind:
+        return ros2_types()
+    types = get_typestore(Stores.EMPTY)
+    if kind == "msg":
+        types.register(get_types_from_msg(text, msgtype))
+        return types
+    found = {}
+    for part in text.split("=" * 80 + "\n"):
+        found.update(get_types_from_idl(part.partition("\n")[2] if part.startswith("IDL: ") else part) if part else {})
+    types.register(found)
+    return types
 
 
 def iter_bag(bag: Path, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-    """`messages` of a bag that is opened for it. Raises DataError as `open_bag` and `messages` do."""
-    with open_bag(bag) as reader:
-        yield from messages(reader, topics)
+    """The messages of a bag that is opened for it. Raises DataError as `open_bag` and `Bag.messages` do."""
+    with open_bag(bag) as opened:
+        yield from opened.messages(topics)
 
 
 @cache
@@ -190,6 +318,11 @@ def ros2_types() -> Typestore:
 def size_on_disk(path: Path) -> int:
     """Bytes of a file, or of all files below a folder."""
     return sum(each.stat().st_size for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    """What went wrong inside a storage file, and what may save it."""
+    return f"{_one_line(error)} ({remedy(Path(path.name.removesuffix(PACKED)))})"
 
 
 def _one_line(error: BaseException) -> str:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags.clock_offset import Turning, find_offset, turning_of_images
 from vlocnetpp.data.bags.index import Index, read_index
 from vlocnetpp.data.bags.plan import NO_POSE, NOT_AFTER, Limits, Planned, nearest, plan
+from vlocnetpp.data.bags.pose_file import read_pose_file
 from vlocnetpp.data.bags.pose_source import FrameWishes, PoseSamples, PoseSource, pose_source
-from vlocnetpp.data.bags.reader import SECOND_NS
+from vlocnetpp.data.bags.reader import SECOND_NS, open_bag
 from vlocnetpp.data.bags.topics import Found, Topics
-from vlocnetpp.data.frames import DataError, LabelClass
+from vlocnetpp.data.frames import LabelClass
+from vlocnetpp.errors import DataError
+from vlocnetpp.progress import track
+
+MOST_IMAGES = 3000
+"""Of which the turning is looked at to find the offset of a clock, about."""
+LONGEST_STEP_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,18 +59,37 @@ class Recording:
         return sum(last - first for _, first, last in self.spans().values()) / SECOND_NS
 
 
-def survey(bag: Path, split: str, wishes: Topics, frames: FrameWishes, limits: Limits) -> Recording:
-    """Read a bag without its pixels. Raises DataError naming the bag, the topic and the reason if it cannot be used."""
-    index = read_index(bag, wishes, frames, limits.gap_ns)
+@dataclass(frozen=True)
+class PoseFile:
+    """Poses that are not in the recording."""
+
+    path: Path
+    offset_s: float | None
+    """What to add to its stamps; None estimates it from the images."""
+
+
+def survey(
+    bag: Path, split: str, wishes: Topics, frames: FrameWishes, limits: Limits, poses: PoseFile | None = None
+) -> Recording:
+    """Read a bag without its pixels. Raises DataError naming the bag, the topic and the reason if it cannot be used.
+
+    poses: a file that they come from instead of a topic; to find the offset of its clock, images are looked at.
+    """
+    index = read_index(bag, wishes, frames, limits.gap_ns, posed=poses is not None)
     found = index.found
     if not any(index.stamps[found.image]):
         raise DataError(f"{bag}: {found.image} carries no stamps, nothing can be matched to it")
-    notes = _notes(bag, index)
+    if index.cameras and not any(index.cameras):
+        raise DataError(index.not_calibrated[0])
+    notes = [*index.notes, *_notes(bag, index)]
     source = None
-    if found.pose is None:
+    if poses is not None:
+        notes += _fill_from_file(bag, index, poses, frames.map_frame or "map")
+    name = found.pose if poses is None else str(poses.path)
+    if name is None:
         notes.append(f"{bag}: no pose topic is read, so the frames have no pose")
     else:
-        source = pose_source(bag, found, index.samples, index.frames[found.image], frames, limits.pose_ns)
+        source = pose_source(bag, found, name, index.samples, index.frames[found.image], frames, limits.pose_ns)
         notes += source.notes
     planned, left_out = plan(index, split, source, limits)
     if source is not None and not planned:
@@ -89,9 +119,54 @@ def survey(bag: Path, split: str, wishes: Topics, frames: FrameWishes, limits: L
     )
 
 
+def _fill_from_file(bag: Path, index: Index, file: PoseFile, map_frame: str) -> tuple[str, ...]:
+    """Take the poses of a file for the samples of the index, by the clock of the images. What is to be told of it."""
+    stamps, poses, notes = read_pose_file(file.path)
+    offset_s = file.offset_s
+    if offset_s is None:
+        found = find_offset(_turning(bag, index), stamps, poses)
+        how = "give the seconds to add to its stamps with --pose-offset (0: the clocks are the same)"
+        if found is None:
+            raise DataError(f"{file.path}: too few images and poses to find the offset of its clock; {how}")
+        if not found.clear:
+            raise DataError(
+                f"{file.path}: the offset of its clock cannot be told, turning by images and by poses agrees to "
+                f"{found.correlation:.2f} at {found.seconds:+.3f} s and to {found.rival:.2f} elsewhere; {how}"
+            )
+        offset_s = found.seconds
+        elsewhere = f", elsewhere at most {found.rival:.2f}" if found.rival > -1.0 else ""
+        agreed = f"(correlation {found.correlation:.2f}{elsewhere})"
+        notes += (f"{file.path}: clock offset {offset_s:+.3f} s, by turning in the images and in the poses {agreed}",)
+    samples = index.samples
+    samples.stamps = (stamps + round(offset_s * SECOND_NS)).tolist()
+    samples.poses, samples.runs, samples.any_run = list(poses), [0] * len(stamps), True
+    samples.parents = {map_frame.lstrip("/")}
+    return notes
+
+
+def _turning(bag: Path, index: Index) -> Turning:
+    """How fast the camera turns by its images; of a long recording by every n-th of them and the next."""
+    found = index.found
+    every = max(1, len(index.stamps[found.image]) // MOST_IMAGES)
+    camera = next(each for each in index.cameras if each is not None)
+
+    def images() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        with open_bag(bag) as opened:
+            for place, each in enumerate(opened.messages({found.image})):
+                if place % every < 2:
+                    where = f"{bag}: {found.image}"
+                    yield each.header_stamp_ns(), says.color(each.message(), where)[0]
+
+    shown = track(images(), f"turning in {bag.name}", len(index.stamps[found.image]) * min(2, every) // every)
+    return turning_of_images(shown, camera.K_33, LONGEST_STEP_S)
+
+
 def _notes(bag: Path, index: Index) -> list[str]:
     found, notes = index.found, []
-    if any(camera.distorted for camera in index.cameras):
+    if index.not_calibrated:
+        passed = len(index.not_calibrated)
+        notes.append(f"{index.not_calibrated[0]}: {passed} of {len(index.cameras)} camera_info are passed over")
+    if any(camera is not None and camera.distorted for camera in index.cameras):
         notes.append(
             f"{bag}: {found.camera_info} has lens distortion, which is not corrected; record a rectified image"
         )
@@ -109,7 +184,7 @@ def _why_no_pose(index: Index, source: PoseSource, limits: Limits) -> str:
     at_ns = np.array(index.stamps[index.found.image], np.int64)
     said = f"no image lies between two poses and within {limits.pose_ns / SECOND_NS:g} s of one (--max-pose-distance)"
     for each in source.nearest_of:
-        name = index.found.pose if isinstance(each, PoseSamples) else str(each)
+        name = (index.found.pose or "the file's poses") if isinstance(each, PoseSamples) else str(each)
         distance = nearest(np.array(each.stamps, np.int64), at_ns)[1].min() / SECOND_NS
         said += f"; the nearest of {name} is {distance:.3f} s away"
     return said

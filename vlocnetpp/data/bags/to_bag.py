@@ -95,7 +95,9 @@ def write_bag(
         shutil.rmtree(partial, ignore_errors=True)
     topics = {topic: f"{recorder.types[topic]}  {count}" for topic, count in sorted(recorder.counts.items())}
     without_pose = sum(frame.pose_7 is None for frame in frames)
-    notes = (f"{without_pose} of {len(frames)} frames have no ground-truth pose",) if without_pose else ()
+    notes = dataset.notes
+    if without_pose:
+        notes += (f"{without_pose} of {len(frames)} frames have no ground-truth pose",)
     seconds = sum(each.frames[-1].stamp_ns - each.frames[0].stamp_ns for each in sequences) / SECOND_NS
     return BagSummary(bag, len(frames), len(sequences), seconds, topics, size_on_disk(bag), notes)
 

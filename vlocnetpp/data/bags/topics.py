@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vlocnetpp.data.bags import messages as says
-from vlocnetpp.data.bags.reader import messages
+from vlocnetpp.data.bags.reader import Bag
 from vlocnetpp.data.bags.to_bag import MASK_TOPIC
 from vlocnetpp.data.bags.transforms import TF_TYPES
-from vlocnetpp.data.frames import DataError
-
-if TYPE_CHECKING:
-    from rosbags.highlevel import AnyReader
+from vlocnetpp.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -58,26 +54,28 @@ class Found:
         return [topic for topic in every if topic in (self.pose, f"{self.pose}_static", "/tf_static")]
 
 
-def find_topics(reader: AnyReader, bag: Path, wishes: Topics) -> Found:
+def find_topics(bag: Bag, wishes: Topics) -> Found:
     """Choose the topics. Raises DataError, listing the candidates, where one is missing, unfit or not the only one."""
-    types = {name: info.msgtype or "" for name, info in reader.topics.items() if info.msgcount}
+    types = {name: topic.msgtype for name, topic in bag.topics.items() if topic.msgcount}
     colors: list[str] = []
     depths: list[str] = []
     for name, msgtype in types.items():
-        if msgtype == says.RAW:
-            first = next(messages(reader, {name})).message()
-            (depths if first.encoding in says.DEPTH_ENCODINGS else colors).append(name)
-        elif msgtype == says.COMPRESSED and name != MASK_TOPIC:
-            first = next(messages(reader, {name})).message()
-            (depths if says.encoding_before(first) in says.DEPTH_ENCODINGS else colors).append(name)
-    image = _choose(bag, types, "image", wishes.image, (says.RAW, says.COMPRESSED), colors)
+        if msgtype not in (says.RAW, says.COMPRESSED) or (msgtype == says.COMPRESSED and name == MASK_TOPIC):
+            continue
+        first = next(bag.messages({name}), None)
+        if first is None:
+            continue  # a file may count messages that it does not hold
+        message = first.message()
+        encoding = message.encoding if msgtype == says.RAW else says.encoding_before(message)
+        (depths if encoding in says.DEPTH_ENCODINGS else colors).append(name)
+    image = _choose(bag.path, types, "image", wishes.image, (says.RAW, says.COMPRESSED), colors)
     if not image:
-        raise DataError(f"{bag}: has no image topic, only {_listing(types)}")
+        raise DataError(f"{bag.path}: has no image topic, only {_listing(types)}")
     infos = [name for name, msgtype in types.items() if msgtype == says.CAMERA_INFO]
     beside = [name for name in camera_info_names(image) if name in infos]
-    camera_info = _choose(bag, types, "camera_info", wishes.camera_info, (says.CAMERA_INFO,), beside[:1] or infos)
+    camera_info = _choose(bag.path, types, "camera_info", wishes.camera_info, (says.CAMERA_INFO,), beside[:1] or infos)
     if not camera_info:
-        raise DataError(f"{bag}: has no {says.CAMERA_INFO}, so K of {image} is unknown")
+        raise DataError(f"{bag.path}: has no {says.CAMERA_INFO}, so K of {image} is unknown")
     poses = [name for name, msgtype in types.items() if msgtype in says.POSE_TYPES]
     # A transform topic is a pose source only where there is no other: most recordings have both.
     poses = poses or [name for name, msgtype in types.items() if msgtype in TF_TYPES and not is_static(name)]
@@ -85,9 +83,9 @@ def find_topics(reader: AnyReader, bag: Path, wishes: Topics) -> Found:
     return Found(
         image,
         camera_info,
-        _choose(bag, types, "pose", wishes.pose, (*says.POSE_TYPES, *TF_TYPES), poses),
-        _choose(bag, types, "depth", wishes.depth, (says.RAW, says.COMPRESSED), depths),
-        _choose(bag, types, "mask", wishes.mask, (says.RAW, says.COMPRESSED), masks),
+        _choose(bag.path, types, "pose", wishes.pose, (*says.POSE_TYPES, *TF_TYPES), poses),
+        _choose(bag.path, types, "depth", wishes.depth, (says.RAW, says.COMPRESSED), depths),
+        _choose(bag.path, types, "mask", wishes.mask, (says.RAW, says.COMPRESSED), masks),
         types,
     )
 

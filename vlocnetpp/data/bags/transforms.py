@@ -8,16 +8,24 @@ and rotation slerp. Nothing is extrapolated. Static transforms hold at all times
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.frames import DataError
-from vlocnetpp.data.poses import checked_pose, interpolate_poses
+from vlocnetpp.data.poses import interpolate_poses, known_pose, note_of_lost
+from vlocnetpp.errors import DataError
+from vlocnetpp.poses import compose as compose
+from vlocnetpp.poses import inverse as inverse
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 SAME = 1e-6
 """Largest difference of two numbers of a static transform that is published again."""
+UNKNOWN = np.full(7, np.nan)
+
+
+class UnknownFrameError(DataError):
+    """No transform leads to a frame."""
 
 
 @dataclass
@@ -31,8 +39,10 @@ class Transform:
     poses: list[NDArray[np.float64]] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
     """In which run of the clock each sample is; a lookup never mixes two."""
-    wrong: str = ""
-    """Why it cannot be used."""
+    lost: list[str] = field(default_factory=list)
+    """Why samples are no poses; a moving transform keeps their stamps, with a pose of NaN."""
+    changed: bool = False
+    """Whether it is static and was published with different values, of which the latest counts, as in tf2."""
 
     def __str__(self) -> str:
         return f"{self.parent} -> {self.child}"
@@ -40,7 +50,7 @@ class Transform:
     def at(self, at_M: NDArray[np.int64], run: int, limit_ns: int) -> NDArray[np.float64]:
         """(M, 7) poses of the child in the parent, NaN where there is none."""
         if self.static:
-            return np.tile(self.poses[0], (len(at_M), 1))
+            return np.tile(self.poses[-1], (len(at_M), 1))
         mine = np.array(self.runs) == run
         if not mine.any():
             return np.full((len(at_M), 7), np.nan)
@@ -97,28 +107,22 @@ class TransformTree:
     ) -> None:
         """Add a sample of a transform.
 
-        What is wrong with a transform (no unit quaternion, a static one that changes) is told by the lookup that needs
+        What is wrong with a transform (no unit quaternion, a static one that changes) is told by the chain that needs
         it: recordings hold transforms of things that have nothing to do with the camera.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child or parent == child:
             return  # places no frame in another; tf2 drops it, too
         transform = self._transforms.setdefault((parent, child), Transform(parent, child, static))
-        try:
-            pose_7 = checked_pose(pose_7, f"{self._where}: transform {transform}")
-        except DataError as error:
-            transform.wrong = str(error)
-            return
-        if static and transform.static and transform.poses:
-            if np.abs(transform.poses[0] - pose_7).max() > SAME:
-                transform.wrong = f"{self._where}: the static transform {transform} has two different values"
-            return
+        known = known_pose(pose_7, f"{self._where}: transform {transform}", transform.lost)
+        if static and transform.static and transform.poses and known is not None:
+            transform.changed |= bool(np.abs(transform.poses[-1] - known).max() > SAME)
         if transform.static and not static:  # published both ways: what moves is the truth
-            transform.static = False
+            transform.static, transform.changed = False, False
             transform.stamps, transform.poses, transform.runs = [], [], []
-        if transform.static == static:
+        if transform.static == static and (known is not None or not static):
             transform.stamps.append(stamp_ns)
-            transform.poses.append(pose_7)
+            transform.poses.append(UNKNOWN if known is None else known)
             transform.runs.append(run)
 
     def path_to_root(self, frame: str) -> list[Transform]:
@@ -150,26 +154,43 @@ class TransformTree:
     def chain(self, target: str, source: str) -> Chain:
         """The way from the target frame to the source frame.
 
-        Raises DataError if one of them is unknown, they are in different trees or a transform on the way is wrong, and
-        as `path_to_root` does.
+        Raises DataError if one of them is unknown, they are in different trees or no sample of a transform on the way
+        is a pose, and as `path_to_root` does.
         """
         target, source = target.lstrip("/"), source.lstrip("/")
         for name in (target, source):
             if name not in self.frames:
-                raise DataError(f"{self._where}: no transform has frame '{name}'; there is {_listing(self.frames)}")
+                self._refuse_unknown(name)
         up, down = self.path_to_root(source), self.path_to_root(target)
         roots = [path[-1].parent if path else name for path, name in ((down, target), (up, source))]
         if roots[0] != roots[1]:
-            raise DataError(
+            raise UnknownFrameError(
                 f"{self._where}: no transforms connect '{target}' with '{source}': the first is in the tree of "
                 f"'{roots[0]}', the second in that of '{roots[1]}'"
             )
         while up and down and up[-1] is down[-1]:
             up, down = up[:-1], down[:-1]
         for each in (*up, *down):
-            if each.wrong:
-                raise DataError(each.wrong)
+            if each.lost and not any(np.isfinite(pose).all() for pose in each.poses):
+                raise DataError(each.lost[0])
         return Chain(target, source, tuple(reversed(down)), tuple(reversed(up)))
+
+    def moving_frames(self) -> list[str]:
+        """The frames that move and that nothing moves below: the body of a robot, each of its driven wheels."""
+        moving = [each for each in self._transforms.values() if not each.static]
+        return sorted({each.child for each in moving} - {each.parent for each in moving})
+
+    def notes(self, chain: Chain) -> tuple[str, ...]:
+        """What is to be told of a chain's transforms: samples that are no poses, static ones that changed."""
+        notes: list[str] = []
+        for each in (*chain.down, *chain.up):
+            if not each.static:
+                notes += note_of_lost(each.lost, len(each.stamps))
+            if each.changed:
+                notes.append(
+                    f"{self._where}: the static transform {each} was published with different values; the latest counts"
+                )
+        return tuple(notes)
 
     def map_above(self, frame: str) -> str:
         """The frame that poses of `frame` are best given in: `map` where it is an ancestor, else the root.
@@ -178,7 +199,7 @@ class TransformTree:
         """
         frame = frame.lstrip("/")
         if frame not in self.frames:
-            raise DataError(f"{self._where}: no transform has frame '{frame}'; there is {_listing(self.frames)}")
+            self._refuse_unknown(frame)
         path = self.path_to_root(frame)
         parents = [each.parent for each in path]
         if all(each.static for each in path):
@@ -187,38 +208,11 @@ class TransformTree:
             )
         return "map" if "map" in parents else parents[-1]
 
+    def _refuse_unknown(self, frame: str) -> NoReturn:
+        there = ", ".join(self.frames) or "none"
+        raise UnknownFrameError(f"{self._where}: no transform has frame '{frame}'; there is {there}")
+
 
 def filled(poses: list[NDArray[np.float64] | None]) -> NDArray[np.float64]:
     """A list of poses as (M, 7), NaN for None."""
     return np.array([np.full(7, np.nan) if pose is None else pose for pose in poses]).reshape(-1, 7)
-
-
-def compose(a_M7: NDArray[np.float64], b_M7: NDArray[np.float64]) -> NDArray[np.float64]:
-    """T_a T_b, row by row; a row with a NaN gives NaN. Quaternions come out with w >= 0."""
-    (aw, ax, ay, az), (bw, bx, by, bz) = a_M7[:, 3:].T, b_M7[:, 3:].T
-    turn = np.stack(
-        (
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ),
-        axis=1,
-    )
-    turn *= np.where(turn[:, :1] < 0, -1.0, 1.0) / np.linalg.norm(turn, axis=1, keepdims=True)
-    return np.hstack([a_M7[:, :3] + _rotate(a_M7[:, 3:], b_M7[:, :3]), turn])
-
-
-def inverse(pose_M7: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of every row."""
-    turn = pose_M7[:, 3:] * (1.0, -1.0, -1.0, -1.0)
-    return np.hstack([-_rotate(turn, pose_M7[:, :3]), turn])
-
-
-def _rotate(q_M4: NDArray[np.float64], v_M3: NDArray[np.float64]) -> NDArray[np.float64]:
-    twice = 2.0 * np.cross(q_M4[:, 1:], v_M3)
-    return v_M3 + q_M4[:, :1] * twice + np.cross(q_M4[:, 1:], twice)
-
-
-def _listing(names: list[str]) -> str:
-    return ", ".join(names) or "none"

@@ -13,7 +13,7 @@ from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import survey
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.data.layouts.recognize import LAYOUTS, open_dataset
-from vlocnetpp.data.poses import PoseError
+from vlocnetpp.data.poses import NoPoseError, PoseError
 
 CHECKS: tuple[Callable[[Study], Iterable[Finding]], ...] = (
     images.check_files,
@@ -83,10 +83,13 @@ def examine(root: Path, layout: str | None = None, pairs: int = 60, seed: int = 
         named = layout in LAYOUTS if layout else sum(reader.recognizes(root) for reader in LAYOUTS.values()) == 1
         if not root.is_dir() or not named:
             raise
-        kind = "rotation" if isinstance(error, PoseError) else "reading"
+        kinds = {NoPoseError: "lost", PoseError: "rotation"}
+        kind = next((name for kind, name in kinds.items() if isinstance(error, kind)), "reading")
         where, _, what = str(error).partition(": ")
         return Report(root, (Finding("error", kind, where, what or str(error)),), None)
     study = Study(dataset, survey(dataset), pairs, seed)
+    study.set_wild_poses_aside()
     study.choose_pairs()
-    found = [finding for check in CHECKS for finding in check(study)]
+    found = [Finding("warning", "noted", "layout", note) for note in dataset.notes]
+    found += [finding for check in CHECKS for finding in check(study)]
     return Report(root, tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))), study)

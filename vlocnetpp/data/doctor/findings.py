@@ -29,6 +29,14 @@ KINDS = {
         "A stored pose is no rotation with a translation: scaled, sheared, mirrored, or not finite.",
         "divide the rotation by its scale or orthonormalize it where the poses are written; look for a unit mistake",
     ),
+    "lost": Kind(
+        "Not one of the stored poses is a pose: they are NaN, zero or far from unit length.",
+        "look at what wrote them: the order of its columns, or a localization that never started",
+    ),
+    "noted": Kind(
+        "The reader of this layout left something out or assumed it, as the line says: poses that are none, a K.",
+        "nothing if it is few and as expected: what is unknown is left out of training",
+    ),
     "image": Kind("Images are missing or do not decode.", "copy the files again, or take the frames out"),
     "missing": Kind(
         "Some frames lack a pose, a depth or a mask that other frames have.",

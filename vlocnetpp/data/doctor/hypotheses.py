@@ -22,6 +22,9 @@ CAP = 0.25
 EXPLAINED = 0.03
 """A pair is explained if its points lie this near to where they should, share of the image width."""
 
+LONGEST_STEP = 5.0
+"""Medians of the translations; a longer one weighs no more."""
+
 QUATERNIONS = {
     "": (0, 1, 2, 3),
     "the quaternions are x, y, z, w but were read as w, x, y, z": (3, 0, 1, 2),
@@ -157,6 +160,8 @@ def fit_scale(pairs: Sequence[Pair], motions: Sequence[Floats], focal: float = 1
     points of all pairs does not mind outliers.
     """
     scales, weights = [np.ones(0)], [np.ones(0)]
+    lengths = [float(np.linalg.norm(T[:3, 3])) for T in motions]
+    longest = LONGEST_STEP * float(np.median(lengths)) if lengths else 0.0
     for pair, T in zip(pairs, motions, strict=True):
         if pair.has_depth and np.linalg.norm(T[:3, 3]) > 0:
             K = pair.first.K_33 * np.array([[focal, 1, 1], [1, focal, 1], [1, 1, 1]])
@@ -166,8 +171,10 @@ def fit_scale(pairs: Sequence[Pair], motions: Sequence[Floats], focal: float = 1
             power = (moved**2).sum(axis=1)
             known = np.isfinite(pair.z1_N) & (power > 0)
             scales.append(-(still * moved).sum(axis=1)[known] / power[known])
-            # A pixel weighs the same near and far, and in any unit of the translation.
-            weights.append(np.sqrt(power[known]) / pair.z1_N[known])
+            # A pixel weighs the same near and far, and in any unit of the translation; but a pose that lies a hundred
+            # metres off must not weigh a thousand times what all others do.
+            length = float(np.linalg.norm(T[:3, 3]))
+            weights.append(np.sqrt(power[known]) / pair.z1_N[known] * min(1.0, longest / length))
     scale, weight = np.concatenate(scales), np.concatenate(weights)
     if not len(scale):
         return 1.0

@@ -32,7 +32,8 @@ def check_files(study: Study) -> Iterator[Finding]:
         text = ", ".join(f"{len(names)} of {width} x {height}" for (height, width), names in sizes.items())
         yield Finding("warning", "size", listing(min(sizes.values(), key=len)), f"images of different sizes: {text}")
     for layer in ("pose_7", "depth_path", "mask_path"):
-        without = [look.frame.name for look in study.frames if getattr(look.frame, layer) is None]
+        given = [look for look in study.frames if not (layer == "pose_7" and look.set_aside)]
+        without = [look.frame.name for look in given if getattr(look.frame, layer) is None]
         if 0 < len(without) < len(study.frames):
             text = f"{len(without)} of {len(study.frames)} frames have no {layer.split('_')[0]}"
             yield Finding("warning", "missing", listing(without), text)

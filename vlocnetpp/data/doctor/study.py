@@ -12,6 +12,7 @@ from vlocnetpp.data.doctor.hypotheses import STORED, Verdict, judge, motion
 from vlocnetpp.data.doctor.matches import Floats, Pair, match_frames
 from vlocnetpp.data.doctor.surfaces import CAP, Fit, Surfaces, fit_lines, fit_surfaces
 from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.wild import Wild, set_wild_poses_aside
 from vlocnetpp.data.frames import Dataset
 from vlocnetpp.progress import track
 
@@ -39,6 +40,8 @@ class Study:
     places: list[tuple[list[Look], int, int]] = field(default_factory=list)
     """Where each pair comes from: its sequence and the two places in it."""
     tried: int = 0
+    wild: list[Wild] = field(default_factory=list)
+    """Poses that are set aside, in all checks."""
 
     @property
     def sequences(self) -> list[list[Look]]:
@@ -49,6 +52,10 @@ class Study:
     def frames(self) -> list[Look]:
         """Every frame of every split."""
         return [look for sequence in self.sequences for look in sequence]
+
+    def set_wild_poses_aside(self) -> None:
+        """Take poses far beside the way of their neighbours out of everything that follows."""
+        self.wild = [each for sequence in self.sequences for each in set_wild_poses_aside(sequence)]
 
     def choose_pairs(self) -> None:
         """Draw pairs at random from all sequences, by what the images show and never by what the poses say."""

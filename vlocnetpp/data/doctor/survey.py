@@ -25,6 +25,8 @@ class Look:
     sequence: str
     index: int
     """Place in its sequence."""
+    set_aside: bool = False
+    """Whether the stored pose is wild; the frame here then has none."""
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Kind of finding and reason, for each file that cannot be used."""
     size: tuple[int, int] = (0, 0)

@@ -6,18 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vlocnetpp.data.doctor.findings import Finding, listing
+from vlocnetpp.data.doctor.findings import Finding, Severity, listing
 from vlocnetpp.data.doctor.matches import Floats
 from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.wild import JUMP, SHORTEST, local_median
 
 METRES_PER_RADIAN = 0.57
 """0.01 m for a degree: what a turn is worth where steps and turns are added."""
-SHORTEST = 8
-"""Frames that a sequence needs for its order to be judged."""
-JUMP = 10.0
-"""Times the usual step around it."""
 LEAST_JUMP = {"m": 0.05, "deg": 3.0}
+IMPOSSIBLE = 1000.0
+"""Times the usual motion."""
+LEAST_USUAL = {"m": 0.001, "deg": 0.1}
+"""A robot that stands moves by the noise of its localization."""
 FASTEST_M_S = 60.0
 SHUFFLES = 100
 NO_ORDER = 0.8
@@ -44,18 +45,27 @@ def check_stamps(study: Study) -> Iterator[Finding]:
 
 def check_speed(study: Study) -> Iterator[Finding]:
     """Steps and turns far beyond those around them, and speeds that no vehicle has."""
+    for sequence in study.sequences:
+        wild = [each for each in study.wild if each.look in sequence]
+        if wild:
+            worst = max(wild, key=lambda each: each.metres)
+            text = f"{len(wild)} poses up to {worst.metres:.3g} m" if len(wild) > 1 else f"1 pose {worst.metres:.3g} m"
+            text += f" beside the way of {sequence[0].sequence}, usual step {worst.usual_m:.3g} m; set aside elsewhere"
+            names = listing([each.look.frame.name for each in wild], 6)
+            yield Finding(_severity(worst.metres, worst.usual_m, "m"), "speed", names, text, 0.95)
     fastest, where = 0.0, ""
     for sequence in study.sequences:
         metres, radians, seconds, at = _steps(sequence)
         if len(metres) < SHORTEST:
             continue
         for values, unit in ((metres, "m"), (np.degrees(radians), "deg")):
-            usual = np.array([np.median(values[max(i - 10, 0) : i + 11]) for i in range(len(values))])
+            usual = local_median(values)
             jumps = np.flatnonzero((values > JUMP * usual) & (values > LEAST_JUMP[unit]))
             if len(jumps):
                 names = listing([sequence[at[i]].frame.name for i in jumps])
                 text = f"{len(jumps)} jumps of up to {values[jumps].max():.3g} {unit} in {sequence[0].sequence}, "
-                yield Finding("warning", "speed", names, text + f"usual {np.median(values):.3g} {unit}", 0.9)
+                text += f"usual {np.median(values):.3g} {unit}"
+                yield Finding(_severity(values[jumps].max(), float(np.median(values)), unit), "speed", names, text, 0.9)
         known = seconds > 0
         speed = float(np.median(metres[known] / seconds[known])) if known.any() else 0.0
         if speed > fastest:
@@ -85,6 +95,11 @@ def check_order(study: Study) -> Iterator[Finding]:
         text = f"the {' and '.join(loose)} of neighbours are {ratio:.0%} as far apart as in a random order"
         sure = float(np.clip((ratio - 0.5) * 2, 0.5, 0.99))
         yield Finding("error", "order", sequence[0].sequence, f"{text} of the {len(looks)} frames{only}", sure)
+
+
+def _severity(jump: float, usual: float, unit: str) -> Severity:
+    """An error from a thousand times the usual motion on: no robot does that."""
+    return "error" if jump > IMPOSSIBLE * max(usual, LEAST_USUAL[unit]) else "warning"
 
 
 def _steps(sequence: list[Look]) -> tuple[Floats, Floats, Floats, list[int]]:

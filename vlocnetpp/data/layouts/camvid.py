@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.data.files import visible
 from vlocnetpp.data.frames import DataError, Dataset, Frame, LabelClass, Sequence, read_image
 
 CLASSES = (
@@ -62,7 +63,7 @@ def _split(root: Path, split: str, start_ns: int) -> tuple[tuple[Sequence, ...],
     """The sequences of a split whose first stamp is `start_ns`, and the earliest stamp for what comes after."""
     folder = root / split
     images = []
-    for path in folder.iterdir():
+    for path in visible(folder):
         match = _IMAGE.fullmatch(path.name)
         if match is None:
             raise DataError(f"{path}: is not named VIDEO_NUMBER.png or .jpg")

@@ -22,9 +22,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.data.files import visible
 from vlocnetpp.data.frames import DataError, Dataset, Frame, LabelClass, Sequence, read_image
 from vlocnetpp.data.layouts.text_files import INTRINSICS, matrix, numbers, rows
-from vlocnetpp.data.poses import checked_intrinsics, checked_pose
+from vlocnetpp.data.poses import checked_intrinsics, known_pose, note_of_lost
 
 CLASSES = (
     LabelClass("Background", (0, 0, 0)),
@@ -60,20 +61,23 @@ def recognizes(root: Path) -> bool:
 def read(root: Path) -> Dataset:
     """Read the poses and names; pixels load on demand. Raises DataError naming the file and what is wrong with it."""
     splits = {}
+    notes: tuple[str, ...] = ()
     next_ns = GAP_NS  # not 0: a stamp of 0 means "not set" in a ROS header
     for split in SPLITS:
         if (root / split).is_dir():
-            splits[split], next_ns = _split(root, split, next_ns)
-    return Dataset(root, "deeploc", splits, CLASSES)
+            splits[split], next_ns, lost = _split(root, split, next_ns)
+            notes += lost
+    return Dataset(root, "deeploc", splits, CLASSES, notes=notes)
 
 
-def _split(root: Path, split: str, start_ns: int) -> tuple[tuple[Sequence, ...], int]:
-    """The sequences of a split whose first stamp is `start_ns`, and the earliest stamp for what comes after."""
+def _split(root: Path, split: str, start_ns: int) -> tuple[tuple[Sequence, ...], int, tuple[str, ...]]:
+    """The sequences of a split whose first stamp is `start_ns`, the earliest stamp for what comes after, and notes."""
     folder = root / split
     images = _images(folder / IMAGES)
     labelled = _images(folder / LABELS) if (folder / LABELS).exists() else {}
     labels = {_number(stem, path): path for stem, path in labelled.items()}
     posed: dict[int, tuple[Path, NDArray[np.float64]]] = {}
+    lost: list[str] = []
     for where, cells in _pose_rows(folder / POSES):
         stem = Path(cells[0]).stem
         number = _number(stem, where)
@@ -81,7 +85,8 @@ def _split(root: Path, split: str, start_ns: int) -> tuple[tuple[Sequence, ...],
             raise DataError(f"{where}: image '{cells[0][:40]}' is not in {folder / IMAGES}")
         if number in posed:
             raise DataError(f"{where}: image {number} is there twice")
-        posed[number] = images[stem], checked_pose(numbers(cells[1:], where), where)
+        posed[number] = images[stem], _or_nan(known_pose(numbers(cells[1:], where), where, lost))
+    notes = note_of_lost(lost, len(posed))
     for stem, path in images.items():
         if _number(stem, path) not in posed:
             posed[_number(stem, path)] = path, np.full(7, np.nan)
@@ -106,7 +111,11 @@ def _split(root: Path, split: str, start_ns: int) -> tuple[tuple[Sequence, ...],
         )
         last_number, last_pose = number, pose
     sequences = tuple(Sequence(f"{split}-{index:02d}", tuple(frames)) for index, frames in enumerate(runs, 1))
-    return sequences, stamp_ns + GAP_NS
+    return sequences, stamp_ns + GAP_NS, notes
+
+
+def _or_nan(pose_7: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    return np.full(7, np.nan) if pose_7 is None else pose_7
 
 
 def _pose_rows(path: Path) -> list[tuple[str, list[str]]]:
@@ -130,7 +139,7 @@ def _images(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(f"{folder}: {'is not a folder' if folder.exists() else 'is missing'}")
     paths: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg")):
+    for path in [path for path in visible(folder) if path.suffix in (".png", ".jpg")]:
         if path.stem in paths:
             raise DataError(f"{path}: is there as .png and as .jpg")
         paths[path.stem] = path

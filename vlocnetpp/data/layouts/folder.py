@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence as Listing
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, final
 
@@ -29,12 +29,11 @@ import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, LabelClass, Sequence, decode_image
-from vlocnetpp.data.poses import checked_intrinsics, checked_pose
+from vlocnetpp.data.layouts.text_files import inside
+from vlocnetpp.data.poses import checked_intrinsics, checked_pose, known_pose, note_of_lost
 
 FORMAT = 1
-INDEX = "dataset.yaml"
-SETTINGS = "settings.yaml"
-TABLE = "frames.csv"
+INDEX, SETTINGS, TABLE = "dataset.yaml", "settings.yaml", "frames.csv"
 POSE_COLUMNS = ("x_m", "y_m", "z_m", "qw", "qx", "qy", "qz")
 K_COLUMNS = ("fx_px", "fy_px", "cx_px", "cy_px")
 FILE_COLUMNS = ("image", "depth", "mask")
@@ -54,15 +53,16 @@ def read(root: Path) -> Dataset:
     classes = tuple(_label_class(entry, root / INDEX) for entry in index.get("classes") or ())
     splits: dict[str, tuple[Sequence, ...]] = {}
     owner: dict[str, str] = {}
+    notes: list[str] = []
     for split, names in index["splits"].items():
         for name in names:
             if name in owner:
                 raise DataError(f"{root / INDEX}: sequence '{name}' is in split '{owner[name]}' and in '{split}'")
             owner[name] = split
-        splits[split] = tuple(_read_sequence(root, name) for name in names)
+        splits[split] = tuple(_read_sequence(root, name, notes) for name in names)
     if not owner:
         raise DataError(f"{root / INDEX}: no split lists a sequence")
-    return Dataset(root, "folder", splits, classes, str(index.get("map_frame", "map")))
+    return Dataset(root, "folder", splits, classes, str(index.get("map_frame", "map")), tuple(notes))
 
 
 @final
@@ -332,13 +332,13 @@ def _label_class(entry: Any, path: Path) -> LabelClass:
         ) from error
 
 
-def _read_sequence(root: Path, name: str) -> Sequence:
+def _read_sequence(root: Path, name: str, notes: list[str]) -> Sequence:
     table = root / name / TABLE
+    lost: list[str] = []
     present = {
-        f"{kind}/{file.name}"
-        for kind in FILE_COLUMNS
-        if (root / name / kind).is_dir()
-        for file in (root / name / kind).iterdir()
+        f"{folder.name}/{file.name}"
+        for folder in (root / name / kind for kind in FILE_COLUMNS)
+        for file in (folder.iterdir() if folder.is_dir() else ())
     }
     try:
         with table.open(newline="", encoding="utf-8") as lines:
@@ -346,7 +346,7 @@ def _read_sequence(root: Path, name: str) -> Sequence:
             missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(f"{table}: column {missing[0]} is missing")
-            frames = [_frame(row, root, name, f"{table}:{reader.line_num}", present) for row in reader]
+            frames = [_frame(row, root, name, f"{table}:{reader.line_num}", present, lost) for row in reader]
     except OSError as error:
         raise DataError(f"{table}: cannot be read: {error.strerror}") from error
     except (csv.Error, UnicodeDecodeError) as error:
@@ -358,10 +358,11 @@ def _read_sequence(root: Path, name: str) -> Sequence:
     for before, after in pairwise(frames):
         if after.stamp_ns <= before.stamp_ns:
             raise DataError(f"{table}: stamps do not increase, {after.name} comes at or before {before.name}")
+    notes += note_of_lost(lost, len(lost) + sum(frame.pose_7 is not None for frame in frames))
     return Sequence(name, tuple(frames))
 
 
-def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: set[str]) -> Frame:
+def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: set[str], lost: list[str]) -> Frame:
     if None in row or None in row.values():
         raise DataError(f"{where}: has more or fewer cells than the header")
     try:
@@ -375,10 +376,8 @@ def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: 
         raise DataError(f"{where}: stamp {stamp_ns} does not fit 64 bits of nanoseconds")
     paths: dict[str, Path | None] = {}
     for kind in FILE_COLUMNS:
-        if row[kind] and row[kind] not in present:
-            _refuse_outside(row[kind], where)
-            if not (root / sequence / row[kind]).is_file():
-                raise DataError(f"{root / sequence / row[kind]}: is missing, {where} lists it")
+        if row[kind] and row[kind] not in present and not inside(root / sequence, row[kind], where).is_file():
+            raise DataError(f"{root / sequence / row[kind]}: is missing, {where} lists it")
         paths[kind] = root / sequence / row[kind] if row[kind] else None
     if paths["image"] is None:
         raise DataError(f"{where}: no image is given")
@@ -388,12 +387,7 @@ def _frame(row: dict[str, Any], root: Path, sequence: str, where: str, present: 
         stamp_ns,
         paths["image"],
         K,
-        None if pose is None else checked_pose(pose, where),
+        None if pose is None else known_pose(pose, where, lost),
         paths["depth"],
         paths["mask"],
     )
-
-
-def _refuse_outside(file: str, where: str) -> None:
-    if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-        raise DataError(f"{where}: '{file}' leaves the folder of its sequence")

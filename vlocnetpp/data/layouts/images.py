@@ -8,9 +8,9 @@ There are no stamps: frames are taken to follow each other at 30 Hz.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from vlocnetpp.data.files import natural, visible
 from vlocnetpp.data.frames import DataError, Dataset, Frame, Sequence
 from vlocnetpp.data.layouts.text_files import INTRINSICS, matrix
 from vlocnetpp.data.poses import checked_intrinsics
@@ -41,5 +41,5 @@ def read(root: Path) -> Dataset:
 
 
 def _images(root: Path) -> list[Path]:
-    found = [path for path in root.iterdir() if path.suffix.lower() in SUFFIXES]
-    return sorted(found, key=lambda path: [int(x) if x.isdigit() else x for x in re.split("([0-9]+)", path.name)])
+    found = [path for path in visible(root) if path.suffix.lower() in SUFFIXES]
+    return sorted(found, key=lambda path: natural(path.name))

@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.data.files import visible
 from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence
 from vlocnetpp.data.layouts.text_files import numbers, rows
-from vlocnetpp.data.poses import checked_intrinsics, pose_from_matrix
+from vlocnetpp.data.poses import checked_intrinsics, known_matrix, note_of_lost
 
 CAMERAS = {"image_2": "P2", "image_0": "P0"}
 """Folder of images -> row of calib.txt, the preferred first."""
@@ -46,9 +47,11 @@ def read(root: Path) -> Dataset:
         at_home = root.resolve().parent.parent / "poses" / f"{root.resolve().name}.txt"
         poses = {root: root / "poses.txt" if (root / "poses.txt").exists() else at_home}
     splits: dict[str, list[Sequence]] = {"train": [], "test": [], "benchmark": []}
+    notes: tuple[str, ...] = ()
     start_ns = GAP_NS  # not 0: a stamp of 0 means "not set" in a ROS header
     for folder, path in poses.items():
-        sequence = _sequence(folder, "kitti" if folder == root else folder.name, path, start_ns)
+        sequence, lost = _sequence(folder, "kitti" if folder == root else folder.name, path, start_ns)
+        notes += lost
         usual = "test" if folder != root and folder.name in TEST else "train"
         splits[usual if path.exists() else "benchmark"].append(sequence)
         start_ns = sequence.frames[-1].stamp_ns + GAP_NS
@@ -56,19 +59,19 @@ def read(root: Path) -> Dataset:
         splits["train"], splits["test"] = splits["test"], []
     if not splits["train"]:
         splits["train"], splits["benchmark"] = splits["benchmark"], []
-    return Dataset(root, "kitti", {name: tuple(each) for name, each in splits.items() if each})
+    return Dataset(root, "kitti", {name: tuple(each) for name, each in splits.items() if each}, notes=notes)
 
 
 def _sequence_folders(root: Path) -> list[Path]:
     folder = root / "sequences"
-    return sorted(path for path in folder.iterdir() if _has_images(path)) if folder.is_dir() else []
+    return [path for path in visible(folder) if _has_images(path)] if folder.is_dir() else []
 
 
 def _has_images(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in CAMERAS)
 
 
-def _sequence(folder: Path, name: str, poses: Path, start_ns: int) -> Sequence:
+def _sequence(folder: Path, name: str, poses: Path, start_ns: int) -> tuple[Sequence, tuple[str, ...]]:
     camera = next((each for each in CAMERAS if (folder / each).is_dir()), None)
     if camera is None:
         raise DataError(f"{folder}: has neither {' nor '.join(CAMERAS)}, nor sequences that have")
@@ -76,6 +79,7 @@ def _sequence(folder: Path, name: str, poses: Path, start_ns: int) -> Sequence:
     K_33, offset_3 = _calibration(folder / "calib.txt", CAMERAS[camera])
     times, matrices = _times(folder / "times.txt"), _matrices(poses)
     frames = []
+    lost: list[str] = []
     for number, image in images.items():
         for kind, values, path in (("time", times, folder / "times.txt"), ("pose", matrices, poses)):
             if values is not None and number >= len(values):
@@ -85,15 +89,15 @@ def _sequence(folder: Path, name: str, poses: Path, start_ns: int) -> Sequence:
             T_44 = np.eye(4)
             T_44[:3] = matrices[number][1]
             T_44[:3, 3] += T_44[:3, :3] @ offset_3
-            pose_7 = pose_from_matrix(T_44, matrices[number][0])
+            pose_7 = known_matrix(T_44, matrices[number][0], lost)
         stamp_ns = start_ns + (number * PERIOD_NS if times is None else times[number])
         frames.append(Frame(f"{name}/{image.stem}", stamp_ns, image, K_33, pose_7))
-    return Sequence(name, tuple(frames))
+    return Sequence(name, tuple(frames)), note_of_lost(lost, len(frames))
 
 
 def _images(folder: Path) -> dict[int, Path]:
     images: dict[int, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg")):
+    for path in [path for path in visible(folder) if path.suffix in (".png", ".jpg")]:
         if not path.stem.isdecimal():
             raise DataError(f"{path}: is not named NNNNNN.png or .jpg")
         if int(path.stem) in images:
@@ -106,11 +110,12 @@ def _images(folder: Path) -> dict[int, Path]:
 
 def _calibration(path: Path, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """K, and where the camera is in camera 0, metres."""
-    row = next(((where, cells[1:]) for where, cells in rows(path) if cells[0] == f"{name}:"), None)
-    if row is None:
+    # some tools write no blank behind the colon
+    lines = {text.partition(":")[0]: (where, text) for where, cells in rows(path) for text in [" ".join(cells)]}
+    if name not in lines:
         raise DataError(f"{path}: has no line '{name}:'")
-    where, cells = row
-    P_34 = _matrix_34(cells, where)
+    where, text = lines[name]
+    P_34 = _matrix_34(text.partition(":")[2].split(), where)
     K_33 = checked_intrinsics(P_34[:, :3], where)
     offset_3 = np.asarray(-np.linalg.solve(K_33, P_34[:, 3]), np.float64)
     if not np.isfinite(offset_3).all():

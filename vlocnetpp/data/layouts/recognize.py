@@ -6,7 +6,21 @@ import stat
 from pathlib import Path
 
 from vlocnetpp.data.frames import DataError, Dataset
-from vlocnetpp.data.layouts import camvid, deeploc, folder, images, kitti, seven_scenes, tum_rgbd
+from vlocnetpp.data.layouts import (
+    cambridge,
+    camvid,
+    colmap,
+    deeploc,
+    euroc,
+    folder,
+    images,
+    kitti,
+    nerf_transforms,
+    scannet,
+    seven_scenes,
+    tum_rgbd,
+    twelve_scenes,
+)
 from vlocnetpp.data.layouts.text_files import INTRINSICS
 
 LAYOUTS = {
@@ -15,6 +29,12 @@ LAYOUTS = {
     "deeploc": deeploc,
     "kitti": kitti,
     "tum_rgbd": tum_rgbd,
+    "euroc": euroc,
+    "cambridge": cambridge,
+    "twelve_scenes": twelve_scenes,
+    "scannet": scannet,
+    "colmap": colmap,
+    "nerf_transforms": nerf_transforms,
     "camvid": camvid,
     "images": images,
 }

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.data.files import visible
 from vlocnetpp.data.frames import DataError, Dataset, Frame, Sequence
-from vlocnetpp.data.layouts.text_files import INTRINSICS, intrinsics_of, matrix, names
-from vlocnetpp.data.poses import pose_from_matrix
+from vlocnetpp.data.layouts.text_files import INTRINSICS, SPLIT_FILES, intrinsics_of, matrix, names
+from vlocnetpp.data.poses import known_matrix, note_of_lost
 
-SPLIT_FILES = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
 PUBLISHED_K_33 = ((585.0, 0.0, 320.0), (0.0, 585.0, 240.0), (0.0, 0.0, 1.0))
 PUBLISHED_SIZE = (480, 640)
 GAP_NS = 10_000_000_000
@@ -36,7 +36,7 @@ _SEQUENCE = re.compile(r"\D*(\d+)")
 def recognizes(root: Path) -> bool:
     """Whether the folder has this layout."""
     listed = any((root / name).exists() for name in SPLIT_FILES.values())
-    return listed and any(_FOLDER.fullmatch(path.name) for path in root.iterdir())
+    return listed and any(_FOLDER.fullmatch(path.name) for path in visible(root))
 
 
 def read(root: Path) -> Dataset:
@@ -48,6 +48,7 @@ def read(root: Path) -> Dataset:
                 raise DataError(f"{root / file_name}: sequence {number} is listed twice or in both splits")
             split_of[number] = split
     K_33 = None
+    lost: list[str] = []
     splits: dict[str, list[Sequence]] = {split: [] for split in SPLIT_FILES if split in split_of.values()}
     start_ns = GAP_NS  # not 0: a stamp of 0 means "not set" in a ROS header
     for number, split in sorted(split_of.items()):
@@ -56,10 +57,12 @@ def read(root: Path) -> Dataset:
         if K_33 is None:
             image = next(iter(colors.values()))
             K_33 = intrinsics_of(image, root / INTRINSICS, PUBLISHED_K_33, PUBLISHED_SIZE)
-        sequence = _sequence(folder, colors, start_ns, K_33)
+        sequence = _sequence(folder, colors, start_ns, K_33, lost)
         splits[split].append(sequence)
         start_ns = sequence.frames[-1].stamp_ns + GAP_NS
-    return Dataset(root, "seven_scenes", {split: tuple(sequences) for split, sequences in splits.items()})
+    given = sum(len(sequence.frames) for sequences in splits.values() for sequence in sequences)
+    notes = note_of_lost(lost, given)
+    return Dataset(root, "seven_scenes", {split: tuple(each) for split, each in splits.items()}, notes=notes)
 
 
 def _listed(path: Path) -> list[int]:
@@ -79,7 +82,7 @@ def _color_images(folder: Path) -> dict[int, Path]:
         hint = f"unpack {archive.name} first" if archive.exists() else "a split file lists it"
         raise DataError(f"{folder}: is missing, {hint}")
     colors: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in visible(folder):
         if match := _COLOR.fullmatch(path.name):
             if int(match[2]) in colors:
                 raise DataError(f"{path}: frame {int(match[2])} has two colour images")
@@ -89,7 +92,9 @@ def _color_images(folder: Path) -> dict[int, Path]:
     return dict(sorted(colors.items()))
 
 
-def _sequence(folder: Path, colors: dict[int, Path], start_ns: int, K_33: NDArray[np.float64]) -> Sequence:
+def _sequence(
+    folder: Path, colors: dict[int, Path], start_ns: int, K_33: NDArray[np.float64], lost: list[str]
+) -> Sequence:
     names = {path.name for path in folder.iterdir()}
     has_depth = any(name.endswith(".depth.png") for name in names)
     first = next(iter(colors))
@@ -105,13 +110,8 @@ def _sequence(folder: Path, colors: dict[int, Path], start_ns: int, K_33: NDArra
                 stamp_ns=start_ns + (number - first) * 1_000_000_000 // 30,
                 image_path=color,
                 K_33=K_33,
-                pose_7=_pose(folder / f"{stem}.pose.txt"),
+                pose_7=known_matrix(matrix(pose := folder / f"{stem}.pose.txt", 4), pose, lost),
                 depth_path=folder / f"{stem}.depth.png" if has_depth else None,
             )
         )
     return Sequence(folder.name, tuple(frames))
-
-
-def _pose(path: Path) -> NDArray[np.float64] | None:
-    T_44 = matrix(path, 4)
-    return pose_from_matrix(T_44, path) if np.isfinite(T_44).all() else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from vlocnetpp.data.frames import DataError, read_image
 from vlocnetpp.data.poses import checked_intrinsics
 
+SPLIT_FILES = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
 INTRINSICS = "camera-intrinsics.txt"
 """3 x 3 numbers; where a dataset has such a file, it counts before anything published."""
 
@@ -57,6 +58,28 @@ def names(path: Path) -> list[str]:
         if listed.count(name) > 1:
             raise DataError(f"{path}: '{name}' is listed twice")
     return listed
+
+
+def inside(folder: Path, name: str, where: object) -> Path:
+    """A file that a list names. Raises DataError, naming `where`, if the name leads out of the folder."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise DataError(f"{where}: '{name[:80]}' leaves the folder {folder}")
+    return folder / name
+
+
+def listed_splits(root: Path, there: list[str], what: str) -> dict[str, list[str]]:
+    """Which of the sequence folders `there` are in which split, by `SPLIT_FILES`; all in train without these files.
+
+    what: what every listed name must be, for the message. Raises DataError for any other name, or one in both splits.
+    """
+    listed = {split: names(root / file) for split, file in SPLIT_FILES.items()}
+    for split, folders in listed.items():
+        for name in folders:
+            if name not in there:
+                raise DataError(f"{root / SPLIT_FILES[split]}: '{name[:40]}' is not {what}")
+            if split == "test" and name in listed["train"]:
+                raise DataError(f"{root / SPLIT_FILES[split]}: sequence '{name}' is in both splits")
+    return {split: folders for split, folders in listed.items() if folders} or {"train": there}
 
 
 def intrinsics_of(image: Path, given: Path, published_33: ArrayLike, size: tuple[int, int]) -> NDArray[np.float64]:

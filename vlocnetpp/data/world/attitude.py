@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.poses import multiply_quaternions
+
 _OPTICAL_IN_BODY = np.array([0.5, -0.5, 0.5, -0.5])
 """Rotation of the optical frame in the body frame (x forward, y left, z up; REP-103), w x y z."""
 
 
 def camera_quaternion(yaw: NDArray, pitch: NDArray, roll: NDArray) -> NDArray[np.float64]:
     """(N, 4) w x y z, w >= 0: rotation of the optical frame in the world; radians, pitch positive upwards."""
-    turn = _multiply(_multiply(_about(2, yaw), _about(1, -pitch)), _multiply(_about(0, roll), _OPTICAL_IN_BODY))
+    turn = multiply_quaternions(
+        multiply_quaternions(_about(2, yaw), _about(1, -pitch)), multiply_quaternions(_about(0, roll), _OPTICAL_IN_BODY)
+    )
     turn *= np.where(turn[:, :1] < 0, -1, 1)
     return turn
 
@@ -28,9 +32,3 @@ def _about(axis: int, angle: NDArray) -> NDArray:
     quaternion = np.zeros((len(angle), 4))
     quaternion[:, 0], quaternion[:, 1 + axis] = np.cos(angle / 2), np.sin(angle / 2)
     return quaternion
-
-
-def _multiply(a_N4: NDArray, b_N4: NDArray) -> NDArray:
-    (aw, ax, ay, az), (bw, bx, by, bz) = np.moveaxis(a_N4, -1, 0), np.moveaxis(b_N4, -1, 0)
-    return np.stack([aw * bw - ax * bx - ay * by - az * bz, aw * bx + ax * bw + ay * bz - az * by,
-                     aw * by - ax * bz + ay * bw + az * bx, aw * bz + ax * by - ay * bx + az * bw], -1)  # fmt: skip

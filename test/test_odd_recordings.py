@@ -1,0 +1,516 @@
+"""Recordings as they really are: what recorders, tools and people leave behind, each read right or refused in one line
+that names the part and helps. After public bug reports of people who record robots; all content is made here."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from bag_recorder import IMAGE, INFO, MS, START, K, Recorder, rgb
+from mcap.reader import make_reader
+from mcap.writer import CompressionType, IndexType
+from mcap.writer import Writer as McapWriter
+
+from vlocnetpp.data import BagSummary, DataError, FolderWriter, iter_bag, open_dataset, read_bag
+from vlocnetpp.data.bags.reader import open_bag
+from vlocnetpp_ros.replay.source import survey as replayed
+
+STEP = 100 * MS
+STRAIGHT = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+
+
+def drive(
+    path: Path,
+    kind: str = "mcap",
+    images: int = 8,
+    poses: str = "Odometry",
+    lost: dict[int, float] | None = None,
+    unready: int = 0,
+    static: bool = True,
+    cover: bool = True,
+) -> None:
+    """Images at 10 Hz, the pose of image i at x = i metres; poses before the first and after the last unless `cover`.
+
+    lost: place of a pose -> what its quaternion is multiplied by (0 or NaN). unready: so many camera_info of zeros.
+    """
+    recorder = Recorder(path, kind)
+    if static:
+        recorder.tf(START, "base", "cam_optical", STRAIGHT, "/tf_static")
+    for index in range(-1 if cover else 0, images + 1 if cover else images):
+        stamp, scale = START + index * STEP, (lost or {}).get(index, 1.0)
+        pose = np.array([index, 0, 0, scale, 0, 0, 0], np.float64)
+        if poses == "tf":
+            recorder.tf(stamp, "map", "base", pose)
+        else:
+            recorder.pose(stamp, float(index) if np.isfinite(scale) else np.nan, kind=poses, scale=scale)
+        if 0 <= index < images:
+            recorder.info(stamp, K_33=0 * K if index < unready else K)
+            recorder.image(stamp, rgb(index), "rgb8")
+    recorder.writer.close()
+
+
+def xs(folder: Path) -> list[float]:
+    """x of every frame of the split train, metres."""
+    return [round(float(f.pose_7[0]), 9) for f in open_dataset(folder).frames("train") if f.pose_7 is not None]
+
+
+def edit_metadata(bag: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = yaml.safe_load((bag / "metadata.yaml").read_text())
+    change(content["rosbag2_bagfile_information"])
+    (bag / "metadata.yaml").write_text(yaml.safe_dump(content))
+
+
+def notes_with(summary: BagSummary, words: str) -> list[str]:
+    return [note for note in summary.notes if words in note]
+
+
+# --- poses that are none
+
+
+@pytest.mark.parametrize("scale", [0.0, float("nan"), 0.9])
+@pytest.mark.parametrize("poses", ["Odometry", "PoseStamped", "tf"])
+@pytest.mark.parametrize("kind", ["mcap", "sqlite3"])
+def test_a_lost_localization_is_unknown_and_counted(tmp_path: Path, kind: str, poses: str, scale: float) -> None:
+    drive(tmp_path / "bag", kind, poses=poses, lost={3: scale, 4: scale})
+    summary = read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="base" if poses == "PoseStamped" else None)
+    assert xs(tmp_path / "out") == [0, 1, 2, 5, 6, 7]
+    (note,) = notes_with(summary, "read as unknown")
+    assert "2 of 10 poses" in note and str(tmp_path / "bag") in note
+    assert ("NaN" in note) == np.isnan(scale)
+
+
+def test_images_beside_a_lost_pose_have_none_and_rounded_quaternions_are_poses(tmp_path: Path) -> None:
+    """tf2 takes a squared length from 0.99 to 1.01."""
+    drive(tmp_path / "bag", lost={2: 0.0, 5: 0.9951, 6: 1.0049})
+    read_bag(tmp_path / "bag", tmp_path / "whole")
+    assert xs(tmp_path / "whole") == [0, 1, 3, 4, 5, 6, 7]
+    recorder = Recorder(tmp_path / "between")
+    recorder.info(START)
+    for index, scale in enumerate((1.0, 0.0, 1.0, 1.0)):
+        recorder.pose(START + index * STEP, float(index), scale=scale)
+        recorder.image(START + index * STEP + STEP // 2, rgb(index), "rgb8")
+    recorder.writer.close()
+    read_bag(tmp_path / "between", tmp_path / "half", pose_frame="")
+    assert xs(tmp_path / "half") == [2.5]
+
+
+def test_a_source_without_a_single_pose_is_refused(tmp_path: Path) -> None:
+    drive(tmp_path / "bag", lost=dict.fromkeys(range(-1, 9), 0.0))
+    with pytest.raises(DataError, match=r"/slam/pose at 1700000000.* the quaternion has length 0"):
+        read_bag(tmp_path / "bag", tmp_path / "out")
+    drive(tmp_path / "tf", poses="tf", lost=dict.fromkeys(range(-1, 9), float("nan")))
+    with pytest.raises(DataError, match="transform map -> base: the pose has a NaN"):
+        read_bag(tmp_path / "tf", tmp_path / "out")
+
+
+def test_replay_reads_the_same_lost_poses_and_late_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive(tmp_path / "bag", poses="PoseStamped", lost={3: 0.0}, unready=2)
+    source = replayed(tmp_path / "bag", truth="/slam/pose")
+    assert np.isnan(source.truth_N7[3]).all() and np.isfinite(np.delete(source.truth_N7, 3, axis=0)).all()
+    with open_bag(tmp_path / "bag") as bag:
+        third = [each.cdr() for each in bag.messages({INFO})][2]
+    assert source.first_camera_info == third
+    assert "the quaternion has length 0 instead of 1: 1 of 10 poses read as unknown" in capsys.readouterr().err
+
+
+# --- cameras and frames
+
+
+@pytest.mark.parametrize("unready", [2, 7])
+def test_the_first_camera_info_that_is_calibrated_counts(tmp_path: Path, unready: int) -> None:
+    drive(tmp_path / "bag", unready=unready)
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    frames = open_dataset(tmp_path / "out").frames("train")
+    assert len(frames) == 8 and all(np.array_equal(frame.K_33, K) for frame in frames)
+    (note,) = notes_with(summary, "camera_info are passed over")
+    assert f"{unready} of 8" in note and "K is zero" in note
+
+
+def test_a_rectified_topic_may_leave_k_out(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "bag")
+    recorder.info(START, K_33=0 * K, P_33=K)
+    recorder.image(START, rgb(), "rgb8")
+    recorder.writer.close()
+    read_bag(tmp_path / "bag", tmp_path / "out", pose_topic="")
+    np.testing.assert_array_equal(open_dataset(tmp_path / "out").frames("train")[0].K_33, K)
+
+
+def test_extrinsics_alone_lead_from_tf_to_the_camera(tmp_path: Path) -> None:
+    drive(tmp_path / "bag", poses="tf", static=False)
+    with pytest.raises(DataError, match=r"no transform has frame 'cam_optical'.*--camera-frame.*--extrinsics"):
+        read_bag(tmp_path / "bag", tmp_path / "none")
+    above = "0,0,0.5,-0.5,0.5,-0.5,0.5"
+    summary = read_bag(tmp_path / "bag", tmp_path / "out", extrinsics=above)
+    assert summary.facts[0] == "poses: map -> base -> (given) camera"
+    expected = np.array([[i, 0, 0.5, 0.5, -0.5, 0.5, -0.5] for i in range(8)])
+    found = np.array([frame.pose_7 for frame in open_dataset(tmp_path / "out").frames("train")])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    read_bag(tmp_path / "bag", tmp_path / "named", extrinsics=above, pose_frame="base")
+    assert xs(tmp_path / "named") == list(range(8))
+
+
+def test_extrinsics_ask_where_several_frames_move(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "bag")
+    recorder.info(START)
+    for index in range(3):
+        for parent, child in (("map", "odom"), ("odom", "base"), ("base", "wheel"), ("base", "arm")):
+            recorder.tf(START + index * STEP, parent, child, STRAIGHT)
+    recorder.image(START + STEP, rgb(), "rgb8")
+    recorder.writer.close()
+    with pytest.raises(DataError, match="--extrinsics could be in arm or wheel; --pose-frame names the one"):
+        read_bag(tmp_path / "bag", tmp_path / "out", extrinsics="1,0,0,0,0,0,1")
+    read_bag(tmp_path / "bag", tmp_path / "out", extrinsics="1,0,0,0,0,0,1", pose_frame="base")
+    assert xs(tmp_path / "out") == [1]
+
+
+def test_the_latest_of_two_static_transforms_counts(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "bag")
+    recorder.info(START)
+    recorder.tf(START, "base", "cam_optical", STRAIGHT, "/tf_static")
+    for index in range(3):
+        recorder.tf(START + index * STEP, "map", "base", STRAIGHT)
+    recorder.image(START + STEP, rgb(), "rgb8")
+    recorder.tf(START + 2 * STEP, "base", "cam_optical", STRAIGHT + [0.25, 0, 0, 0, 0, 0, 0], "/tf_static")
+    recorder.writer.close()
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    assert xs(tmp_path / "out") == [0.25]
+    assert len(notes_with(summary, "static transform base -> cam_optical was published with different values")) == 1
+
+
+# --- metadata.yaml against the files
+
+
+def other_qos(about: dict[str, Any]) -> None:
+    for topic in about["topics_with_message_count"]:
+        topic["topic_metadata"]["offered_qos_profiles"] = "- reliability: 2\n  depth: 7\n"
+
+
+def no_qos(about: dict[str, Any]) -> None:
+    for topic in about["topics_with_message_count"]:
+        topic["topic_metadata"]["offered_qos_profiles"] = 17
+
+
+@pytest.mark.parametrize("kind", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("change", [other_qos, no_qos, lambda about: about.update(storage_identifier="")])
+def test_messages_are_found_whatever_metadata_says_of_them(
+    tmp_path: Path, kind: str, change: Callable[[dict[str, Any]], object]
+) -> None:
+    drive(tmp_path / "bag", kind, poses="tf")
+    edit_metadata(tmp_path / "bag", change)
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+    assert summary.notes == ()
+    assert len(replayed(tmp_path / "bag").stamps_ns) == 8
+
+
+@pytest.mark.parametrize("kind", ["mcap", "sqlite3"])
+def test_every_difference_from_metadata_is_told(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def change(about: dict[str, Any]) -> None:
+        topics = {each["topic_metadata"]["name"]: each for each in about["topics_with_message_count"]}
+        topics[IMAGE]["message_count"] = 40
+        topics[INFO]["topic_metadata"]["type"] = "sensor_msgs/msg/Imu"
+        about["topics_with_message_count"] = [each for name, each in topics.items() if name != "/tf_static"]
+        about["topics_with_message_count"].append(
+            {"message_count": 3, "topic_metadata": {"name": "/scan", "type": "sensor_msgs/msg/LaserScan"}}
+        )
+
+    drive(tmp_path / "bag", kind)
+    edit_metadata(tmp_path / "bag", change)
+    (storage,) = (tmp_path / "bag").glob("bag.*")
+    shutil.copy(storage, storage.with_stem("bag_1"))
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+    promised, types, more = notes_with(summary, "metadata.yaml: ")
+    assert f"40 messages of {IMAGE}, 8 are there" in promised and "3 messages of /scan, 0 are there" in promised
+    assert f"{INFO} is sensor_msgs/msg/CameraInfo, not sensor_msgs/msg/Imu" in types
+    assert "leaves out /tf_static with 1 messages" in more
+    assert len(notes_with(summary, "is not in metadata.yaml and not read")) == 1
+    replayed(tmp_path / "bag")
+    assert f"40 messages of {IMAGE}, 8 are there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "a: [", "rosbag2_bagfile_information: {version: 99}", "[" * 3000])
+def test_metadata_that_is_none_is_told_and_not_needed(tmp_path: Path, content: str) -> None:
+    drive(tmp_path / "bag")
+    (tmp_path / "bag/metadata.yaml").write_text(content)
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+    assert len(notes_with(summary, "metadata.yaml: is not what rosbag2 writes")) == 1
+
+
+def test_hidden_files_beside_a_recording_are_no_part_of_it(tmp_path: Path) -> None:
+    drive(tmp_path / "bag")
+    (tmp_path / "bag/metadata.yaml").unlink()
+    (tmp_path / "bag/._bag.mcap").write_bytes(b"\0\5\x16\7")
+    (tmp_path / "bag/Thumbs.db").write_bytes(b"x")
+    read_bag(tmp_path / "bag", tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+
+
+# --- recorders that were killed
+
+
+def killed(bag: Path, share: float, shm: bool) -> None:
+    """Write the last messages of a sqlite3 recording into a write-ahead log that nobody folds in."""
+    database = bag / "bag.db3"
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    (count,) = connection.execute("SELECT count(*) FROM messages").fetchone()
+    rows = connection.execute(
+        "SELECT id, topic_id, timestamp, data FROM messages ORDER BY timestamp DESC LIMIT ?", [int(count * share)]
+    ).fetchall()
+    connection.executemany("DELETE FROM messages WHERE id = ?", [row[:1] for row in rows])
+    connection.commit()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.executemany("INSERT INTO messages VALUES (?, ?, ?, ?)", rows)
+    connection.commit()
+    for ending in ("", "-wal", *(["-shm"] if shm else [])):
+        shutil.copy(f"{database}{ending}", bag / f"left.db3{ending}")
+    connection.close()
+    database.unlink()
+    (bag / "metadata.yaml").unlink()
+
+
+@pytest.mark.parametrize("shm", [True, False])
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_log_of_a_killed_recorder_is_read_and_left_alone(tmp_path: Path, shm: bool, whole: bool) -> None:
+    bag = tmp_path / "a b%20?#"
+    drive(tmp_path / "bag", "sqlite3")
+    killed(tmp_path / "bag", 0.5, shm)
+    (tmp_path / "bag").rename(bag)
+    if not whole:  # cut within a frame: what was committed before is there
+        log = bag / "left.db3-wal"
+        log.write_bytes(log.read_bytes()[:-10])
+    before = {path.name: path.read_bytes() for path in bag.iterdir()}
+    summary = read_bag(bag, tmp_path / "out")
+    # Without the end of the log the transaction in it never happened.
+    assert xs(tmp_path / "out") == list(range(8 if whole else 4))
+    assert len(notes_with(summary, "left.db3-wal: the recorder was killed")) == 1
+    assert {path.name: path.read_bytes() for path in bag.iterdir()} == before
+    assert len(replayed(bag, truth="/slam/pose").stamps_ns) == (8 if whole else 4)
+
+
+def test_a_hot_journal_is_refused_with_the_remedy_and_a_cold_one_is_not(tmp_path: Path) -> None:
+    drive(tmp_path / "bag", "sqlite3")
+    journal = tmp_path / "bag/bag.db3-journal"
+    journal.write_bytes(bytes(512))
+    read_bag(tmp_path / "bag", tmp_path / "out")
+    journal.write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + bytes(504))
+    with pytest.raises(DataError, match=r"bag\.db3-journal: the recorder was killed.*copy bag\.db3 with it"):
+        read_bag(tmp_path / "bag", tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("mcap", "mcap recover run_1.mcap"),
+        ("sqlite3", "sqlite3 run_1.db3 .recover"),
+        ("rosbag1", "rosbag reindex run_1"),
+    ],
+)
+def test_the_part_that_is_damaged_is_named_with_advice_for_its_format(tmp_path: Path, kind: str, advice: str) -> None:
+    (tmp_path / "run").mkdir()
+    suffix = {"mcap": ".mcap", "sqlite3": ".db3", "rosbag1": ".bag"}[kind]
+    for part in range(2):
+        made = tmp_path / (f"part{part}{suffix}" if kind == "rosbag1" else f"part{part}")
+        drive(made, kind)
+        (made if made.is_file() else made / f"part{part}{suffix}").rename(tmp_path / f"run/run_{part}{suffix}")
+    second = tmp_path / f"run/run_1{suffix}"
+    second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
+    with pytest.raises(DataError, match=f"run/run_1{suffix}: .*{advice}") as caught:
+        read_bag(tmp_path / "run", tmp_path / "out")
+    assert "reindex" not in str(caught.value) or kind == "rosbag1"
+
+
+# --- topics that nobody reads, and files of other tools
+
+
+def rewritten(bag: Path, copy: Path, extra: bool = True, **options: Any) -> None:
+    """An mcap copied message by message, with topics beside it whose schemas and encodings are others'."""
+    with bag.open("rb") as source, copy.open("wb") as target:
+        writer = McapWriter(target, **options)
+        writer.start(profile="", library="test")
+        channels: dict[int, int] = {}
+        if extra:
+            service = b"MSG: std_srvs/srv/SetBool_Event\n====\nSRV: std_srvs/srv/SetBool\nbool data # / \n"
+            for topic, name, kind, schema, encoding in (
+                ("/set/_service_event", "std_srvs/srv/SetBool_Event", "ros2msg", service, "cdr"),
+                ("/log", "foxglove.Log", "protobuf", b"\n\xff\xfe\x80proto", "protobuf"),
+                ("/settings", "Settings", "jsonschema", b'{"type": "object"}', "json"),
+                ("/web/image", "sensor_msgs/msg/Image", "jsonschema", b"{}", "json"),
+                ("/odd", "odd/msg/Odd", "ros2idl", b"module odd {", "cdr"),
+            ):
+                channel = writer.register_channel(topic, encoding, writer.register_schema(name, kind, schema))
+                writer.add_message(channel, START, b"\0\1\0\0{}", START)
+            bare = writer.register_channel("/bare", "", 0)
+            writer.add_message(bare, START, b"x", START)
+        for schema, channel, message in make_reader(source).iter_messages():
+            assert schema is not None
+            if channel.id not in channels:
+                there = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.id] = writer.register_channel(channel.topic, channel.message_encoding, there)
+            writer.add_message(channels[channel.id], message.log_time, message.data, message.publish_time)
+        writer.finish()
+
+
+MCAP_OPTIONS: dict[str, dict[str, Any]] = {
+    "zstd": {},
+    "lz4": {"compression": CompressionType.LZ4},
+    "without chunks": {"use_chunking": False},
+    "without an index": {"index_types": IndexType.NONE, "use_summary_offsets": False, "use_statistics": False},
+    "without repeated channels": {"repeat_channels": False, "repeat_schemas": False},
+    "tiny chunks": {"chunk_size": 100},
+}
+
+
+@pytest.mark.parametrize("options", MCAP_OPTIONS)
+def test_an_mcap_of_any_writer_with_topics_of_others(tmp_path: Path, options: str) -> None:
+    drive(tmp_path / "bag")
+    rewritten(tmp_path / "bag/bag.mcap", tmp_path / "run.mcap", **MCAP_OPTIONS[options])
+    summary = read_bag(tmp_path / "run.mcap", tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8)) and summary.notes == ()
+    assert len(replayed(tmp_path / "run.mcap").stamps_ns) == 8
+    with open_bag(tmp_path / "run.mcap") as bag:
+        assert bag.topics["/web/image"].msgtype == "sensor_msgs/msg/Image as json"
+        assert bag.topics["/bare"].msgcount == 1
+    with pytest.raises(DataError, match="topic '/web/image' is sensor_msgs/msg/Image as json, for image_topic it must"):
+        read_bag(tmp_path / "run.mcap", tmp_path / "web", image_topic="/web/image")
+    with pytest.raises(DataError, match="at 1700000000123456789 ns: a odd/msg/Odd is damaged"):
+        next(iter_bag(tmp_path / "run.mcap", {"/odd"})).message()
+
+
+def test_an_mcap_that_counts_more_than_it_holds_is_told_of(tmp_path: Path) -> None:
+    drive(tmp_path / "bag")
+    storage = tmp_path / "bag/bag.mcap"
+    with open_bag(tmp_path / "bag") as bag, storage.open("rb") as file:
+        summary = make_reader(file).get_summary()
+        assert summary is not None and bag.topics[IMAGE].msgcount == 8
+        (number,) = (key for key, channel in summary.channels.items() if channel.topic == IMAGE)
+    data = storage.read_bytes()
+    start = data.rindex(struct.pack("<HQ", number, 8))  # in the record of statistics, at the end
+    storage.write_bytes(data[:start] + struct.pack("<HQ", number, 9) + data[start + 10 :])
+    read = read_bag(storage, tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+    assert len(notes_with(read, f"counts 9 messages of {IMAGE}, 8 could be read")) == 1
+
+
+def test_a_topic_without_a_single_message_of_those_it_counts_is_passed_over_or_refused(tmp_path: Path) -> None:
+    drive(tmp_path / "bag", poses="PoseStamped")
+    with (tmp_path / "bag/bag.mcap").open("rb") as source, (tmp_path / "run.mcap").open("wb") as target:
+        writer = McapWriter(target)
+        writer.start(profile="ros2", library="test")
+        channels: dict[int, int] = {}
+        for schema, channel, message in make_reader(source).iter_messages():
+            assert schema is not None
+            if channel.id not in channels:
+                kind = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.id] = writer.register_channel(channel.topic, "cdr", kind)
+                if channel.topic == "/tf_static":
+                    static = channels[channel.id]
+                if channel.topic == IMAGE:
+                    empty = writer.register_channel("/empty", "cdr", kind)
+            writer.add_message(channels[channel.id], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    data = (tmp_path / "run.mcap").read_bytes()
+    start = data.rindex(struct.pack("<HQ", static, 1))  # in the record of statistics, at the end
+    (tmp_path / "run.mcap").write_bytes(data[:start] + struct.pack("<HQ", empty, 1) + data[start + 10 :])
+    read_bag(tmp_path / "run.mcap", tmp_path / "out", pose_frame="")
+    assert xs(tmp_path / "out") == list(range(8))
+    with pytest.raises(DataError, match=r"run\.mcap: counts 1 messages of /empty, none could be read"):
+        read_bag(tmp_path / "run.mcap", tmp_path / "none", image_topic="/empty", camera_info_topic=INFO)
+
+
+def test_an_mcap_with_ros1_messages_is_read(tmp_path: Path) -> None:
+    """What converters from rosbag1 write: profile ros1, definitions and messages in the serialization of ROS 1."""
+    from rosbags.rosbag1 import Reader
+
+    drive(tmp_path / "bag.bag", "rosbag1")
+    with Reader(tmp_path / "bag.bag") as source, (tmp_path / "run.mcap").open("wb") as target:
+        writer = McapWriter(target)
+        writer.start(profile="ros1", library="test")
+        channels = {}
+        for each in source.connections:
+            schema = writer.register_schema(each.msgtype.replace("/msg/", "/"), "ros1msg", each.msgdef.data.encode())
+            channels[each.id] = writer.register_channel(each.topic, "ros1", schema)
+        for connection, stamp, data in source.messages():
+            writer.add_message(channels[connection.id], stamp, bytes(data), stamp)
+        writer.finish()
+    read_bag(tmp_path / "run.mcap", tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+    assert next(iter_bag(tmp_path / "run.mcap", {IMAGE})).cdr()[:4] == b"\0\1\0\0"
+
+
+def test_sqlite3_definitions_that_nobody_reads_may_be_anything(tmp_path: Path) -> None:
+    drive(tmp_path / "bag", "sqlite3")
+    with sqlite3.connect(tmp_path / "bag/bag.db3") as database:
+        database.execute(
+            "INSERT INTO message_definitions (topic_type, encoding, encoded_message_definition, type_description_hash) "
+            "VALUES ('a/srv/B_Event', 'ros2msg', 'SRV: / nonsense', ''), ('c', 'jsonschema', '{}', '')"
+        )
+        database.execute("INSERT INTO topics VALUES (90, '/b', 'a/srv/B_Event', 'cdr', '', '')")
+        database.execute("INSERT INTO topics VALUES (91, '/c', 'c', 'json', '', '')")
+        database.execute("INSERT INTO messages VALUES (900, 90, ?, x'00'), (901, 91, ?, x'00')", (START, START))
+    database.close()
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    assert xs(tmp_path / "out") == list(range(8))
+    assert len(notes_with(summary, "leaves out /b with 1; /c with 1 messages")) == 1
+
+
+def test_parts_follow_each_other_by_time_and_not_by_the_letters_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for part in range(11):
+        recorder = Recorder(tmp_path / f"part{part}")
+        recorder.info(START + part * STEP)
+        recorder.pose(START + part * STEP, float(part))
+        recorder.image(START + part * STEP, rgb(part), "rgb8")
+        recorder.writer.close()
+        (tmp_path / f"part{part}/part{part}.mcap").rename(tmp_path / f"run/run_{part}.mcap")
+    read_bag(tmp_path / "run", tmp_path / "out", pose_frame="")
+    assert xs(tmp_path / "out") == list(range(11))
+
+
+# --- interruptions
+
+
+def test_an_interrupted_conversion_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three sequences; the run ends in the third. What was complete is not read again, and all is as in one run."""
+    recorder = Recorder(tmp_path / "bag")
+    recorder.info(START)
+    for index in range(9):
+        stamp = START + index * STEP + index // 3 * 10_000 * MS
+        recorder.pose(stamp, float(index))
+        recorder.image(stamp, rgb(index), "rgb8")
+    recorder.writer.close()
+    read_bag(tmp_path / "bag", tmp_path / "whole", pose_frame="")
+    written: list[int] = []
+    add = FolderWriter.add
+
+    def counted(writer: FolderWriter, sequence: str, split: str, stamp_ns: int, *rest: Any, **more: Any) -> str:
+        written.append(stamp_ns)
+        if len(written) == 8:
+            raise KeyboardInterrupt
+        return add(writer, sequence, split, stamp_ns, *rest, **more)
+
+    monkeypatch.setattr(FolderWriter, "add", counted)
+    with pytest.raises(KeyboardInterrupt):
+        read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DataError, match=r"out\.partial: was begun with jpeg_quality 92, not 50"):
+        read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="", jpeg_quality=50)
+    read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert len(written) == 8 + 3 and not (tmp_path / "out.partial").exists()
+    files = [
+        {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        for root in (tmp_path / "whole", tmp_path / "out")
+    ]
+    assert files[0] == files[1]

@@ -1,0 +1,64 @@
+"""The methods that a benchmark trains: each a file of config/benchmark, a complete training configuration on a base.
+
+Fair by time: every method has the whole budget for all that it must learn, a multitask network for its four kinds of
+answer together, and 64 frames in each step, but for scene coordinates: they need many small steps. The input is the
+same for all, so that the rows of a table see the same pixels.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vlocnetpp.errors import ConfigError, nearest
+from vlocnetpp.network import configure
+from vlocnetpp.settings import build, on_base, read_settings
+from vlocnetpp.shipped import shipped
+from vlocnetpp.training.config import EITHER
+
+SECTIONS = ("localization", "odometry", "segmentation")
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the benchmark that is trained."""
+
+    name: str
+    """That of its file."""
+    section: str
+    """localization, odometry or segmentation: what it is run for; it is shown wherever it has an answer."""
+    order: int
+    """Rows stand in the tables in the order of these numbers."""
+    note: str
+    train: dict[str, Any]
+    """Settings of `TrainConfig`; a benchmark sets the place of the data, budget, seed and device."""
+    greyed: bool = False
+    """Looks at the ground truth."""
+
+    def __post_init__(self) -> None:
+        if self.section not in SECTIONS:
+            hint = nearest(self.section, SECTIONS)
+            raise ConfigError(f"section: '{self.section}' is not one of {', '.join(SECTIONS)}{hint}")
+
+
+@functools.cache
+def methods() -> dict[str, Method]:
+    """Every shipped method by name, in the order of a benchmark's tables."""
+    found = [read_method(path) for path in shipped("config/benchmark").glob("*.yaml")]
+    return {method.name: method for method in sorted(found, key=lambda method: method.order)}
+
+
+def read_method(path: Path) -> Method:
+    """A method from its file; the file and its section `train` may each name a base.
+
+    Raises ConfigError naming the file and the key for anything unknown or of a wrong type.
+    """
+    method = build(Method, {"name": path.stem, **read_settings(path)}, str(path))
+    return replace(method, train=on_base(method.train, path, EITHER))
+
+
+def needs(method: Method) -> tuple[str, ...]:
+    """Which of pose, mask and depth the training frames of a method must have."""
+    return configure(method.train["preset"], "tiny").traits.labels

@@ -1,0 +1,91 @@
+"""Figures that others have published, to stand beside ours in a column of their own: other data, other hardware.
+
+All are from the tables of the paper (Radwan, Valada, Burgard: VLocNet++, RA-L 2018), but for MapNet (Brahmbhatt et al.,
+CVPR 2018, average over 7-Scenes). No public code has reproduced the paper's own rows, so they are a reference only.
+Table V prints the same classes for FCN-8s and AdapNet beside different means; these two cannot be checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+SEVEN_SCENES = ("Chess", "Fire", "Heads", "Office", "Pumpkin", "RedKitchen", "Stairs", "Average")
+TABLE_I = {
+    "pose_single": (
+        (0.13, 4.48), (0.27, 11.3), (0.17, 13.0), (0.19, 5.55),
+        (0.26, 4.75), (0.23, 5.35), (0.35, 12.4), (0.23, 8.12),
+    ),
+    "vlocnet": (
+        (0.036, 1.71), (0.039, 5.34), (0.046, 6.64), (0.039, 1.95),
+        (0.037, 2.28), (0.039, 2.20), (0.097, 6.48), (0.048, 3.80),
+    ),
+    "stl_pose": (
+        (0.023, 1.44), (0.018, 1.39), (0.016, 0.99), (0.024, 1.14),
+        (0.024, 1.45), (0.025, 2.27), (0.021, 1.08), (0.022, 1.39),
+    ),
+}  # fmt: skip
+"""Median localization error on 7-Scenes, metres and degrees. `pose_single` is the paper's PoseNet2."""
+TABLE_II = {"pose_single": (2.42, 3.66), "vlocnet": (0.68, 3.43), "stl_pose": (0.37, 1.93)}
+"""The same on DeepLoc; `pose_single` is the paper's PoseNet, with fixed weights."""
+TABLE_III = {
+    "vlocnet": (
+        (1.14, 0.75), (1.81, 1.92), (1.82, 2.28), (1.71, 1.09),
+        (1.26, 1.11), (1.46, 1.28), (1.28, 1.17), (1.51, 1.45),
+    ),
+    "stl_odometry": (
+        (0.99, 0.66), (0.99, 0.78), (0.58, 1.59), (1.32, 1.01),
+        (1.16, 0.98), (1.26, 1.52), (1.55, 1.10), (1.12, 1.09),
+    ),
+}  # fmt: skip
+"""Odometry on 7-Scenes, % and deg/m."""
+TABLE_IV = {"vlocnet": (0.15, 0.040), "stl_odometry": (0.12, 0.024)}
+"""The same on DeepLoc."""
+TABLE_V = {"fcn8s": 69.53, "adapnet": 78.59, "mtl": 80.44}
+"""Mean IoU on DeepLoc, %; `adapnet` is the paper's."""
+MAPNET = (0.21, 7.8)
+FORWARD_MS = {"mtl": 79.0}
+"""Section IV-B, on an NVIDIA Titan X."""
+
+
+class Published(NamedTuple):
+    """Figures beside a table of ours."""
+
+    where: str
+    """What they were measured on, for the heading of the column."""
+    values: Mapping[str, tuple[float, float] | float]
+    """By our name of the method."""
+
+
+def localization(dataset: str) -> Published:
+    """Median error, metres and degrees, on the paper's dataset that is nearest to one of this name."""
+    if "deeploc" in dataset.lower():
+        return Published("DeepLoc, table II", TABLE_II)
+    scene = _scene(dataset)
+    values = {name: row[SEVEN_SCENES.index(scene)] for name, row in TABLE_I.items()}
+    if scene == "Average":
+        values["mapnet"] = MAPNET
+    return Published(f"7-Scenes {_words(scene)}, table I", values)
+
+
+def odometry(dataset: str) -> Published:
+    """Drift, % and deg/m, on the paper's dataset that is nearest to one of this name."""
+    if "deeploc" in dataset.lower():
+        return Published("DeepLoc, table IV", TABLE_IV)
+    scene = _scene(dataset)
+    values = {name: row[SEVEN_SCENES.index(scene)] for name, row in TABLE_III.items()}
+    return Published(f"7-Scenes {_words(scene)}, table III", values)
+
+
+def segmentation() -> Published:
+    """Mean IoU in percent on DeepLoc, the only dataset with masks in the paper."""
+    return Published("DeepLoc, table V", TABLE_V)
+
+
+def _scene(dataset: str) -> str:
+    """The scene of 7-Scenes that a dataset's folder is named after, or their average."""
+    return next((scene for scene in SEVEN_SCENES if scene.lower() in dataset.lower().replace("_", "")), "Average")
+
+
+def _words(scene: str) -> str:
+    return "average" if scene == "Average" else scene

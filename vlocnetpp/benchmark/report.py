@@ -1,0 +1,243 @@
+"""The report of a benchmark: Markdown and HTML for people, JSON for programs, all from the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlocnetpp.benchmark import paper_tables as tables
+from vlocnetpp.benchmark.figures import plot_error_bars, plot_error_by_distance, plot_shares
+from vlocnetpp.benchmark.page import write_page
+from vlocnetpp.benchmark.plan import Job, Settings, Skipped
+from vlocnetpp.benchmark.record import Errors, Record
+from vlocnetpp.benchmark.rows import Row, join
+from vlocnetpp.benchmark.sentences import as_json, costs, duel_table, duels, leak_gap, usefulness, winners
+from vlocnetpp.data import Dataset
+from vlocnetpp.metrics import pose_errors
+from vlocnetpp.peers.nearest_training_pose import METRES_PER_DEGREE, NEAREST_TRAINING_POSE
+from vlocnetpp.poses import Floats
+from vlocnetpp.reporting.files import write_json, write_text
+from vlocnetpp.reporting.tables import Table, markdown_table
+
+VERSION = 1
+ORACLE = NEAREST_TRAINING_POSE.name
+LEAK_PROBE, LEAK_OWN = "vlocnet_leak_probe", "vlocnet"
+Result = tuple[Job, Record, Errors | None]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says of itself."""
+
+    dataset: Dataset
+    settings: Settings
+    splits: tuple[str, ...]
+    """That were judged on."""
+    digest: str
+    command: str
+
+    @property
+    def name(self) -> str:
+        """Of the dataset, from its folder."""
+        return self.dataset.root.resolve().name
+
+
+def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skipped], about: About) -> None:
+    """Write report.md, report.html, benchmark.json and figures/ of one split.
+
+    Raises DataError where they cannot be written.
+    """
+    rows = join([(record, errors) for _, record, errors in results])
+    failed = [Skipped(job.key, record.failed) for job, record, _ in results if record.failed]
+    localizing = [row for row in rows if row.errors]
+    (split,) = about.splits
+    distance_N = distances(about.dataset, split)[:, 0] if localizing else np.empty(0)
+    pictures = draw(out, localizing, distance_N, about.name)
+    found = duels(rows)
+    classes = [each.name for each in about.dataset.classes]
+    chapters: list[tuple[Table, str]] = [
+        (tables.localization_table(rows, about.name), LOCALIZATION),
+        (duel_table(found), DUELS),
+        (tables.odometry_table(rows, about.name), ODOMETRY.format(drift=drift_words(rows))),
+        (tables.segmentation_table(rows, classes), SEGMENTATION),
+        (tables.multitask_table(rows), MULTITASK),
+        (tables.cost_table(rows), COST),
+    ]
+    chapters = [(table, words) for table, words in chapters if table.rows]
+    says = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
+    title = f"Benchmark on {about.name}, {split}"
+    body: list[str] = []
+    for number, (table, words) in enumerate(chapters):
+        body += chapter(table, words)
+        if number == 0:
+            body += [picture(caption, file) for caption, file in pictures.items()]
+    notes = facts([record for _, record, _ in results], about)
+    text = markdown_report(title, notes, says, body, rows, [*skipped, *failed])
+    of_rows = [{"key": job.key, **asdict(record)} for job, record, _ in results]
+    comparisons = [as_json(duel) for duel in found]
+    content = {"rows": of_rows, "comparisons": comparisons, "says": says}
+    write_files(out, title, text, about, {"split": split}, content, skipped, chapters)
+
+
+def write_files(
+    out: Path,
+    title: str,
+    text: str,
+    about: About,
+    judged: Mapping[str, Any],
+    content: Mapping[str, Any],
+    skipped: Sequence[Skipped],
+    chapters: Sequence[tuple[Table, str]],
+) -> None:
+    """Write report.md, report.html and benchmark.json. Raises DataError where they cannot be written.
+
+    Args:
+        judged: what the JSON says of the split or splits, beside the dataset.
+        content: the rows, their comparisons and what is said of them, as plain data.
+    """
+    write_text(out / "report.md", text)
+    write_page(out / "report.html", title, text)
+    write_json(
+        out / "benchmark.json",
+        {
+            "version": VERSION,
+            "dataset": {"name": about.name, "digest": about.digest, **judged},
+            "settings": asdict(about.settings),
+            "command": about.command,
+            **content,
+            "left_out": [each._asdict() for each in skipped],
+            "tables": [table._asdict() for table, _ in chapters],
+        },
+    )
+
+
+def distances(dataset: Dataset, split: str) -> Floats:
+    """From each posed frame of a split to its nearest training pose by the oracle's balance (N, 2): metres, degrees."""
+    train = np.array([f.pose_7 for f in dataset.frames("train") if f.pose_7 is not None], np.float64)
+    found = []
+    for frame in dataset.frames(split):
+        if frame.pose_7 is not None:
+            metres, degrees = pose_errors(train, np.tile(frame.pose_7, (len(train), 1)))
+            best = np.argmin(metres + METRES_PER_DEGREE * degrees)
+            found.append((metres[best], degrees[best]))
+    return np.array(found, np.float64).reshape(-1, 2)
+
+
+def drift_words(rows: Sequence[Row]) -> str:
+    """Over which lengths drift was measured."""
+    found = {m for row in rows for r in row.records for m in r.metrics.get("odometry", {}).get("segment_lengths_m", [])}
+    lengths = ", ".join(f"{metres:g}" for metres in sorted(found))
+    return f"over segments of {lengths} m" if found else "(none: the sequences are too short for a segment)"
+
+
+def draw(out: Path, rows: Sequence[Row], distance_N: Floats, name: str) -> dict[str, Path]:
+    """The figures that the rows allow, by caption."""
+    if not rows:
+        return {}
+    folder = out / "figures"
+    pictures = {
+        "Median (dot) and quartiles (bar) of the errors by method; small strokes are single seeds": "error_bars.png",
+        "Median error against the distance to the nearest training pose": "error_by_distance.png",
+        "Share of the frames within an error": "shares.png",
+    }
+    files = [folder / file for file in pictures.values()]
+    plot_error_bars(files[0], rows, name)
+    plot_error_by_distance(files[1], rows, distance_N, name)
+    plot_shares(files[2], rows, name)
+    return dict(zip(pictures, files, strict=True))
+
+
+def verdicts(rows: Sequence[Row], distance_N: Floats) -> list[str]:
+    """Sentences on the leak probe, and on whether training beats an ideal retrieval far from the training poses."""
+    known = {row.name: row for row in rows if row.errors}
+    lines = []
+    if LEAK_PROBE in known and LEAK_OWN in known:
+        lines.append(leak_gap(known[LEAK_PROBE], known[LEAK_OWN]))
+    trained = [row for row in known.values() if row.learned and not row.greyed]
+    if trained and ORACLE in known:
+        best = min(trained, key=lambda row: row.mean("localization", "median_translation_m"))
+        lines.append(usefulness(best, known[ORACLE], distance_N))
+    return lines
+
+
+def facts(records: Sequence[Record], about: About) -> list[str]:
+    """How the report was made."""
+    settings, dataset = about.settings, about.dataset
+    loads = [record.load for record in records]
+    train = len(dataset.frames("train"))
+    judged = ", ".join(f"{len(dataset.frames(split))} in '{split}'" for split in about.splits)
+    budget = f"{settings.budget} of training steps for each method and seed, all its stages and tasks together"
+    lines = [
+        f"command: `{about.command}`" if about.command else "",
+        f"data: {about.name}, layout {dataset.layout}, {train} frames for training, {judged}",
+        f"digest of the data: {about.digest}",
+        f"budget: {budget if settings.budget else ' '.join(f'{k}={v}' for k, v in settings.overrides.items())}",
+        f"seeds: {settings.seeds}; a figure is the mean over the seeds, in brackets the smallest and the largest",
+        *(f"machine: {machine}" for machine in dict.fromkeys(record.machine for record in records)),
+        f"load of the machine: {min(loads):g} to {max(loads):g} while the rows were made, of which this is one",
+        *(f"source: {revision}" for revision in dict.fromkeys(record.source_revision for record in records)),
+        f"date: {date.today().isoformat()}",
+    ]  # fmt: skip
+    return [line for line in lines if line]
+
+
+def markdown_report(
+    title: str,
+    notes: Sequence[str],
+    says: Sequence[str],
+    body: Sequence[str],
+    rows: Sequence[Row],
+    without_result: Sequence[Skipped],
+) -> str:
+    """The whole page; `body` are its chapters and pictures."""
+    parts = [f"# {title}", markdown_list(notes)]
+    if says:
+        parts += ["## What the figures say", markdown_list(says)]
+    parts += [*body, "## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
+    if without_result:
+        parts += ["## Rows without a result", markdown_list([f"{each.name}: {each.reason}" for each in without_result])]
+    return "\n\n".join(parts) + "\n"
+
+
+def chapter(table: Table, words: str) -> list[str]:
+    """Heading, words where there are any, and the table."""
+    return [part for part in (f"## {table.title}", words, markdown_table(table.columns, table.rows)) if part]
+
+
+def picture(caption: str, file: Path) -> str:
+    """A picture of the folder `figures` beside the page, and its caption."""
+    return f"![{caption}](figures/{file.name})\n\n{caption}."
+
+
+def markdown_list(lines: Sequence[str]) -> str:
+    """Each line an item."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
+LOCALIZATION = (
+    "Errors of global poses, nothing aligned; a frame without an answer counts as infinitely wrong. Rows in italics "
+    "look at the ground truth of the frames they are judged on: bounds, not methods."
+)
+DUELS = (
+    "Difference of the median errors on the same frames (method minus rival; negative: the method is better) with the "
+    "95 % interval of a paired bootstrap over frames. Neighbouring frames resemble each other, so the intervals are "
+    "narrower than those over many recordings would be."
+)
+ODOMETRY = (
+    "Drift of accumulated relative motions {drift}, and the root mean square error of "
+    "one frame's motion (RPE). A sequence starts cold; its first frame has no motion."
+)
+SEGMENTATION = (
+    "Pixels without a label do not count. The paper's table V prints the same classes for FCN-8s and AdapNet beside "
+    "different means, so these two cannot be checked."
+)
+MULTITASK = "In one budget a multitask network learns all its tasks: equal time, not equal time for each task."
+COST = (
+    "Size: what a robot has to carry, the map of a method without training or the exported network. Time of a frame on "
+    "this machine: streaming as on the robot, from the decoded image to the answer."
+)

@@ -1,0 +1,60 @@
+"""`vlocnetpp evaluate`: what a model file is worth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Score an exported model on a split."""
+    from vlocnetpp.data import open_dataset
+    from vlocnetpp.evaluation.evaluate import evaluate as run
+    from vlocnetpp.evaluation.unlabelled import look
+    from vlocnetpp.reporting import print_table
+    from vlocnetpp.runtime import load_model
+
+    model, dataset = load_model(args.model, args.device, args.precision), open_dataset(args.root, args.layout)
+    if args.no_labels:
+        metrics, notes = look(model, dataset, args.split, args.out)
+        _print_metrics(metrics)
+        print("\n".join(f"{args.out}: {note}" for note in notes))
+        return 0
+    metrics, peers = run(model, dataset, args.split, args.out)
+    _print_metrics(metrics)
+    for table in peers:
+        print_table(*table)
+    print(f"{args.out}: metrics.json, answers.csv, report.md and, where there are poses, trajectories")
+    return 0
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    from vlocnetpp.reporting import print_table
+    from vlocnetpp.reporting.report import metric_rows, nested_tables
+
+    for name, section in metrics.items():
+        if rows := [row[:3] for row in metric_rows(name, section)]:
+            print_table(name, ("figure", "value", "unit"), rows)
+        for table in nested_tables(name, section):
+            print_table(f"{name}: {table.title}", table.columns[:3], [row[:3] for row in table.rows])
+
+
+def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
+    """`evaluate`."""
+    evaluator = commands.add_parser("evaluate", help="score an exported model, streamed as on the robot")
+    evaluator.add_argument("model", type=Path, help="file written by export")
+    dataset_arguments(evaluator)
+    evaluator.add_argument("--split", default="test", help="which split (default: test)")
+    evaluator.add_argument("--out", type=Path, required=True, help="folder for metrics, trajectories and report")
+    evaluator.add_argument(
+        "--no-labels",
+        action="store_true",
+        help="look at no ground truth: poses, masks, uncertainty, a contact sheet and a film; also for a plain folder "
+        "of images with a camera-intrinsics.txt",
+    )
+    evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    evaluator.add_argument("--precision", help="fp32, fp16 or bf16 (default: what the robot would use on this machine)")
+    evaluator.set_defaults(command=evaluate)

@@ -1,0 +1,74 @@
+"""What metadata.yaml of a rosbag2 promises, held against what its storage files hold.
+
+The files themselves say everything that is needed to read them; metadata.yaml lists them and counts their messages. So
+it is never trusted, only compared, and each difference is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import yaml  # type: ignore[import-untyped]
+
+from vlocnetpp.errors import DataError
+
+METADATA = "metadata.yaml"
+MOST = 4
+"""Differences that are told one by one."""
+
+
+@dataclass(frozen=True)
+class Promises:
+    """metadata.yaml of one recording."""
+
+    path: Path
+    files: tuple[str, ...]
+    """Names of the storage files in order."""
+    topics: dict[str, tuple[str, int]]
+    """Topic -> type and count."""
+
+
+def read_promises(folder: Path) -> Promises:
+    """Read metadata.yaml. Raises DataError, naming the file, if it is not what rosbag2 writes."""
+    path = folder / METADATA
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))["rosbag2_bagfile_information"]
+        files = tuple(PurePath(str(each)).name for each in content["relative_file_paths"])
+        topics = {
+            str(each["topic_metadata"]["name"]): (str(each["topic_metadata"]["type"]), int(each["message_count"]))
+            for each in content["topics_with_message_count"]
+        }
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: is not what rosbag2 writes ({type(error).__name__})") from error
+    return Promises(path, files, topics)
+
+
+def differences(promises: Promises, stored: dict[str, tuple[str, int]]) -> list[str]:
+    """How what is stored, topic -> type and count, differs from what was promised: one note for each kind."""
+    notes = []
+    wrong = [
+        f"{promised} messages of {topic}, {stored.get(topic, ('', 0))[1]} are there"
+        for topic, (_, promised) in promises.topics.items()
+        if promised != stored.get(topic, ("", 0))[1]
+    ]
+    if wrong:
+        notes.append(f"{promises.path}: promises {_listed(wrong)}")
+    types = [
+        f"{topic} is {stored[topic][0]}, not {promised}"
+        for topic, (promised, count) in promises.topics.items()
+        if topic in stored and count and stored[topic][0] != promised
+    ]
+    if types:
+        notes.append(f"{promises.path}: has other types than the recording: {_listed(types)}")
+    more = [f"{topic} with {count}" for topic, (_, count) in stored.items() if count and topic not in promises.topics]
+    if more:
+        notes.append(f"{promises.path}: leaves out {_listed(more)} messages, which are there")
+    return notes
+
+
+def _listed(texts: list[str]) -> str:
+    more = len(texts) - MOST
+    return "; ".join(texts[:MOST]) + (f"; and {more} more" if more > 0 else "")

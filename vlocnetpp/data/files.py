@@ -1,0 +1,19 @@
+"""The files of a folder that somebody put there, without those that a computer adds by itself."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+LITTER = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
+"""What Windows, macOS and network drives leave; what begins with a dot (.DS_Store, ._NAME) is hidden anyway."""
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds, by name, without hidden files and thumbnails. Raises OSError as `Path.iterdir` does."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in LITTER)
+
+
+def natural(name: str) -> list[str | int]:
+    """Key to sort names as people number them, 2 before 10."""
+    return [int(part) if part.isdigit() else part for part in re.split("([0-9]+)", name)]

@@ -1,0 +1,50 @@
+"""Choices of the loss where the paper is ambiguous, and the comparisons that it is measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class LossConfigError(ValueError):
+    """A choice of the loss does not exist; the message names it and what is allowed."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Choices where the paper is ambiguous; the defaults are DESIGN's, the others the paper's literal text."""
+
+    localization: str = "vlocnet"
+    """How poses are compared: `vlocnet` (eq. 1 and 2) or `mapnet` (`losses/mapnet.py`), to compare with."""
+    relative_frame: str = "body"
+    """Eq. 1 compares `body` (SE(3) relative motion in the previous camera) or `world` (x_t - x_{t-1}, the literal
+    text, which changes when the map is rotated)."""
+    relative_target: str = "truth"
+    """Eq. 1 compares with the `truth` or with the detached `odometry` output (self-consistency)."""
+    literal_eq9: bool = False
+    """Weight whole tasks by a second learnable scalar as printed in eq. 9. With learnable weights inside the tasks
+    that objective has no lower bound, so the default weights only the segmentation loss, which has none inside."""
+    initial_s_x: float = 0.0
+    """Start of every learnable scalar of a translation."""
+    initial_s_q: float = -3.0
+    """Start of every learnable scalar of a rotation."""
+    class_balance: float = 0.0
+    """How much more rare classes count: a pixel weighs by its class's share of the training pixels to the power of
+    minus this. 0 is the paper's plain mean over pixels (eq. 6), 1 gives all classes an equal part of the loss."""
+    initial_s_x_vo: float = -3.0
+    """Start of the scalar of odometry's translation, the paper's 0 in its presets. A motion is centimetres where a
+    position is metres, and a scalar changes by at most about one learning rate a step: started at 0, the rotation
+    outweighs the translation for a whole stage."""
+
+    def __post_init__(self) -> None:
+        allowed = {
+            "localization": ("vlocnet", "mapnet"),
+            "relative_frame": ("body", "world"),
+            "relative_target": ("truth", "odometry"),
+        }
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise LossConfigError(f"loss.{name}: '{getattr(self, name)}' is not one of {', '.join(values)}")
+        if not 0 <= self.class_balance <= 1:
+            raise LossConfigError(f"loss.class_balance: {self.class_balance} is not within 0 and 1")
+        if self.localization == "mapnet" and (self.relative_frame, self.relative_target) != ("body", "truth"):
+            raise LossConfigError("loss.localization: 'mapnet' has no eq. 1; leave out relative_frame, relative_target")

@@ -1,0 +1,1 @@
+"""What networks share: residual units, fusion, warping, streams, heads, depth, scene coordinates and the solver."""

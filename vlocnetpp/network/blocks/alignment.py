@@ -1,0 +1,353 @@
+"""Odometry from the warping residual: the motion by which the previous image, warped (eq. 7), equals the current one.
+
+Direct alignment by Gauss-Newton, coarse to fine, with the depth of the current image; a coarse and partly wrong one is
+enough. The gradient is the current image's, so a level computes all but the residual once (Baker & Matthews,
+Lucas-Kanade 20 Years On, 2004). Weights are those of Student's t (Kerl, Sturm & Cremers, Robust Odometry Estimation
+for RGB-D Cameras, 2013). A change of brightness, gain and bias, is solved for along with the motion.
+
+It scripts, exports, differentiates and runs on any device: plain arithmetic, because ONNX has no solver, a fixed number
+of steps, and no step that depends on the data.
+"""
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlocnetpp.geometry import normalize_quaternion, quaternion_from_matrix, rotation_matrix
+
+STRIDE = 2
+"""Pixels of the network's input per pixel of the grey image that is aligned and remembered."""
+
+
+class Alignment(NamedTuple):
+    """What two images tell about the motion between them."""
+
+    relative_B7: Tensor
+    """inv(T_{t-1}) @ T_t, the pose of the current camera in the previous one; the start where `found_B` is False."""
+    log_scale_B2: Tensor
+    """Log of the standard deviation of translation, metres, and rotation, radians; 0 where `found_B` is False."""
+    agreeing_B: Tensor
+    """Share of the current image's texture (of its squared gradient) that the motion explains, 0 to 1."""
+    found_B: Tensor
+    """Whether the images could be aligned (bool)."""
+
+
+class Motion(NamedTuple):
+    """What the levels refine: a point p of the current camera is R p + t in the previous one."""
+
+    R_B33: Tensor
+    t_B31: Tensor
+    brightness_B2: Tensor
+    """Gain and bias: the previous image shows c + gain (c / CONTRAST - 2) + bias where the current one shows c."""
+    variance_B1: Tensor
+    """Of a residual."""
+
+
+class Pixels(NamedTuple):
+    """Chosen pixels of one level of the current image."""
+
+    rays_B4N: Tensor
+    """x, y, 1 along the ray and the inverse depth, 1/m."""
+    grey_BN: Tensor
+    known_BN: Tensor
+    """1 where the depth is known, 0 elsewhere."""
+    depth_variance_BN: Tensor
+    """Of the log of the depth."""
+    texture_BN: Tensor
+    """Squared gradient, per pixel of the level."""
+    change_B8N: Tensor
+    """How the current image changes there with gain, bias, move and turn of the camera."""
+
+
+class Fit(NamedTuple):
+    """The normal equations of a level and what its last step saw."""
+
+    inverse_B88: Tensor
+    weight_BN: Tensor
+    residual_BN: Tensor
+
+
+def grey_image(image_B3HW: Tensor, stride: int = STRIDE) -> Tensor:
+    """What is aligned, and remembered for the next step: (B, 1, H/2, W/2) grey, 0 to 255, of RGB from 0 to 255."""
+    return F.avg_pool2d(image_B3HW, stride).mean(dim=1, keepdim=True)
+
+
+class DirectAlignment(nn.Module):
+    """Gauss-Newton on grey values. It has no parameters; it is a module because those have constants in TorchScript."""
+
+    STRIDE: Final[int] = STRIDE
+    COARSEST: Final[tuple[int, int, int]] = (1, 1, 4)
+    """A level: side of the cells of which each gives one pixel, the one with the steepest gradient; how often weights
+    are taken; steps with these weights. The coarsest, of an eighth of the grey image's size, solves for the rotation
+    and the brightness alone: rotation is what moves most of the image far, and depth plays no part in it."""
+    COARSE: Final[tuple[int, int, int]] = (1, 1, 3)
+    FINE: Final[tuple[int, int, int]] = (2, 1, 3)
+    FINEST: Final[tuple[int, int, int]] = (4, 2, 2)
+    """Weights of the level before favour what had moved too little by then: here they are taken twice."""
+    FREEDOM: Final[float] = 5.0
+    """Degrees of freedom of Student's t (Kerl et al. 2013)."""
+    NOISE: Final[float] = 1.0
+    """Least standard deviation of a residual, of 255."""
+    FIRST_NOISE: Final[float] = 20.0
+    """The one that is assumed at the start."""
+    CONTRAST: Final[float] = 64.0
+    """Grey values by which gain is measured, so that its equation is of the size of the others."""
+    DAMPING: Final[float] = 1.0
+    """Added to the diagonal of the normal equations, whose entries are inverse variances in m and rad."""
+    STILL: Final[float] = 1e9
+    """The damping of a move that is not solved for."""
+    NEAREST_M: Final[float] = 0.05
+    """Depth below this is unknown."""
+    WITHIN_PX: Final[float] = 0.5
+    """A pixel agrees where its residual is less than the gradient over so many pixels of its level."""
+    MIN_AGREEING: Final[float] = 0.5
+    """With a smaller share of the texture there is no answer."""
+    MAX_DEVIATION: Final[float] = 0.1
+    """With a larger deviation, metres or radians, there is none either."""
+    PATCHES: Final[tuple[int, int]] = (6, 8)
+    """Rows and columns of patches of the image; residuals within one may be wrong alike."""
+    DEPTH_PATCHES: Final[tuple[int, int]] = (3, 4)
+    """The same for the depth, whose errors reach farther."""
+    PARAMETERS: Final[int] = 8
+    """Gain, bias, move in metres and turn in radians, in this order."""
+
+    def forward(
+        self,
+        current_B1hw: Tensor,
+        previous_B1hw: Tensor,
+        depth_B1yx: Tensor,
+        log_deviation_B1yx: Tensor,
+        K_B33: Tensor,
+        start_B7: Tensor,
+    ) -> Alignment:
+        """The motion between two images, from their grey values and the depth of the current one.
+
+        All is computed in the precision of K.
+
+        Args:
+            current_B1hw, previous_B1hw: of `grey_image`, of at least 48 x 48 pixels.
+            depth_B1yx: metres along the optical axis of the current image, 0 where unknown; of any resolution.
+            log_deviation_B1yx: log of the standard deviation of that depth, metres.
+            K_B33: intrinsics at the network's input resolution.
+            start_B7: where to begin, and what is answered where the images cannot be aligned: the identity, the motion
+                between two global poses or the last motion.
+        """
+        dtype = K_B33.dtype
+        current, previous, start = current_B1hw.to(dtype), previous_B1hw.to(dtype), start_B7.to(dtype)
+        depth = depth_B1yx.to(dtype)
+        known = (depth > self.NEAREST_M).to(dtype)
+        inverse_depth = known / depth.clamp_min(self.NEAREST_M)
+        relative_variance = torch.exp(2.0 * log_deviation_B1yx.to(dtype)) * inverse_depth.square()
+        # Averaged, because errors of single cells make the move seem shorter, as in any regression on noisy inputs.
+        geometry = torch.cat((inverse_depth, relative_variance, known), dim=1)
+        geometry = F.avg_pool2d(geometry, 3, stride=1, padding=1, count_include_pad=False)
+        current_2, previous_2 = F.avg_pool2d(current, 2), F.avg_pool2d(previous, 2)
+        current_4, previous_4 = F.avg_pool2d(current_2, 2), F.avg_pool2d(previous_2, 2)
+        current_8, previous_8 = F.avg_pool2d(current_4, 2), F.avg_pool2d(previous_4, 2)
+
+        brightness_B2 = torch.zeros_like(start[:, :2])
+        variance_B1 = torch.full_like(start[:, :1], self.FIRST_NOISE * self.FIRST_NOISE)
+        R_B33 = rotation_matrix(normalize_quaternion(start[:, 3:]))
+        motion = Motion(R_B33, start[:, :3, None], brightness_B2, variance_B1)
+        motion, _, _ = self.align_level(motion, current_8, previous_8, geometry, K_B33, 8, self.COARSEST, True)
+        motion, _, _ = self.align_level(motion, current_4, previous_4, geometry, K_B33, 4, self.COARSE, False)
+        motion, _, _ = self.align_level(motion, current_2, previous_2, geometry, K_B33, 2, self.FINE, False)
+        motion, pixels, fit = self.align_level(motion, current, previous, geometry, K_B33, 1, self.FINEST, False)
+
+        agreeing_B = self.agreement(motion, pixels, fit)
+        deviation_B2 = self.deviations(motion, pixels, fit, (current.shape[2] - 2) // self.FINEST[0])
+        found_B = (deviation_B2 < self.MAX_DEVIATION).all(dim=1) & (agreeing_B > self.MIN_AGREEING)
+        relative_B7 = torch.cat((motion.t_B31[:, :, 0], quaternion_from_matrix(motion.R_B33)), dim=1)
+        log_scale_B2 = deviation_B2.clamp(1e-6, 1.0).log()
+        found_B1 = found_B.unsqueeze(1)
+        return Alignment(
+            torch.where(found_B1, relative_B7, start),
+            torch.where(found_B1, log_scale_B2, torch.zeros_like(log_scale_B2)),
+            agreeing_B,
+            found_B,
+        )
+
+    def align_level(
+        self,
+        motion: Motion,
+        current_B1hw: Tensor,
+        previous_B1hw: Tensor,
+        geometry_B3yx: Tensor,
+        K_B33: Tensor,
+        reduction: int,
+        level: tuple[int, int, int],
+        turn_only: bool,
+    ) -> tuple[Motion, Pixels, Fit]:
+        """Gauss-Newton steps on grey images that were reduced by a factor."""
+        cell, rounds, steps = level
+        height, width = current_B1hw.shape[2], current_B1hw.shape[3]
+        K = level_intrinsics(K_B33, float(self.STRIDE * reduction))
+        pixels = self.choose_pixels(current_B1hw, geometry_B3yx, K, cell)
+        to_grid_B33 = grid_matrix(K, height, width)
+        damping_8 = self.damping(K, turn_only)
+        weight_BN, residual_BN, inverse_B88 = pixels.grey_BN, pixels.grey_BN, K
+        for _ in range(rounds):
+            residual_BN, seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
+            variance_BN = slope_by_depth(motion, pixels).square() * pixels.depth_variance_BN + motion.variance_B1
+            weight_BN = seen_BN * (self.FREEDOM + 1.0) / (self.FREEDOM * variance_BN + residual_BN.square())
+            weighted_B8N = pixels.change_B8N * weight_BN.unsqueeze(1)
+            inverse_B88 = invert(torch.matmul(weighted_B8N, pixels.change_B8N.transpose(1, 2)), damping_8)
+            # The deviation for which squared residuals, weighted, are as large as expected (Kerl et al. 2013, eq. 17).
+            excess_B1 = (weight_BN * residual_BN.square()).sum(dim=1, keepdim=True)
+            variance_B1 = motion.variance_B1 * excess_B1 / seen_BN.sum(dim=1, keepdim=True).clamp_min(1.0)
+            variance_B1 = variance_B1.clamp_min(self.NOISE * self.NOISE)
+            for step in range(steps):
+                if step > 0:
+                    residual_BN, _ = compare(motion, pixels, previous_B1hw, to_grid_B33)
+                side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
+                motion = moved(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
+        return motion, pixels, Fit(inverse_B88, weight_BN, residual_BN)
+
+    def damping(self, like: Tensor, turn_only: bool) -> Tensor:
+        """(8,) what is added to the diagonal of the normal equations."""
+        damping_8 = torch.full([self.PARAMETERS], self.DAMPING, dtype=like.dtype, device=like.device)
+        if turn_only:
+            damping_8 = torch.cat((damping_8[:2], self.STILL * damping_8[2:5], damping_8[5:]))
+        return damping_8
+
+    def choose_pixels(self, image_B1hw: Tensor, geometry_B3yx: Tensor, K_B33: Tensor, cell: int) -> Pixels:
+        """The pixel with the steepest gradient in each cell, and how its grey value changes as the camera moves."""
+        height, width = image_B1hw.shape[2], image_B1hw.shape[3]
+        inner = image_B1hw[:, :, 1:-1, 1:-1]
+        slope_x = 0.5 * (image_B1hw[:, :, 1:-1, 2:] - image_B1hw[:, :, 1:-1, :-2])
+        slope_y = 0.5 * (image_B1hw[:, :, 2:, 1:-1] - image_B1hw[:, :, :-2, 1:-1])
+        texture, index_B1yx = F.max_pool2d(slope_x.square() + slope_y.square(), cell, return_indices=True)
+        index_B1N = index_B1yx.flatten(2)
+        maps_B3M = torch.cat((inner, slope_x, slope_y), dim=1).flatten(2)
+        grey, slope_x, slope_y = torch.gather(maps_B3M, 2, index_B1N.expand(-1, 3, -1)).unbind(1)
+        u_B1N, v_B1N = index_B1N % (width - 2) + 1, index_B1N // (width - 2) + 1
+        pixel_B2N = torch.cat((u_B1N, v_B1N), dim=1).to(grey.dtype)
+
+        K_B3 = K_B33.unbind(1)
+        grid = torch.stack(((pixel_B2N[:, 0] + 0.5) * (2.0 / width), (pixel_B2N[:, 1] + 0.5) * (2.0 / height)), dim=2)
+        geometry = F.grid_sample(
+            geometry_B3yx, grid.unsqueeze(1) - 1.0, mode="bilinear", padding_mode="border", align_corners=False
+        )
+        inverse_depth, depth_variance, share = geometry[:, :, 0].unbind(1)
+        # What is unknown took no part in the average.
+        inverse_depth, depth_variance = inverse_depth / share.clamp_min(0.5), depth_variance / share.clamp_min(0.5)
+        focal_x, focal_y = K_B3[0][:, :1], K_B3[1][:, 1:2]
+        x, y = (pixel_B2N[:, 0] - K_B3[0][:, 2:]) / focal_x, (pixel_B2N[:, 1] - K_B3[1][:, 2:]) / focal_y
+        ones = torch.ones_like(x)
+        # A point p that moves by d and turns by w comes to p + d + w x p; along its ray, nothing changes.
+        along_x, along_y = slope_x * focal_x, slope_y * focal_y
+        along_z = -(along_x * x + along_y * y)
+        change = (
+            grey / self.CONTRAST - 2.0, ones,
+            along_x * inverse_depth, along_y * inverse_depth, along_z * inverse_depth,
+            y * along_z - along_y, along_x - x * along_z, x * along_y - y * along_x,
+        )  # fmt: skip
+        return Pixels(
+            torch.stack((x, y, ones, inverse_depth), dim=1),
+            grey,
+            (share > 0.5).to(grey.dtype),
+            depth_variance,
+            texture.flatten(1),
+            torch.stack(change, dim=1),
+        )
+
+    def agreement(self, motion: Motion, pixels: Pixels, fit: Fit) -> Tensor:
+        """(B,) the share of the texture whose residual is less than what a small shift would make.
+
+        Texture counts as it is seen in the previous image, so that an image without contrast explains nothing.
+        """
+        gain_B1 = 1.0 + motion.brightness_B2[:, :1] / self.CONTRAST
+        shift_BN = (self.WITHIN_PX * gain_B1).square() * pixels.texture_BN
+        agrees = ((fit.residual_BN.square() < shift_BN) & (fit.weight_BN > 0)).to(shift_BN.dtype)
+        texture_BN = pixels.texture_BN * pixels.known_BN
+        return (agrees * texture_BN).sum(dim=1) / texture_BN.sum(dim=1).clamp_min(1e-6)
+
+    def deviations(self, motion: Motion, pixels: Pixels, fit: Fit, rows: int) -> Tensor:
+        """(B, 2) standard deviations of move and turn, where what is wrong may be wrong alike in a patch of the image.
+
+        The covariance that is robust to clusters (Liang & Zeger, Longitudinal Data Analysis Using Generalized Linear
+        Models, 1986) of what the residuals show, and beside it what the depth may be wrong by: a fit hides that.
+
+        Args:
+            rows: of the cells of which the pixels are.
+        """
+        weighted_B8N = pixels.change_B8N * fit.weight_BN.unsqueeze(1)
+        depth_BN = slope_by_depth(motion, pixels) * pixels.depth_variance_BN.sqrt()
+        variance_B8 = torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)  # where no pixel tells, none errs
+        for error_BN, (patch_rows, patch_columns) in (
+            (fit.residual_BN, self.PATCHES),
+            (depth_BN, self.DEPTH_PATCHES),
+        ):
+            scores_B8yx = (weighted_B8N * error_BN.unsqueeze(1)).unflatten(2, (rows, -1))
+            patch_y, patch_x = max(1, rows // patch_rows), max(1, scores_B8yx.shape[3] // patch_columns)
+            patches_B8P = F.avg_pool2d(scores_B8yx, (patch_y, patch_x)).flatten(2) * float(patch_y * patch_x)
+            variance_B8 = variance_B8 + torch.matmul(fit.inverse_B88, patches_B8P).square().sum(dim=2)
+        return torch.stack((variance_B8[:, 2:5].sum(dim=1), variance_B8[:, 5:].sum(dim=1)), dim=1).sqrt()
+
+
+def level_intrinsics(K_B33: Tensor, reduction: float) -> Tensor:
+    """Intrinsics of an image reduced by averaging; the image's edge, at -0.5, stays."""
+    x, y, z = K_B33.unbind(1)
+    shift = 0.5 - 0.5 * reduction  # of a pixel's centre, in pixels before the reduction
+    return torch.stack(((x + shift * z) / reduction, (y + shift * z) / reduction, z), dim=1)
+
+
+def grid_matrix(K_B33: Tensor, height: int, width: int) -> Tensor:
+    """(B, 3, 3) that takes points of a camera to the coordinates of `grid_sample`, edges at -1 and 1, times z."""
+    x, y, z = K_B33.unbind(1)
+    return torch.stack(((2.0 * x + z) / width - z, (2.0 * y + z) / height - z, z), dim=1)
+
+
+def compare(motion: Motion, pixels: Pixels, previous_B1hw: Tensor, to_grid_B33: Tensor) -> tuple[Tensor, Tensor]:
+    """Grey value of the warped previous image less the current one's, (B, N), and where both are seen, 1 or 0."""
+    pose_B34 = torch.cat((motion.R_B33, motion.t_B31), dim=2)
+    points_B3N = torch.matmul(torch.matmul(to_grid_B33, pose_B34), pixels.rays_B4N)
+    z_B1N = points_B3N[:, 2:]
+    grid_B2N = points_B3N[:, :2] / z_B1N.clamp_min(1e-3)
+    seen_BN = (z_B1N[:, 0] > 1e-3) & (grid_B2N.abs().amax(dim=1) < 1.0)
+    grid_B1N2 = grid_B2N.transpose(1, 2).unsqueeze(1)
+    sampled = F.grid_sample(previous_B1hw, grid_B1N2, mode="bilinear", padding_mode="border", align_corners=False)
+    brighter_BN = torch.matmul(motion.brightness_B2.unsqueeze(1), pixels.change_B8N[:, :2])[:, 0]
+    return sampled[:, 0, 0] - pixels.grey_BN - brighter_BN, pixels.known_BN * seen_BN.to(pixels.known_BN.dtype)
+
+
+def slope_by_depth(motion: Motion, pixels: Pixels) -> Tensor:
+    """How a residual (B, N) changes with the log of the depth: as if the camera had moved less, for a farther point."""
+    moved_B13 = torch.matmul(motion.R_B33.transpose(1, 2), motion.t_B31).transpose(1, 2)
+    return torch.matmul(moved_B13, pixels.change_B8N[:, 2:5])[:, 0]
+
+
+def moved(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
+    """The motion after a step that brings the current image upon the warped one, undone on the side of the current."""
+    move_B31, half_B13 = step_B81[:, 2:5], -0.5 * step_B81[:, 5:].transpose(1, 2)
+    unit_33 = torch.eye(3, dtype=half_B13.dtype, device=half_B13.device)
+    # Cayley's rotation, exact for any length.
+    half_B33 = torch.linalg.cross(unit_33.expand_as(motion.R_B33), half_B13.expand_as(motion.R_B33))
+    squared = half_B13.square().sum(dim=2, keepdim=True)
+    turn_B33 = unit_33 + 2.0 / (1.0 + squared) * (half_B33 + torch.matmul(half_B33, half_B33))
+    return Motion(
+        torch.matmul(motion.R_B33, turn_B33),
+        motion.t_B31 - torch.matmul(motion.R_B33, move_B31),
+        motion.brightness_B2 + step_B81[:, :2, 0],
+        variance_B1,
+    )
+
+
+def invert(matrix_BNN: Tensor, damping_N: Tensor) -> Tensor:
+    """Inverse of symmetric positive definite matrices with something added to their diagonal, by Gauss and Jordan.
+
+    Scaled to ones on the diagonal first, whatever the units: no pivot is then above one, or it would cancel digits.
+    """
+    size = matrix_BNN.shape[1]
+    unit_NN = torch.eye(size, dtype=matrix_BNN.dtype, device=matrix_BNN.device)
+    matrix_BNN = matrix_BNN + unit_NN * damping_N
+    scale_BN = torch.diagonal(matrix_BNN, dim1=1, dim2=2).rsqrt()
+    scale_BNN = scale_BN.unsqueeze(2) * scale_BN.unsqueeze(1)
+    both = torch.cat((matrix_BNN * scale_BNN, unit_NN.expand_as(matrix_BNN)), dim=2)
+    for k in range(size):
+        row = both.narrow(1, k, 1)
+        row = row / row.narrow(2, k, 1)
+        both = both - (both.narrow(2, k, 1) - unit_NN.narrow(1, k, 1)) * row
+    return both.narrow(2, size, size) * scale_BNN

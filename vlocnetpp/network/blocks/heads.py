@@ -1,0 +1,89 @@
+"""From the last feature map to seven numbers, and to how far they may be trusted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from vlocnetpp.geometry import normalize_quaternion, rotation_angle
+from vlocnetpp.network.blocks.units import ACTIVATIONS, scaled
+
+
+class PoseHead(nn.Module):
+    """Final norm and activation, global average pool, fc1 with ELU and dropout, fc2 to 3 and fc3 to 4.
+
+    Args:
+        centre, spread: the regressed position is multiplied by `spread` and moved to `centre`, metres, so that the
+            layers work on numbers near one whatever the size of the map.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: float,
+        activation: str,
+        dropout: float,
+        centre: tuple[float, ...] = (0.0, 0.0, 0.0),
+        spread: float = 1.0,
+    ) -> None:
+        super().__init__()
+        hidden = scaled(1024, width)
+        self.norm = nn.BatchNorm2d(channels)
+        self.act = ACTIVATIONS[activation]()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.elu = nn.ELU()
+        self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(hidden, 3)
+        self.fc3 = nn.Linear(hidden, 4)
+        self.cx, self.cy, self.cz = (float(value) for value in centre)
+        self.spread = float(spread)
+        self.start()
+
+    def start(self) -> None:
+        """Begin near the centre of the map and the identity rotation, whatever the features."""
+        for layer in (self.fc2, self.fc3):
+            nn.init.normal_(layer.weight, std=0.1 / layer.in_features**0.5)
+            nn.init.zeros_(layer.bias)
+        self.fc3.bias.data[0] = 1.0
+
+    def forward(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Pose (B, 7) and the penultimate features (B, 1024)."""
+        pooled = self.act(self.norm(x_BCHW)).mean(dim=(2, 3))
+        features = self.elu(self.fc1(pooled))
+        hidden = self.dropout(features)
+        position, rotation = self.fc2(hidden), self.fc3(hidden)
+        if position.dtype == torch.float16 or position.dtype == torch.bfloat16:
+            # Half precision cannot hold millimetres in a map of metres: the answer is formed in full precision.
+            position, rotation = position.float(), rotation.float()
+        x, y, z = (position * self.spread).unbind(1)
+        position = torch.stack((x + self.cx, y + self.cy, z + self.cz), dim=1)
+        return torch.cat((position, normalize_quaternion(rotation)), dim=1), features
+
+    def position_evidence(self, features_BC: Tensor) -> Tensor:
+        """(B,) distance of the position that penultimate features answer from that without any, in spreads."""
+        return torch.linalg.vector_norm(nn.functional.linear(features_BC, self.fc2.weight), dim=1)
+
+    def rotation_evidence(self, features_BC: Tensor) -> Tensor:
+        """(B,) angle between the rotation that penultimate features answer and that without any, radians."""
+        return rotation_angle(normalize_quaternion(self.fc3.bias), normalize_quaternion(self.fc3(features_BC)))
+
+
+class ScaleHead(nn.Module):
+    """Log of the expected error, per frame: translation in metres, rotation in radians (beyond the paper).
+
+    It reads detached features, so that learning to know its error never changes the pose.
+    """
+
+    def __init__(self, width: float) -> None:
+        super().__init__()
+        self.fc = nn.Linear(scaled(1024, width), 2)
+        self.start()
+
+    def start(self) -> None:
+        """Begin with an error of one metre and one radian for every frame."""
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, 2) from the penultimate features (B, 1024)."""
+        return self.fc(features.detach()).clamp(-8.0, 4.0)

@@ -1,0 +1,177 @@
+"""What every network answers for itself, so that nothing outside of it knows its inner names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from torch import Tensor, nn
+
+from vlocnetpp.network.config import NetworkConfig, Settings
+from vlocnetpp.step import Answer, Prediction, State, cold_state
+
+if TYPE_CHECKING:
+    from vlocnetpp.network.blocks.cell_coordinates import CellCoordinates
+    from vlocnetpp.network.blocks.depth import DepthNetwork
+    from vlocnetpp.network.blocks.normalize import Normalize
+
+
+class Explanation(NamedTuple):
+    """What may be shown of how a network comes to its pose."""
+
+    layers: dict[str, nn.Module]
+    """Layers with a map that the pose depends on, first to last; the last one is called `last`."""
+    features: nn.Module
+    """Its output, (B, C) or averaged to that, is what the pose is made from last."""
+    scalars: dict[str, Callable[[Answer, Tensor], Tensor]]
+    """By name: (B,) from the answer and the output of `features`, differentiable by the layers."""
+
+
+class Network(Protocol):
+    """A `torch.nn.Module` whose `forward` is the step that training unrolls and the robot calls."""
+
+    config: NetworkConfig
+    normalize: Normalize
+    """From RGB of 0 to 255 to what the weights expect; it comes with pretrained weights."""
+    training: bool
+
+    def __call__(self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State) -> tuple[Prediction, State]:
+        """One step.
+
+        Args:
+            image_B3HW: RGB, 0 to 255, at the network's input resolution.
+            K_B33: intrinsics at that resolution.
+            depth_B1HW: measured depth in metres, 0 where unknown; read only where `Traits.reads_depth`.
+            state: the last step's, or `cold_state` at the start of a sequence.
+        """
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of one stream's state, by field, without the batch axis."""
+
+    def parts(self) -> dict[str, str]:
+        """Paths of modules that a step runs one after another, none inside another, and the stream of each."""
+
+    def part_for(self, tasks: tuple[str, ...]) -> Network:
+        """The part that answers some of the tasks, with the very same parameters; the whole where it cannot be parted.
+
+        Training it trains the whole, which is how task-specific models come before the joint one.
+        """
+
+    def depth_network(self) -> DepthNetwork | None:
+        """The part that a stage of its own trains first, where `Traits.trains_depth`."""
+
+    def pretrained_parts(self) -> dict[str, str]:
+        """Paths of modules that ImageNet weights fill, and the part of the trunk whose weights each takes."""
+
+    def explanation(self) -> Explanation | None:
+        """What may be shown of its pose; None without localization."""
+
+    # What is used of `torch.nn.Module`.
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+    def get_submodule(self, target: str) -> nn.Module: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+    def eval(self) -> Network: ...
+    def train(self, mode: bool = True) -> Network: ...
+    def cpu(self) -> Network: ...
+    def float(self) -> Network: ...
+    def to(self, *args: Any, **kwargs: Any) -> Network: ...
+    def compile(self) -> None: ...
+
+
+class CellNetwork(Network, Protocol):
+    """A network that learns scene coordinates from single cells (`Traits.trains_cells`); its front stays as it is."""
+
+    def load_weights(self) -> str:
+        """Give the front its pretrained weights; returns a line that says which. Raises WeightsError without them."""
+
+    def measure(self, image_B3HW: Tensor) -> None:
+        """Take mean and deviation of the front's features from training images, RGB of 0 to 255."""
+
+    def know(self, pooled_VC: Tensor) -> None:
+        """Take what the training images look like from their mean features: what is far from it is new."""
+
+    def cell_features(self, image_B3HW: Tensor) -> Tensor:
+        """(B, C, H/s, W/s) standardized features of images, RGB of 0 to 255."""
+
+    def cell_front(self) -> list[nn.Module]:
+        """The modules that decide the features of a cell."""
+
+    def cell_head(self) -> CellCoordinates:
+        """What is trained on the cells."""
+
+    def cell_channels(self) -> int:
+        """C of `cell_features`."""
+
+    def cell_stride(self) -> int:
+        """s of `cell_features`."""
+
+
+class Paper(NamedTuple):
+    """Where a network comes from."""
+
+    title: str
+    authors: str
+    year: int
+    venue: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered network: what `registry.create` builds by its name, and what is said of it."""
+
+    name: str
+    network: Callable[[NetworkConfig], Any]
+    """The class of the network."""
+    settings: type[Settings]
+    summary: str
+    """One sentence."""
+    papers: tuple[Paper, ...] = ()
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the defaults of `settings`."""
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    """What differs from the defaults of the loss when it is trained."""
+    published: tuple[tuple[str, str], ...] = ()
+    """On what, and the figures that its paper gives."""
+    departures: tuple[str, ...] = ()
+    """Where it departs from its paper."""
+
+
+def start(network: Network, batch: int = 1) -> State:
+    """The cold state of a network, on its device and in its precision."""
+    like = next(network.parameters())
+    return cold_state(network.state_shapes(), batch, like.device, like.dtype)
+
+
+def decayed_parameters(network: Network) -> list[nn.Parameter]:
+    """Parameters that weight decay pulls to zero: weights of convolutions and layers.
+
+    Everything else has a scale of its own: norms, biases, the scalars of adaptive fusion, balances of losses.
+    """
+    layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    return [p for module in network.modules() if isinstance(module, layers) for p in [module.get_parameter("weight")]]
+
+
+def still_parts(network: Network) -> list[nn.Module]:
+    """What ordinary stages leave as it is: the depth network, or the front and the scene coordinates on top of it."""
+    depth = network.depth_network()
+    still: list[nn.Module] = [] if depth is None else [depth]
+    if network.config.traits.trains_cells:
+        cells = cast(CellNetwork, network)
+        still += [*cells.cell_front(), cells.cell_head()]
+    return still
+
+
+def front_parts(network: Network) -> list[nn.Module]:
+    """The pretrained front under the streams of a network that learns from single cells; else nothing."""
+    return cast(CellNetwork, network).cell_front() if network.config.traits.trains_cells else []
+
+
+def split_norms(network: Network) -> list[nn.BatchNorm2d]:
+    """Batch norms whose statistics follow the stream: all but those of what stays as it is."""
+    fixed = {module for part in still_parts(network) for module in part.modules()}
+    return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m not in fixed]

@@ -1,0 +1,115 @@
+"""PoseNet with learned weights (Kendall & Cipolla, 2017): one image, one regressed pose, no past."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from vlocnetpp.network.blocks.initialization import initialize
+from vlocnetpp.network.blocks.localization import LocalizationStream
+from vlocnetpp.network.blocks.normalize import Normalize
+from vlocnetpp.network.blocks.units import ACTIVATIONS, Front, Stage
+from vlocnetpp.network.config import NetworkConfig, Traits, require_choice, require_dropout
+from vlocnetpp.network.contract import Entry, Explanation, Network, Paper
+from vlocnetpp.network.explaining import explain_regression
+from vlocnetpp.step import Prediction, State
+
+
+@dataclass(frozen=True)
+class PoseNetSettings:
+    """What may be chosen."""
+
+    activation: str = "elu"
+    """`elu` or `relu`."""
+    dropout: float = 0.2
+    """After fc1, while training."""
+
+    def __post_init__(self) -> None:
+        require_choice("activation", self.activation, tuple(ACTIVATIONS))
+        require_dropout(self.dropout)
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(tasks=("localization",))
+
+
+class PoseNet(nn.Module):
+    """Trunk and regressor."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        own: PoseNetSettings = config.settings
+        scene, width = config.scene, config.width
+        self.normalize = Normalize()
+        self.front = Front(3, width, own.activation)
+        self.localization = LocalizationStream(
+            self.front.out_channels, width, own.activation, own.dropout, scene.position_centre, scene.position_spread
+        )
+        initialize(self)
+
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def forward(self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State) -> tuple[Prediction, State]:
+        """See `contract.Network`."""
+        pose_B7, log_scale_B2, _ = self.localization(self.front(self.normalize(image_B3HW)))
+        new_state: dict[str, Tensor] = {}
+        return {"pose_B7": pose_B7, "log_scale_B2": log_scale_B2}, new_state
+
+    def parts(self) -> dict[str, str]:
+        return {
+            "front.stem": "front",
+            "front.res2": "front",
+            "front.res3": "front",
+            "localization.res4": "localization",
+            "localization.res5": "localization",
+            "localization.head": "localization",
+            "localization.scale_head": "localization",
+        }
+
+    def part_for(self, tasks: tuple[str, ...]) -> Network:
+        return self
+
+    def depth_network(self) -> None:
+        return None
+
+    def pretrained_parts(self) -> dict[str, str]:
+        return {
+            "front.stem": "stem",
+            "front.res2": "res2",
+            "front.res3": "res3",
+            "localization.res4": "res4",
+            "localization.res5": "res5",
+            "localization.head.norm": "norm",
+        }
+
+    def explanation(self) -> Explanation:
+        res4 = self.localization.res4
+        assert isinstance(res4, Stage)
+        return explain_regression(self.front, res4, self.localization)
+
+
+TRUNK = "The trunk is the pre-activation ResNet-50 with ELU that all networks here share, not GoogLeNet"
+ENTRIES = (
+    Entry(
+        "pose_single",
+        PoseNet,
+        PoseNetSettings,
+        "One image, no past; position and rotation weighted by learned scalars",
+        papers=(
+            Paper(
+                "Geometric Loss Functions for Camera Pose Regression with Deep Learning",
+                "Kendall, Cipolla",
+                2017,
+                "CVPR",
+            ),
+        ),
+        published=(
+            ("7-Scenes, median of 7", "0.23 m, 8.12 deg"),
+            ("DeepLoc, as PoseNet with fixed weights", "2.42 m, 3.66 deg"),
+        ),
+        departures=(TRUNK, "A quaternion's other sign costs nothing", "A head for the expected error is added"),
+    ),
+)

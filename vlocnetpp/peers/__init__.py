@@ -1,0 +1,31 @@
+"""What every result is printed beside: answers to "where am I?" and "how did I move?" that need no network."""
+
+from vlocnetpp.peers.image_retrieval import INTERPOLATION, NEAREST
+from vlocnetpp.peers.mean_pose import MEAN_POSE
+from vlocnetpp.peers.nearest_training_pose import NEAREST_TRAINING_POSE
+from vlocnetpp.peers.odometry import CONSTANT_VELOCITY, NO_MOTION, OdometryPeer, run_odometry_peer
+from vlocnetpp.peers.orb_odometry import ORB_ESSENTIAL
+from vlocnetpp.peers.orb_pnp import ORB_PNP
+from vlocnetpp.peers.peer import Answers, Peer, Place, ask, build_map, run_peer
+from vlocnetpp.peers.thumbnail_retrieval import THUMBNAIL_RETRIEVAL
+
+PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST, INTERPOLATION, ORB_PNP, NEAREST_TRAINING_POSE)
+"""In the order of a benchmark table."""
+QUICK_PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST_TRAINING_POSE)
+"""Those that cost next to nothing: `evaluate` shows them."""
+ODOMETRY_PEERS = (NO_MOTION, ORB_ESSENTIAL, CONSTANT_VELOCITY)
+"""In the order of a benchmark table."""
+
+__all__ = [
+    "ODOMETRY_PEERS",
+    "PEERS",
+    "QUICK_PEERS",
+    "Answers",
+    "OdometryPeer",
+    "Peer",
+    "Place",
+    "ask",
+    "build_map",
+    "run_odometry_peer",
+    "run_peer",
+]

@@ -1,0 +1,172 @@
+"""The stage that trains scene coordinates on single cells of all images, through the frozen front."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from vlocnetpp.data.cache import cache_folder
+from vlocnetpp.geometry import compose
+from vlocnetpp.network import ViewConfig
+from vlocnetpp.network.blocks.hypercolumns import STRIDE
+from vlocnetpp.network.contract import CellNetwork
+from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig
+from vlocnetpp.training.cell_views import training_views
+from vlocnetpp.training.cells import CellBuffer, open_cells
+from vlocnetpp.training.clips import FrameStore, gather_clips
+from vlocnetpp.training.config import StageConfig
+from vlocnetpp.training.datasets import TrainingError
+from vlocnetpp.training.run import SAVE_EVERY_S, Run, agree, end_stage, judge, note_losses, save
+from vlocnetpp.training.run_folder import LAST_NAME
+from vlocnetpp.training.stage import stage_part
+from vlocnetpp.training.tables import losses_line
+
+MEASURED = 64
+"""Training images, spread over all, on which mean and deviation of the front's features are taken."""
+LOOKED_AFTER = 20
+"""Steps between two looks at the clock, at signals and at the progress."""
+
+
+def measure_features(run: Run) -> None:
+    """Take mean and deviation of the front's features from training images spread over all; the same each time."""
+    network = run.state.network
+    store = max(run.stores, key=lambda each: len(each.names))
+    index = np.linspace(0, len(store.names) - 1, min(MEASURED, len(store.names))).astype(int)
+    clips = gather_clips(store, index[:, None], network.config, None, np.random.default_rng(0))
+    network.eval()
+    with torch.no_grad():
+        cast(CellNetwork, network).measure(clips.image_BL3HW[:, 0].to(run.fabric.device).float())
+
+
+def colour_store(store: FrameStore, recorded_camera: tuple[float, ...]) -> FrameStore:
+    """The store with poses of the colour camera, where the recorded ones are of a camera beside it."""
+    back = torch.tensor([*(-value for value in recorded_camera), 1.0, 0.0, 0.0, 0.0])
+    return replace(store, pose_N7=compose(store.pose_N7, back.expand_as(store.pose_N7)))
+
+
+def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
+    """The cells of all posed images of the map, built where they are not in the cache."""
+    config, network = run.config, run.state.network
+    cells = cast(CellNetwork, network)
+    store = colour_store(store, network.config.scene.recorded_camera)
+    views, view = training_views(store, network.config, config.augment, stage.augmentations, config.seed)
+    device = run.fabric.device
+
+    @torch.no_grad()
+    def columns(image_B3HW: Tensor) -> Tensor:
+        return cells.cell_features(image_B3HW.to(device)).cpu()
+
+    folder = cache_folder(config.data.cache) or run.out
+    settings = (
+        run.state.about["dataset"]["digest"], weights_digest(cells), config.data.split,
+        config.data.validation_share, config.data.validation_sequences, astuple(config.data.depth_camera),
+        astuple(config.augment), stage.augmentations, config.seed, astuple(network.config.view),
+        network.config.scene.focal_correction, network.config.scene.recorded_camera,
+    )  # fmt: skip
+    shape = (network.config.view.height, network.config.view.width_px)
+    return open_cells(Path(folder), views, view, columns, cells.cell_channels(), cells.cell_stride(), shape, settings)
+
+
+def weights_digest(cells: CellNetwork) -> str:
+    """Of everything that decides a cell's features."""
+    digest = hashlib.sha256()
+    for module in cells.cell_front():
+        for name, value in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cell_steps(stage: StageConfig, frames: int, view: ViewConfig) -> int:
+    """Steps in which as many cells are drawn as all images have, each once."""
+    cells = (view.height // STRIDE) * (view.width_px // STRIDE)
+    return max(1, round(frames * cells / stage.cells))
+
+
+def train_cells(
+    run: Run, stage: StageConfig, after_steps: Callable[[dict[str, float], float, float, dict[str, Any]], bool]
+) -> bool:
+    """Train the scene coordinates to the end of the stage. Returns True where a signal ended it early.
+
+    Args:
+        after_steps: is called after every few steps with the losses, images' worth of cells a second, the learning rate
+            and the optimizer's state; logs, validates and saves; returns whether to stop.
+
+    Raises TrainingError where the loss is not finite.
+    """
+    state, progress = run.state, run.state.progress
+    cells = cast(CellNetwork, state.network)
+    store = max(run.stores, key=lambda each: int(each.posed_N.sum()))
+    began = time.monotonic()
+    measure_features(run)
+    buffer = open_buffer(run, store, stage)
+    per_image = len(buffer) / buffer.views
+    cells.know(buffer.pooled())
+    assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
+    settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
+    training = CellTraining(cells.cell_head(), buffer, settings, run.fabric.device, run.config.seed)
+    if state.optimizer is not None:
+        training.optimizer.load_state_dict(state.optimizer)
+    # Building the buffer is part of what the stage costs.
+    progress.elapsed_s += time.monotonic() - began
+    progress.total_s += time.monotonic() - began
+    began = time.monotonic()
+    while run.schedule.share(progress) < 1:
+        seed = np.random.SeedSequence((run.config.seed, progress.stage, progress.batch)).generate_state(1)[0]
+        training.generator.manual_seed(int(seed))
+        try:
+            losses = training.step(run.schedule.share(progress))
+        except ValueError as error:
+            raise TrainingError(f"{run.out}: {error} (stage '{stage.name}', step {progress.step})") from error
+        progress.batch += 1
+        progress.step += 1
+        if progress.batch % LOOKED_AFTER and run.schedule.batches[progress.stage] != progress.batch:
+            continue
+        spent = time.monotonic() - began
+        progress.elapsed_s += spent
+        progress.total_s += spent
+        images_per_s = LOOKED_AFTER * stage.cells / per_image / max(spent, 1e-9)
+        rate = training.optimizer.param_groups[0]["lr"]
+        stop = after_steps(losses, images_per_s, rate, training.optimizer.state_dict())
+        began = time.monotonic()
+        if stop:
+            return True
+    if run.fabric.world_size > 1:
+        for parameter in cells.cell_head().parameters():
+            distributed.broadcast(parameter.data, 0)
+    return False
+
+
+def train_cell_stage(run: Run) -> bool:
+    """Train scene coordinates on single cells to the end of the stage. Returns True where a signal ended it early."""
+    state, progress = run.state, run.state.progress
+    stage = run.config.stages[progress.stage]
+    part = stage_part(state.network, replace(stage, tasks=("localization", "odometry")))
+    saved_at = progress.total_s
+
+    def after_steps(losses: dict[str, float], images_per_s: float, rate: float, optimizer: dict[str, Any]) -> bool:
+        nonlocal saved_at
+        note_losses(progress, losses)
+        run.status.update(run.schedule.passed(progress), f"stage {stage.name}, {losses_line(losses)}")
+        stop = agree(run, {})[1]
+        validation = run.schedule.validation_due(progress)
+        if validation or stop or progress.total_s - saved_at > SAVE_EVERY_S:
+            state.optimizer, saved_at = optimizer, progress.total_s
+        if validation and not stop:
+            judge(run, part, stage, rate, images_per_s)
+        elif state.optimizer is optimizer:
+            save(run, LAST_NAME)
+        return stop
+
+    if train_cells(run, stage, after_steps):
+        return True
+    end_stage(run)
+    return False

@@ -1,0 +1,61 @@
+"""The images of a buffer of cells: every posed frame as it is, and in a number of augmentations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlocnetpp.geometry import back_project, conjugate_quaternion, multiply_quaternions, pixel_grid, rotate
+from vlocnetpp.network import NetworkConfig
+from vlocnetpp.training.cells import View
+from vlocnetpp.training.clips import FrameStore, gather_clip
+from vlocnetpp.training.config import AugmentConfig
+
+
+def training_views(
+    store: FrameStore, config: NetworkConfig, augment: AugmentConfig, augmentations: int, seed: int
+) -> tuple[int, Callable[[int], View]]:
+    """How many images a buffer gets, and what makes the image of a number, the same each time.
+
+    Numbers run over all posed frames as the robot sees them, then over all in the first augmentation, and so on.
+
+    Args:
+        config: gives the input's size; its network must want depth, or none is handed on.
+        augmentations: beside the frames as they are.
+    """
+    posed = np.flatnonzero(store.posed_N.numpy())
+
+    def view(number: int) -> View:
+        again, which = divmod(number, len(posed))
+        frame = posed[which : which + 1]
+        generator = np.random.default_rng((seed, number))
+        clip = gather_clip(store, frame, config, augment if again else None, generator)
+        depth_HW = clip.depth_BL1HW[0, 0]
+        K_33, pose_7 = clip.K_BL33[0], clip.pose_BL7[0]
+        if bool((depth_HW > 0).any()):
+            seen_HW = depth_HW > 0
+        else:
+            seen_HW = seen_by(store, int(frame[0]), K_33, pose_7, tuple(depth_HW.shape))
+        return View(clip.image_BL3HW[0], K_33, pose_7, depth_HW, seen_HW)
+
+    return (1 + augmentations) * len(posed), view
+
+
+def seen_by(store: FrameStore, frame: int, K_33: Tensor, pose_7: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Which pixels (H, W) of a camera that only turned or zoomed the stored image of a frame shows."""
+    height, width = shape
+    rays_HW3 = back_project(
+        pixel_grid(height, width, K_33)[None], torch.ones((1, 1, height, width), dtype=K_33.dtype), K_33[None]
+    )[0]
+    turn_4 = multiply_quaternions(conjugate_quaternion(store.pose_N7[frame, 3:]), pose_7[3:])
+    stored_HW3 = rotate(turn_4, rays_HW3)
+    K = store.K_N33[frame]
+    z_HW = stored_HW3[..., 2].clamp_min(1e-6)
+    x_HW = stored_HW3[..., 0] / z_HW * K[0, 0] + K[0, 2]
+    y_HW = stored_HW3[..., 1] / z_HW * K[1, 1] + K[1, 2]
+    rows, columns = store.image_N3HW.shape[-2:]
+    inside_HW = (x_HW >= -0.5) & (x_HW <= columns - 0.5) & (y_HW >= -0.5) & (y_HW <= rows - 0.5)
+    return inside_HW & (stored_HW3[..., 2] > 0)

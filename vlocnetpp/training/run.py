@@ -1,0 +1,143 @@
+"""What the steps of a run share, and what happens between them: logging, validating, saving, moving on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import distributed, nn
+
+from vlocnetpp.network import Network
+from vlocnetpp.progress import Status
+from vlocnetpp.training.clips import FrameStore
+from vlocnetpp.training.config import METRICS, StageConfig, TrainConfig
+from vlocnetpp.training.devices import alone
+from vlocnetpp.training.loader import ClipLoader
+from vlocnetpp.training.norms import settle_norms
+from vlocnetpp.training.run_folder import BEST_NAME, LAST_NAME, Log
+from vlocnetpp.training.schedule import Progress, Schedule
+from vlocnetpp.training.state import TrainingState
+from vlocnetpp.training.tables import Profile, ValidationTable
+from vlocnetpp.training.validate import validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+SAVE_EVERY_S = 300.0
+"""Between validations, so that a crash costs minutes."""
+
+
+@dataclass
+class Run:
+    """What the steps of a run share."""
+
+    config: TrainConfig
+    out: Path
+    fabric: Fabric
+    state: TrainingState
+    schedule: Schedule
+    loaders: dict[bool, ClipLoader]
+    """By `StageConfig.augment`."""
+    stores: Sequence[FrameStore]
+    held_out: Sequence[FrameStore]
+    class_names: tuple[str, ...]
+    chosen_by: str
+    log: Log | None
+    """None in the processes beside the first: only one writes."""
+    status: Status
+    table: ValidationTable
+    costs: Profile
+    stopped: list[int]
+    """Signals that asked to end."""
+
+
+def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
+    """What all processes must see alike: the labels of the whole batch, the time, whether to stop."""
+    progress, stop = run.state.progress, bool(run.stopped)
+    if run.fabric.world_size == 1:
+        return counts, stop
+    first = run.fabric.is_global_zero
+    values = [*counts.values(), float(stop), progress.elapsed_s if first else 0.0]
+    together = torch.tensor(values, dtype=torch.float64, device=run.fabric.device)
+    distributed.all_reduce(together)
+    *numbers, stops, progress.elapsed_s = together.tolist()
+    return dict(zip(counts, numbers, strict=True)), stops > 0
+
+
+def end_stage(run: Run) -> None:
+    """Move on to the next stage."""
+    run.state.optimizer = None
+    progress = run.state.progress
+    progress.stage += 1
+    progress.batch = progress.validated = 0
+    progress.elapsed_s = 0.0
+    progress.usual, progress.recent = {}, {}
+
+
+def note_losses(progress: Progress, losses: dict[str, float]) -> None:
+    """Add to the sums for the next row of the log."""
+    for name, value in losses.items():
+        known = progress.recent.setdefault(name, [0.0, 0.0])
+        known[0] += value
+        known[1] += 1
+
+
+def settle(run: Run, part: Network) -> None:
+    """Make the norms fit for a robot; every process does the same."""
+    with alone(cast(nn.Module, part)):
+        settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe)
+
+
+def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s: float) -> None:
+    """Validate the network, log it and save it, as the best if it is."""
+    state = run.state
+    state.progress.validated += 1
+    found: dict[str, Any] = {}
+    best = False
+    if stage.tasks != ("depth",):
+        settle(run, part)
+        if run.held_out:
+            device, leak_probe = run.fabric.device, run.config.leak_probe
+            found, calibration = validate(part, run.held_out, run.class_names, device, leak_probe)
+            state.metrics = {**state.metrics, **found}
+            if calibration is not None:
+                state.calibration, state.limits = calibration.factors, calibration.limits
+        last_tasks = set(run.config.stages[-1].tasks) & set(state.network.config.tasks)
+        task, name = run.chosen_by.split(".")
+        value = found.get(task, {}).get(name)
+        if last_tasks <= set(part.config.tasks) and value is not None and math.isfinite(value):
+            sign = METRICS[run.chosen_by]
+            best = state.best is None or sign * value > sign * state.best
+            state.best = value if best else state.best
+    add_row(run, stage, rate, frames_per_s, found)
+    for line in run.table.lines(stage.name, state.progress.step, found, state.loss.scalars(), best):
+        run.status.note(line)
+    if run.log is not None:
+        run.log.write(curves=True)
+    if best:
+        save(run, BEST_NAME)
+    save(run, LAST_NAME)
+
+
+def add_row(run: Run, stage: StageConfig, rate: float, frames_per_s: float, metrics: dict[str, Any]) -> None:
+    """A row of the log: the mean losses since the row before it."""
+    progress = run.state.progress
+    losses = {name: total / number for name, (total, number) in progress.recent.items()}
+    progress.recent = {}
+    if run.log is not None:
+        scalars = run.state.loss.scalars()
+        run.log.add(stage.name, progress.step, progress.total_s, frames_per_s, rate, losses, scalars, metrics)
+
+
+def save(run: Run, name: str) -> None:
+    """Write a checkpoint and the log, in one process."""
+    if run.log is None:
+        return
+    run.state.scaler = run.fabric.strategy.precision.state_dict()
+    run.state.save(run.out / name, run.config)
+    if name == LAST_NAME:
+        run.log.write(curves=False)
