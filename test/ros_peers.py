@@ -359,7 +359,7 @@ def _time(nanoseconds: int) -> Time:
 @contextmanager
 def running(peer: Peer, place: Path, **parameters: object) -> Iterator[Peer]:
     """A node that is active, matched and has answered an image; at the end it must still be the same process."""
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     with node_process(place, autostart=True, gate_margin_m=-1.0, **parameters) as process:
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
         yield peer

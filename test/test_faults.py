@@ -338,6 +338,9 @@ def node(request: pytest.FixtureRequest, peer: Peer, folder: Path) -> Iterator[P
                           "depth_topic": DEPTH_TOPIC},
     }[kind]()  # fmt: skip
     with running(peer, folder / kind, **parameters) as it:
+        # Whatever row comes first, it finds a node that has answered an image.
+        GOOD[kind](it)
+        it.wait_for_answer(it.stamp_ns)
         yield it
 
 
