@@ -13,11 +13,11 @@ import torch
 from vlocnetpp.data import Dataset
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.evaluation.stream import Streamed
-from vlocnetpp.network import build_network, config_from_json, start
+from vlocnetpp.network import build_network, config_from_json
 from vlocnetpp.progress import track
 from vlocnetpp.training import load_checkpoint
-from vlocnetpp.training.clips import gather_clips, open_store
-from vlocnetpp.training.leak_probe import remember_truth
+from vlocnetpp.training.clips import open_store
+from vlocnetpp.training.streaming import predict_frames
 
 
 def stream_checkpoint(
@@ -44,17 +44,10 @@ def stream_checkpoint(
     count = len(store.names)
     rows = np.full((count, 7), np.nan)
     answers = Streamed(rows, rows.copy(), np.zeros(count, bool), rows[:, :2].copy(), rows[:, 0].copy())
-    generator, state = np.random.default_rng(0), start(network)
     with torch.inference_mode():
-        for i in track(range(count), f"evaluating {split}"):
-            fresh = i == store.first_N[i]
-            if fresh:
-                state = start(network)
-            frame = gather_clips(store, np.array([[i]]), network.config, None, generator).to(torch.device(device))
-            prediction, state = network(frame.image_BL3HW[:, 0], frame.K_BL33[:, 0], frame.depth_BL1HW[:, 0], state)
-            if feed_truth:
-                state = remember_truth(network, state, frame.pose_BL7[:, 0], frame.posed_BL[:, 0])
+        frames = predict_frames(network, [store], torch.device(device), feed_truth)
+        for i, first, _, prediction in track(frames, f"evaluating {split}", count):
             answers.pose_N7[i] = prediction["pose_B7"][0].cpu().numpy()
-            if "relative_B7" in prediction and not fresh:
+            if "relative_B7" in prediction and not first:
                 answers.relative_N7[i], answers.valid_N[i] = prediction["relative_B7"][0].cpu().numpy(), True
     return answers

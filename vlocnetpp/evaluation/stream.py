@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vlocnetpp.data import Dataset, Frame
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
-from vlocnetpp.runtime import Localizer, Model
+from vlocnetpp.runtime import Estimate, Localizer, Model
 
 OnMask = Callable[[int, Frame, NDArray[np.uint8], NDArray[np.uint8]], None]
 """Index and frame, image (H, W, 3) and answered mask (H, W), 255 where the network did not look."""
@@ -33,14 +33,44 @@ class Streamed(NamedTuple):
     """From the decoded image to the answer."""
 
 
+class Answered(NamedTuple):
+    """One frame of a split and what the model answered."""
+
+    number: int
+    """In the split."""
+    frame: Frame
+    image_HW3: NDArray[np.uint8]
+    estimate: Estimate
+    latency_ms: float
+    """From the decoded image to the answer."""
+
+
+def answer_frames(localizer: Localizer, dataset: Dataset, split: str, text: str) -> Iterator[Answered]:
+    """Every sequence of a split from its own cold start. Raises DataError without such a split, or a broken image.
+
+    Args:
+        localizer: with an endless `max_gap_s`, since a sequence's own borders say where the past ends: a slow or
+            thinned recording is still one sequence.
+        text: is shown with the progress.
+    """
+    reads_depth = localizer.model.metadata.reads_depth
+    starts = set(np.cumsum([0, *(len(sequence.frames) for sequence in dataset.sequences(split))]).tolist())
+    for i, frame in enumerate(track(dataset.frames(split), text)):
+        if i in starts:
+            localizer.reset("new sequence")
+        pixels = frame.image()
+        depth = frame.depth() if reads_depth else None
+        began = time.perf_counter()
+        estimate = localizer.localize(pixels, frame.K_33, frame.stamp_ns, depth_HW=depth)
+        yield Answered(i, frame, pixels, estimate, (time.perf_counter() - began) * 1e3)
+
+
 def stream(model: Model, dataset: Dataset, split: str, on_mask: OnMask | None = None) -> Streamed:
-    """Every sequence of a split from its own cold start. Raises DataError without such a split, or a broken image."""
+    """What a model answers to a split; see `answer_frames`."""
     frames = dataset.frames(split)
-    # A sequence's own borders say where the past ends; a slow or thinned recording is still one sequence.
     localizer = Localizer(model, max_gap_s=float("inf"))
     if frames:
         localizer.warm_up(*frames[0].image().shape[:2])
-    reads_depth = model.metadata.reads_depth
     answers = Streamed(
         np.full((len(frames), 7), np.nan),
         np.full((len(frames), 7), np.nan),
@@ -48,15 +78,8 @@ def stream(model: Model, dataset: Dataset, split: str, on_mask: OnMask | None = 
         np.full((len(frames), 2), np.nan),
         np.full(len(frames), np.nan),
     )
-    starts = set(np.cumsum([0, *(len(sequence.frames) for sequence in dataset.sequences(split))]).tolist())
-    for i, frame in enumerate(track(frames, f"evaluating {split}")):
-        if i in starts:
-            localizer.reset("new sequence")
-        pixels = frame.image()
-        depth = frame.depth() if reads_depth else None
-        began = time.perf_counter()
-        estimate = localizer.localize(pixels, frame.K_33, frame.stamp_ns, depth_HW=depth)
-        answers.latency_ms_N[i] = (time.perf_counter() - began) * 1e3
+    for i, frame, pixels, estimate, latency_ms in answer_frames(localizer, dataset, split, f"evaluating {split}"):
+        answers.latency_ms_N[i] = latency_ms
         if estimate.pose_7 is not None and estimate.sigma_2 is not None:
             answers.pose_N7[i], answers.sigma_N2[i] = estimate.pose_7, estimate.sigma_2
         if estimate.relative_7 is not None:

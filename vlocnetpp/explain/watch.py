@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vlocnetpp.data import Dataset
+from vlocnetpp.evaluation.stream import answer_frames
 from vlocnetpp.explain.activation import activation_maps, explanation_of, named_layers
 from vlocnetpp.explain.errors import ExplainError
 from vlocnetpp.geometry import central_view
 from vlocnetpp.poses import Floats
-from vlocnetpp.progress import track
 from vlocnetpp.runtime import Localizer, Model
 
 
@@ -43,7 +43,7 @@ class Watched(NamedTuple):
 def watch(
     model: Model, dataset: Dataset, split: str, closely: Sequence[int], layers: Sequence[str], scalar: str
 ) -> Watched:
-    """Every sequence of a split from its own cold start, as `evaluation.stream` does.
+    """Features and activation maps of a split, streamed as `evaluation.stream` does.
 
     Args:
         model: from `export.rebuild`, with localization.
@@ -56,10 +56,7 @@ def watch(
     """
     explanation = explanation_of(model)
     watched = named_layers(explanation, layers, str(model.path))
-    frames = dataset.frames(split)
-    starts = set(np.cumsum([0, *(len(sequence.frames) for sequence in dataset.sequences(split))]).tolist())
     localizer = Localizer(model, max_gap_s=float("inf"))
-    reads_depth = model.metadata.reads_depth
     last: dict[str, Any] = {}
 
     def remember_features(_module: nn.Module, _inputs: object, output: Tensor) -> None:
@@ -74,12 +71,8 @@ def watch(
     ]
     poses, features, insights = [], [], {}
     try:
-        for i, frame in enumerate(track(frames, f"watching {model.path.name} on {split}")):
-            if i in starts:
-                localizer.reset("new sequence")
-            pixels = frame.image()
-            depth = frame.depth() if reads_depth else None
-            estimate = localizer.localize(pixels, frame.K_33, frame.stamp_ns, depth_HW=depth)
+        text = f"explaining {model.path.name} on {split}"
+        for i, frame, pixels, estimate, _ in answer_frames(localizer, dataset, split, text):
             row = last["features"][0].float().cpu().numpy().astype(np.float64)
             if estimate.pose_7 is None or not (np.isfinite(row).all() and np.isfinite(estimate.pose_7).all()):
                 raise ExplainError(f"{model.path}: its answer to {frame.name} is not finite")

@@ -17,9 +17,9 @@ from vlocnetpp.metrics import (
     segmentation_metrics,
 )
 from vlocnetpp.metrics.calibration import bound_factor
-from vlocnetpp.network import Network, start
-from vlocnetpp.training.clips import FrameStore, gather_clips
-from vlocnetpp.training.leak_probe import remember_truth
+from vlocnetpp.network import Network
+from vlocnetpp.training.clips import FrameStore
+from vlocnetpp.training.streaming import predict_frames
 
 FARTHER = 1.25
 """A frame so many times farther from the training images than any of the held-out drive is unlike them."""
@@ -53,24 +53,16 @@ def validate(
     poses, motions = np.full((count, 7), np.nan), np.full((count, 7), np.nan)
     scales, novelty = np.full((count, 2), np.nan), np.full(count, np.nan)
     matrix = np.zeros((classes, classes), np.int64)
-    generator = np.random.default_rng(0)
-    state = start(network)
-    frames = [(store, k) for store in stores for k in range(len(store.names))]
+    first_N = np.zeros(count, bool)
     with torch.inference_mode():
-        for i, (store, k) in enumerate(frames):
-            fresh = k == store.first_N[k]
-            if fresh:
-                state = start(network)
-            clip = gather_clips(store, np.array([[k]]), network.config, None, generator).to(device)
-            prediction, state = network(clip.image_BL3HW[:, 0], clip.K_BL33[:, 0], clip.depth_BL1HW[:, 0], state)
-            if leak_probe:
-                state = remember_truth(network, state, clip.pose_BL7[:, 0], clip.posed_BL[:, 0])
+        for i, first, clip, prediction in predict_frames(network, stores, device, leak_probe):
+            first_N[i] = first
             if "pose_B7" in prediction:
                 poses[i] = prediction["pose_B7"][0].cpu().numpy()
                 scales[i] = prediction["log_scale_B2"][0].exp().cpu().numpy()
             if "novelty_B" in prediction:
                 novelty[i] = float(prediction["novelty_B"][0])
-            if "relative_B7" in prediction and not fresh:
+            if "relative_B7" in prediction and not first:
                 motions[i] = prediction["relative_B7"][0].cpu().numpy()
             if "logits_BCHW" in prediction:
                 mask = prediction["logits_BCHW"][0].argmax(dim=0).to(torch.uint8).cpu().numpy()
@@ -83,7 +75,7 @@ def validate(
         metrics["localization"] = localization_metrics(poses[posed], truth.numpy()[posed])
         metres, degrees = pose_errors(poses[posed], truth.numpy()[posed])
         ratios = np.stack((metres, np.radians(degrees)), axis=1) / scales[posed]
-        drive_N = np.cumsum([k == store.first_N[k] for store, k in frames])[posed]
+        drive_N = np.cumsum(first_N)[posed]
         limits: dict[str, float] = {}
         if np.isfinite(novelty).all():
             worst_m, worst_deg = percentile(metres, 95), percentile(degrees, 95)
