@@ -26,7 +26,7 @@ from vlocnetpp.explain import (
     explain,
     fuse,
     grad_cam_plus_plus,
-    watch,
+    stream_features,
     write_ply,
 )
 from vlocnetpp.explain.explain import model_names
@@ -149,7 +149,7 @@ def test_the_rebuilt_network_answers_as_the_file_and_its_features_make_its_pose(
     dataset = open_dataset(folder / "wall")
     for name in ("mtl.ts", "stl.ts"):
         model = rebuild(folder / name, "cpu")
-        watched = watch(model, dataset, "test", [1, 6], ["last", "res4c"], "position")
+        watched = stream_features(model, dataset, "test", [1, 6], ["last", "res4c"], "position")
         expected = stream(load_model(folder / name, "cpu"), dataset, "test")
         np.testing.assert_allclose(watched.pose_N7, expected.pose_N7, atol=1e-4)
         head = model.step.network.localization.head
@@ -365,4 +365,4 @@ def test_an_answer_that_is_no_number_is_an_error(folder):
     with torch.no_grad():
         model.step.network.localization.head.fc2.weight.fill_(float("nan"))
     with pytest.raises(ExplainError, match="its answer to test-00/000000 is not finite"):
-        watch(model, open_dataset(folder / "wall"), "test", [], ["last"], "position")
+        stream_features(model, open_dataset(folder / "wall"), "test", [], ["last"], "position")

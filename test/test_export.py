@@ -110,7 +110,7 @@ def test_every_preset_answers_alike_in_every_format(preset, tmp_path):
 def test_the_clip_that_is_compared_moves_every_answer():
     network = answering("mtl", depth="sensor")
     clip = parity.random_clip(network.config, IMAGE_SHAPE, K_33)
-    answers = parity.stream(parity.torch_way(parity.ExportedStep(network)), clip, start(network))
+    answers = parity.stream(parity.torch_runner(parity.ExportedStep(network)), clip, start(network))
     for before, after in pairwise(answers):
         change = parity.difference(before, after)
         assert min(asdict(change).values()) > 1e-3, change
@@ -165,7 +165,7 @@ def test_every_figure_can_refuse(name, value):
 def test_differences_are_measured():
     cold = answering("mtl", depth="sensor")
     clip = parity.random_clip(cold.config, IMAGE_SHAPE, K_33)[:1]
-    (answer,) = parity.stream(parity.torch_way(parity.ExportedStep(cold)), clip, start(cold))
+    (answer,) = parity.stream(parity.torch_runner(parity.ExportedStep(cold)), clip, start(cold))
     angle = 0.01
     turned = answer["pose_B7"].clone()
     turned[:, 3:] = torch.tensor([[np.cos(angle / 2), np.sin(angle / 2), 0, 0]])

@@ -19,7 +19,7 @@ from vlocnetpp.evaluation.score import mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import Streamed, stream
 from vlocnetpp.export import ParityError, export_run
 from vlocnetpp.metrics import latency_metrics, localization_metrics, pose_errors
-from vlocnetpp.peers import OdometryPeer, Peer, ask, build_map, run_odometry_peer
+from vlocnetpp.peers import OdometryPeer, Peer, build_map, locate_frames, run_odometry_peer
 from vlocnetpp.poses import Floats
 from vlocnetpp.revision import source_revision
 from vlocnetpp.runtime import Model, load_model
@@ -34,8 +34,8 @@ MODEL_NAME = "model.ts"
 FREE = ("device",)
 FREE_DATA = ("root", "cache", "workers")
 """Settings of a training that may differ when it goes on."""
-Made = tuple[Record, Errors | None]
-Judge = Callable[[str], Made]
+RowResult = tuple[Record, Errors | None]
+Judge = Callable[[str], RowResult]
 """Name of a split -> the row for its frames."""
 
 
@@ -82,23 +82,23 @@ def errors_of(frames: Sequence[Frame], pose_N7: Floats, latency_ms_N: Floats) ->
 
 
 def _peer(peer: Peer, shared: Shared, about: dict[str, Any]) -> Judge:
-    place, build_s = build_map(peer, shared.posed("train"))
+    peer_map, build_s = build_map(peer, shared.posed("train"))
 
-    def judge(split: str) -> Made:
+    def judge(split: str) -> RowResult:
         test = shared.posed(split)
-        pose_N7, latency_ms_N = ask(place, test, f"{peer.name}, {split}")
+        pose_N7, latency_ms_N = locate_frames(peer_map, test, f"{peer.name}, {split}")
         metrics = {
             "localization": localization_metrics(pose_N7, true_poses(test)[1]),
             "latency_ms": latency_metrics(latency_ms_N),
         }
-        record = Record(**about, greyed=peer.oracle, metrics=metrics, size_bytes=place.map_bytes, training_s=build_s)
+        record = Record(**about, greyed=peer.oracle, metrics=metrics, size_bytes=peer_map.map_bytes, training_s=build_s)
         return record, errors_of(test, pose_N7, latency_ms_N)
 
     return judge
 
 
 def _odometry_peer(peer: OdometryPeer, shared: Shared, about: dict[str, Any]) -> Judge:
-    def judge(split: str) -> Made:
+    def judge(split: str) -> RowResult:
         motion, valid, times = run_odometry_peer(peer, shared.dataset.sequences(split))
         none = np.full((len(times), 7), np.nan)
         answers = Streamed(none, motion, valid, none[:, :2], times)
@@ -125,7 +125,7 @@ def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> 
         export_run(run, exported, checkpoint="last")
         model = load_model(exported, shared.settings.device)
 
-    def judge(split: str) -> Made:
+    def judge(split: str) -> RowResult:
         metrics, errors = (
             _score_leak_probe(run / LAST_NAME, shared, split) if model is None else _score(model, shared, split)
         )

@@ -13,13 +13,13 @@ def evaluate(args: argparse.Namespace) -> int:
     """Score an exported model on a split."""
     from vlocnetpp.data import open_dataset
     from vlocnetpp.evaluation.evaluate import evaluate as run
-    from vlocnetpp.evaluation.unlabelled import look
+    from vlocnetpp.evaluation.unlabelled import evaluate_unlabelled
     from vlocnetpp.reporting import print_table
     from vlocnetpp.runtime import load_model
 
     model, dataset = load_model(args.model, args.device, args.precision), open_dataset(args.root, args.layout)
     if args.no_labels:
-        metrics, notes = look(model, dataset, args.split, args.out)
+        metrics, notes = evaluate_unlabelled(model, dataset, args.split, args.out)
         _print_metrics(metrics)
         print("\n".join(f"{args.out}: {note}" for note in notes))
         return 0

@@ -26,7 +26,7 @@ from vlocnetpp.reporting.trajectory_files import write_tum
 from vlocnetpp.runtime import Model
 
 
-def look(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[str, Any], list[str]]:
+def evaluate_unlabelled(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[str, Any], list[str]]:
     """Stream a split and write what was answered; labels, where there are any, are not looked at.
 
     Returns the figures that `metrics.json` holds, and lines that say what was written.

@@ -5,7 +5,7 @@ from vlocnetpp.explain.embedding import Embedding, embed
 from vlocnetpp.explain.errors import ExplainError
 from vlocnetpp.explain.explain import Options, explain
 from vlocnetpp.explain.scene import Cloud, fuse, write_ply
-from vlocnetpp.explain.watch import Watched, watch
+from vlocnetpp.explain.streamed_features import StreamedFeatures, stream_features
 
 __all__ = [
     "SCALARS",
@@ -13,12 +13,12 @@ __all__ = [
     "Embedding",
     "ExplainError",
     "Options",
-    "Watched",
+    "StreamedFeatures",
     "activation_maps",
     "embed",
     "explain",
     "fuse",
     "grad_cam_plus_plus",
-    "watch",
+    "stream_features",
     "write_ply",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.explain.figures import new_figure, save
-from vlocnetpp.explain.watch import Insight
+from vlocnetpp.explain.streamed_features import Insight
 from vlocnetpp.poses import Floats
 from vlocnetpp.reporting.mask_sheet import colored
 

@@ -20,7 +20,7 @@ from vlocnetpp.explain.errors import ExplainError
 from vlocnetpp.explain.scene import Cloud, fuse, polyline, write_ply
 from vlocnetpp.explain.scene_figure import plot_scene
 from vlocnetpp.explain.spread import spread
-from vlocnetpp.explain.watch import Watched, watch
+from vlocnetpp.explain.streamed_features import StreamedFeatures, stream_features
 from vlocnetpp.metrics import localization_metrics
 from vlocnetpp.network.explaining import LAST
 from vlocnetpp.poses import Floats
@@ -81,7 +81,7 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
     names = model_names(models)
     closely = spread(len(frames), options.frames)
     watched = {
-        name: watch(model, dataset, options.split, closely, options.layers, options.scalar)
+        name: stream_features(model, dataset, options.split, closely, options.layers, options.scalar)
         for name, model in zip(names, models)
     }
     lengths = [len(sequence.frames) for sequence in dataset.sequences(options.split)]
@@ -167,7 +167,7 @@ def write_scene(path: Path, cloud: Cloud, truth: list[Floats], estimate: list[Fl
 
 
 def figures_of(
-    embeddings: dict[str, Embedding], watched: dict[str, Watched], pose_N7: Floats, posed_N: NDArray[np.bool_]
+    embeddings: dict[str, Embedding], watched: dict[str, StreamedFeatures], pose_N7: Floats, posed_N: NDArray[np.bool_]
 ) -> Table:
     """What the pictures say in numbers, a row for each model."""
     columns = ("model", "median m", "median deg", "stress 2D", "stress 3D", "rank with position", "rank with rotation")

@@ -26,7 +26,7 @@ from vlocnetpp.step import Answer, State
 CLIP_LENGTH = 5
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
 """image (1, H, W, 3) uint8, channels (3,), K (1, 3, 3) and depth (1, 1, H, W) in metres or (1, 1, 1, 1) zeros."""
-Way = Callable[[Inputs, State], tuple[Answer, State]]
+Runner = Callable[[Inputs, State], tuple[Answer, State]]
 
 
 POSES = {"pose_B7": ("position_m", "rotation_rad"), "relative_B7": ("motion_m", "motion_rad")}
@@ -127,7 +127,7 @@ def random_clip(config: NetworkConfig, image_size: tuple[int, int], K_33: NDArra
     return frames
 
 
-def torch_way(step: Any) -> Way:
+def torch_runner(step: Any) -> Runner:
     """An eager or scripted `ExportedStep`."""
 
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
@@ -138,7 +138,7 @@ def torch_way(step: Any) -> Way:
     return run
 
 
-def onnx_way(path: Path) -> Way:
+def onnx_runner(path: Path) -> Runner:
     """A file in ONNX Runtime on the CPU. Raises ModelFileError where that is not installed."""
     require("onnxruntime")
     import onnxruntime
@@ -161,11 +161,11 @@ def onnx_way(path: Path) -> Way:
     return run
 
 
-def stream(way: Way, clip: Sequence[Inputs], cold: State) -> list[Answer]:
+def stream(runner: Runner, clip: Sequence[Inputs], cold: State) -> list[Answer]:
     """The answers to the frames of a clip, each with the state that the one before left."""
     answers, state = [], cold
     for inputs in clip:
-        answer, state = way(inputs, state)
+        answer, state = runner(inputs, state)
         answers.append(answer)
     return answers
 
@@ -204,15 +204,15 @@ def compare(
     cold = start(network)
     half = load_model(script, "cpu", precision)
     half_cold = {name: value.to(half.dtype) for name, value in cold.items()}
-    ways = {script.name: torch_way(half.step)}
+    ways = {script.name: torch_runner(half.step)}
     if onnx is not None:
-        ways[onnx.name] = onnx_way(onnx)
+        ways[onnx.name] = onnx_runner(onnx)
     was_training = network.training
     network.eval()
     try:
         rows = []
         for name, clip in clips.items():
-            expected = stream(torch_way(ExportedStep(network)), clip, cold)
+            expected = stream(torch_runner(ExportedStep(network)), clip, cold)
             for file, way in ways.items():
                 found = stream(way, clip, half_cold)
                 rows += [Row(file, name, i, difference(*pair)) for i, pair in enumerate(zip(expected, found))]

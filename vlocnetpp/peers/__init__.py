@@ -6,7 +6,7 @@ from vlocnetpp.peers.nearest_training_pose import NEAREST_TRAINING_POSE
 from vlocnetpp.peers.odometry import CONSTANT_VELOCITY, NO_MOTION, OdometryPeer, run_odometry_peer
 from vlocnetpp.peers.orb_odometry import ORB_ESSENTIAL
 from vlocnetpp.peers.orb_pnp import ORB_PNP
-from vlocnetpp.peers.peer import Answers, Peer, Place, ask, build_map, run_peer
+from vlocnetpp.peers.peer import Answers, Peer, PeerMap, build_map, locate_frames, run_peer
 from vlocnetpp.peers.thumbnail_retrieval import THUMBNAIL_RETRIEVAL
 
 PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST, INTERPOLATION, ORB_PNP, NEAREST_TRAINING_POSE)
@@ -23,9 +23,9 @@ __all__ = [
     "Answers",
     "OdometryPeer",
     "Peer",
-    "Place",
-    "ask",
+    "PeerMap",
     "build_map",
+    "locate_frames",
     "run_odometry_peer",
     "run_peer",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlocnetpp.data.frames import Frame
-from vlocnetpp.peers.peer import Image, Peer, Place, poses_of
+from vlocnetpp.peers.peer import Image, Peer, PeerMap, poses_of
 from vlocnetpp.peers.vlad import Single, build_index
 from vlocnetpp.poses import Floats, weighted_mean
 
@@ -17,7 +17,7 @@ RIDGE = 0.01
 """Added to the diagonal where the weights are solved, in shares of its mean: images may be all but the same."""
 
 
-def build_nearest(train_frames: Sequence[Frame]) -> Place:
+def build_nearest(train_frames: Sequence[Frame]) -> PeerMap:
     """The pose of the training image with the most similar descriptor; no answer for an image without keypoints."""
     train = poses_of(train_frames)
     index = build_index(train_frames, NEAREST.name)
@@ -26,10 +26,10 @@ def build_nearest(train_frames: Sequence[Frame]) -> Place:
         descriptor = index.describe(image_HW3)
         return None if descriptor is None else train[index.frame_N[index.nearest(descriptor, 1)[0]]]
 
-    return Place(locate, index.nbytes + train.nbytes)
+    return PeerMap(locate, index.nbytes + train.nbytes)
 
 
-def build_interpolated(train_frames: Sequence[Frame]) -> Place:
+def build_interpolated(train_frames: Sequence[Frame]) -> PeerMap:
     """The mean of the most similar images' poses, with the weights that make up the descriptor from theirs."""
     train = poses_of(train_frames)
     index = build_index(train_frames, INTERPOLATION.name)
@@ -41,7 +41,7 @@ def build_interpolated(train_frames: Sequence[Frame]) -> Place:
         rows = index.nearest(descriptor, INTERPOLATED)
         return weighted_mean(train[index.frame_N[rows]], affine_weights(index.known_NC[rows], descriptor))
 
-    return Place(locate, index.nbytes + train.nbytes)
+    return PeerMap(locate, index.nbytes + train.nbytes)
 
 
 def affine_weights(known_KC: Single, wanted_C: Single) -> Floats:

@@ -8,14 +8,14 @@ import numpy as np
 
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.metrics import pose_errors
-from vlocnetpp.peers.peer import Image, Peer, Place, pose_of, poses_of
+from vlocnetpp.peers.peer import Image, Peer, PeerMap, pose_of, poses_of
 from vlocnetpp.poses import Floats
 
 METRES_PER_DEGREE = 0.01
 """What a degree is worth where one number must say how near a pose is: 5 cm weigh as much as 5 degrees."""
 
 
-def build(train_frames: Sequence[Frame]) -> Place:
+def build(train_frames: Sequence[Frame]) -> PeerMap:
     """ORACLE: the training pose nearest to the ground truth, in metres plus 0.01 m per degree."""
     train = poses_of(train_frames)
 
@@ -23,7 +23,7 @@ def build(train_frames: Sequence[Frame]) -> Place:
         metres, degrees = pose_errors(train, np.tile(pose_of(frame), (len(train), 1)))
         return train[np.argmin(metres + METRES_PER_DEGREE * degrees)]
 
-    return Place(locate, train.nbytes)
+    return PeerMap(locate, train.nbytes)
 
 
 NEAREST_TRAINING_POSE = Peer(

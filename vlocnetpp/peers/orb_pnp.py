@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.poses import pose_from_matrix
 from vlocnetpp.peers.orb import find_keypoints, match
-from vlocnetpp.peers.peer import Image, Peer, Place, pose_of
+from vlocnetpp.peers.peer import Image, Peer, PeerMap, pose_of
 from vlocnetpp.peers.vlad import build_index
 from vlocnetpp.poses import Floats, rotate
 from vlocnetpp.progress import track
@@ -39,7 +39,7 @@ class Landmarks(NamedTuple):
     descriptors_N32: NDArray[np.uint8]
 
 
-def build(train_frames: Sequence[Frame]) -> Place:
+def build(train_frames: Sequence[Frame]) -> PeerMap:
     """A map of the training frames that have depth; the others are left out."""
     mapped = [frame for frame in train_frames if frame.depth_path is not None]
     index = build_index(mapped, ORB_PNP.name)
@@ -57,7 +57,7 @@ def build(train_frames: Sequence[Frame]) -> Place:
             points.append(landmarks[candidate].points_N3[pairs[:, 1]])
         return solve_pose(np.concatenate(points).astype(np.float64), np.concatenate(pixels), frame.K_33)
 
-    return Place(locate, index.nbytes + sum(array.nbytes for each in landmarks for array in each))
+    return PeerMap(locate, index.nbytes + sum(array.nbytes for each in landmarks for array in each))
 
 
 def find_landmarks(frame: Frame) -> Landmarks:

@@ -18,7 +18,7 @@ Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 
-class Place(NamedTuple):
+class PeerMap(NamedTuple):
     """What a peer keeps of the training frames."""
 
     locate: Callable[[Frame, Image], Floats | None]
@@ -31,7 +31,7 @@ class Peer(NamedTuple):
     """A row of the benchmark table."""
 
     name: str
-    build: Callable[[Sequence[Frame]], Place]
+    build: Callable[[Sequence[Frame]], PeerMap]
     """From at least one training frame, each with a pose."""
     note: str
     oracle: bool = False
@@ -54,11 +54,11 @@ class Answers(NamedTuple):
 
 def run_peer(peer: Peer, train_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> Answers:
     """Build a peer's map and ask it about each test frame. Raises DataError as `build_map` and `ask` do."""
-    place, build_s = build_map(peer, train_frames)
-    return Answers(*ask(place, test_frames, peer.name), place.map_bytes, build_s)
+    peer_map, build_s = build_map(peer, train_frames)
+    return Answers(*locate_frames(peer_map, test_frames, peer.name), peer_map.map_bytes, build_s)
 
 
-def build_map(peer: Peer, train_frames: Sequence[Frame]) -> tuple[Place, float]:
+def build_map(peer: Peer, train_frames: Sequence[Frame]) -> tuple[PeerMap, float]:
     """What a peer keeps of the training frames, and the seconds that took.
 
     Raises DataError if there is no training frame, one of them has no pose, or none has what the peer needs.
@@ -68,11 +68,11 @@ def build_map(peer: Peer, train_frames: Sequence[Frame]) -> tuple[Place, float]:
         if all(getattr(frame, f"{need}_path") is None for frame in train_frames):
             raise DataError(f"{peer.name}: needs {need}, and no training frame has it")
     began = time.perf_counter()
-    place = peer.build(train_frames)
-    return place, time.perf_counter() - began
+    peer_map = peer.build(train_frames)
+    return peer_map, time.perf_counter() - began
 
 
-def ask(place: Place, test_frames: Sequence[Frame], name: str) -> tuple[Floats, Floats]:
+def locate_frames(peer_map: PeerMap, test_frames: Sequence[Frame], name: str) -> tuple[Floats, Floats]:
     """Poses (N, 7), NaN without an answer, and latencies in ms; `name` is shown with the progress.
 
     Raises DataError if an oracle meets a frame without a pose.
@@ -81,7 +81,7 @@ def ask(place: Place, test_frames: Sequence[Frame], name: str) -> tuple[Floats, 
     for i, frame in enumerate(track(test_frames, f"{name}: test images")):
         image = frame.image()
         began = time.perf_counter()
-        pose = place.locate(frame, image)
+        pose = peer_map.locate(frame, image)
         latency_ms_N[i] = 1e3 * (time.perf_counter() - began)
         if pose is not None:
             pose_N7[i] = pose

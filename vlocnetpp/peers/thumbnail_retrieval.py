@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
-from vlocnetpp.peers.peer import Image, Peer, Place, poses_of
+from vlocnetpp.peers.peer import Image, Peer, PeerMap, poses_of
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
 
@@ -17,7 +17,7 @@ THUMBNAIL = (16, 12)
 """Width and height in pixels."""
 
 
-def build(train_frames: Sequence[Frame]) -> Place:
+def build(train_frames: Sequence[Frame]) -> PeerMap:
     """The pose of the training image that looks most alike: cosine between blurred normalized grey thumbnails."""
     train = poses_of(train_frames)
     frames = track(train_frames, "thumbnail retrieval: training images")
@@ -26,7 +26,7 @@ def build(train_frames: Sequence[Frame]) -> Place:
     def locate(frame: Frame, image_HW3: Image) -> Floats:
         return train[np.argmax(known @ thumbnail(image_HW3))]
 
-    return Place(locate, known.nbytes + train.nbytes)
+    return PeerMap(locate, known.nbytes + train.nbytes)
 
 
 def thumbnail(image_HW3: Image) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vlocnetpp.export.files import export_network
 from vlocnetpp.export.onnx import write_onnx
-from vlocnetpp.export.parity import Inputs, onnx_way, torch_way
+from vlocnetpp.export.parity import Inputs, onnx_runner, torch_runner
 from vlocnetpp.network import Network
 from vlocnetpp.runtime import ModelFileError, RingBuffer, load_model
 from vlocnetpp.runtime.cuda_graph import RECORDED
@@ -43,14 +43,14 @@ def script(case: Case) -> torch.jit.ScriptModule:
 
 def optimized(case: Case, folder: Path) -> Run:
     """PyTorch's own further passes: oneDNN's layouts on a CPU, fused convolutions on a GPU."""
-    return torch_way(torch.jit.optimize_for_inference(script(case)))
+    return torch_runner(torch.jit.optimize_for_inference(script(case)))
 
 
 def channels_last(case: Case, folder: Path) -> Run:
     """Frozen, with weights in the layout in which a camera's pixels lie."""
     step: Any = copy.deepcopy(case.step)  # whose `to` takes a layout, which its type annotations leave out
     step.to(memory_format=torch.channels_last)
-    return torch_way(torch.jit.freeze(torch.jit.script(step)))
+    return torch_runner(torch.jit.freeze(torch.jit.script(step)))
 
 
 def runtime(case: Case, folder: Path, cuda_graph: bool = False) -> Run:
@@ -63,7 +63,7 @@ def runtime(case: Case, folder: Path, cuda_graph: bool = False) -> Run:
     if cuda_graph and model.optimizations[-1] != RECORDED:
         raise ModelFileError(model.optimizations[-1])
     ring = RingBuffer(8, model.metadata.state_shapes, model.device, model.dtype)
-    step = torch_way(model.step)
+    step = torch_runner(model.step)
     clock = iter(range(1, 1 << 62))
 
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
@@ -81,12 +81,12 @@ def onnx_runtime(case: Case, folder: Path) -> Run:
         raise ModelFileError("compared on the CPU in fp32 only")
     path = folder / "way.onnx"
     write_onnx(case.step.network, path, "fp32", metadata_to_json(case.metadata), case.image_size)
-    return onnx_way(path)
+    return onnx_runner(path)
 
 
 def compiled(case: Case, folder: Path) -> Run:
     """torch.compile: kernels of Inductor, compiled here in minutes."""
-    return torch_way(torch.compile(copy.deepcopy(case.step), dynamic=False))
+    return torch_runner(torch.compile(copy.deepcopy(case.step), dynamic=False))
 
 
 def ahead_of_time(case: Case, folder: Path) -> Run:
@@ -104,12 +104,12 @@ def ahead_of_time(case: Case, folder: Path) -> Run:
         found: tuple[Answer, State] = compiled_step(*frame, {name: value.contiguous() for name, value in state.items()})
         return found
 
-    return torch_way(step)
+    return torch_runner(step)
 
 
 def recomputing(case: Case, folder: Path) -> Run:
     """The frozen step on the previous frame and on this one."""
-    step = torch_way(torch.jit.freeze(script(case)))
+    step = torch_runner(torch.jit.freeze(script(case)))
     cold = case.cold()
 
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
@@ -120,9 +120,9 @@ def recomputing(case: Case, folder: Path) -> Run:
 
 
 WAYS: dict[str, Callable[[Case, Path], Run]] = {
-    "eager": lambda case, folder: torch_way(case.step),
-    "scripted": lambda case, folder: torch_way(script(case)),
-    "frozen": lambda case, folder: torch_way(torch.jit.freeze(script(case))),
+    "eager": lambda case, folder: torch_runner(case.step),
+    "scripted": lambda case, folder: torch_runner(script(case)),
+    "frozen": lambda case, folder: torch_runner(torch.jit.freeze(script(case))),
     "optimized": optimized,
     "channels-last": channels_last,
     "runtime": runtime,

@@ -43,7 +43,7 @@ def warp_features(previous_BChw: Tensor, offset_B2HW: Tensor, valid_B1HW: Tensor
     # grid_sample with align_corners=False measures from the image's edges: -1 is -0.5 px, 1 is w - 0.5 px.
     grid = torch.stack(((2 * x + 1) / w - 1, (2 * y + 1) / h - 1), dim=-1)
     mask = (share >= 0.5).to(previous_BChw.dtype)
-    # Sampled in the grid's full precision: half a number cannot hold where between two cells a sample lies, and on a
+    # Sampled in the grid's full precision: half precision cannot say where between two cells a sample lies, and on a
     # CPU PyTorch's kernel for bfloat16 reads beyond maps that lie channels last (and is the slower one).
     previous_BChw = previous_BChw.to(grid.dtype)
     warped = F.grid_sample(previous_BChw, grid, mode="bilinear", padding_mode="border", align_corners=False)

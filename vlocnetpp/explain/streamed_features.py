@@ -29,7 +29,7 @@ class Insight(NamedTuple):
     """Answered class ids at the image's resolution, 255 where the network did not look; None without the task."""
 
 
-class Watched(NamedTuple):
+class StreamedFeatures(NamedTuple):
     """A row for each frame of the split, in order."""
 
     pose_N7: Floats
@@ -40,9 +40,9 @@ class Watched(NamedTuple):
     """Of the frames that were asked for, by their index."""
 
 
-def watch(
+def stream_features(
     model: Model, dataset: Dataset, split: str, closely: Sequence[int], layers: Sequence[str], scalar: str
-) -> Watched:
+) -> StreamedFeatures:
     """Features and activation maps of a split, streamed as `evaluation.stream` does.
 
     Args:
@@ -88,7 +88,7 @@ def watch(
     finally:
         for hook in hooks:
             hook.remove()
-    return Watched(np.array(poses).reshape(-1, 7), np.array(features), insights)
+    return StreamedFeatures(np.array(poses).reshape(-1, 7), np.array(features), insights)
 
 
 def seen_part(model: Model, height: int, width: int) -> tuple[float, float, float, float]:
