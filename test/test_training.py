@@ -339,7 +339,7 @@ def test_a_list_of_learning_rates_divides_the_stage_and_the_schedule_counts_vali
     stage = StageConfig(learning_rate=(1e-3, 1e-3, 1e-4))
     assert [learning_rate(stage, share) for share in (0, 0.5, 0.6, 0.7, 1.0)] == [1e-3, 1e-3, 1e-3, 1e-4, 1e-4]
     config = TrainConfig(stages=(StageConfig(share=1), StageConfig(share=3)), epochs=8, validations=4)
-    schedule, progress, at = Schedule(config, 10), Progress(), []
+    schedule, progress, at = Schedule(config, [10, 10]), Progress(), []
     assert schedule.batches == [20, 60]
     for progress.stage, batches in enumerate(schedule.batches):
         progress.validated = 0

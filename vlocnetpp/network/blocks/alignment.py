@@ -188,7 +188,7 @@ class DirectAlignment(nn.Module):
         to_grid_B33 = grid_matrix(K, height, width)
         damping_8 = self.damping(K, turn_only)
         weight_BN, residual_BN, inverse_B88 = pixels.grey_BN, pixels.grey_BN, K
-        for _ in range(rounds):
+        for _round in range(rounds):
             residual_BN, seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
             variance_BN = slope_by_depth(motion, pixels).square() * pixels.depth_variance_BN + motion.variance_B1
             weight_BN = seen_BN * (self.FREEDOM + 1.0) / (self.FREEDOM * variance_BN + residual_BN.square())
@@ -200,7 +200,8 @@ class DirectAlignment(nn.Module):
             variance_B1 = variance_B1.clamp_min(self.NOISE * self.NOISE)
             for step in range(steps):
                 if step > 0:
-                    residual_BN, _ = compare(motion, pixels, previous_B1hw, to_grid_B33)
+                    # Not `_`, which TorchScript would take for the counter of the loop around this one.
+                    residual_BN, _still_seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
                 side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
                 motion = moved(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
         return motion, pixels, Fit(inverse_B88, weight_BN, residual_BN)
