@@ -76,7 +76,7 @@ def test_each_method_is_a_whole_configuration(name):
     method = methods()[name]
     config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
     coordinates = config.preset == "stl_coordinates"
-    check_stages(config, configure(config.preset, config.width, **config.network), True)
+    check_stages(config, configure(config.preset, config.width, **config.network))
     assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
     assert (
         config.batch * config.data.clip_length in ((16,) if coordinates else (63, 64))

@@ -143,7 +143,7 @@ def test_a_row_is_judged_on_the_splits_that_have_its_labels(wall):
     splits = {job.name: job.splits for job in planned.jobs}
     assert splits["stl_segmentation"] == ("test",) and splits["mtl"] == ("test", "lane")
     assert [(each.name, each.reason) for each in planned.skipped][:1] == [
-        ("stl_segmentation", "the frames of 'lane' have no mask to judge by")
+        ("adapnet", "the frames of 'lane' have no mask to judge by")
     ]
 
 

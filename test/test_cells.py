@@ -17,7 +17,7 @@ from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.data.transforms import GeometricConfig
 from vlocnetpp.export.onnx import OPSET, quiet
 from vlocnetpp.geometry import rotate
-from vlocnetpp.network import NetworkConfig, network_config
+from vlocnetpp.network import NetworkConfig, configure
 from vlocnetpp.network.blocks.cell_coordinates import CellCoordinates, cell_rays
 from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_imagenet
 from vlocnetpp.network.blocks.hypercolumns import STRIDE, Hypercolumns
@@ -58,7 +58,7 @@ class Front(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def config() -> NetworkConfig:
-    return network_config("stl_coordinates", 0.125, height=HEIGHT, width_px=WIDTH, resize="whole")
+    return configure("stl_coordinates", 0.125, height=HEIGHT, width_px=WIDTH, resize="whole")
 
 
 @pytest.fixture(scope="module")

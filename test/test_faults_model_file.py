@@ -61,7 +61,7 @@ def with_metadata(demo: Path, path: Path, **changes: Any) -> Path:
         ({"calibration_2": [0.0, 1.0]}, "two positive numbers"),
         ({"calibration_2": [-1.0, 1.0]}, "two positive numbers"),
         ({"resize": "nonsense"}, "whole or crop"),
-        ({"format": -5}, "format is '-5'"),
+        ({"format": -5}, "has format -5"),
         ({"input_height": 10**9}, "from 1 to 8192"),
         ({"input_height": "128"}, "from 1 to 8192"),
         ({"K_33": [[1.0, 0.0], [0.0, 1.0]]}, "3 x 3 intrinsics"),

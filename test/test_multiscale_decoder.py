@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vlocnetpp.network.blocks.initialization import pass_first_through
 from vlocnetpp.network.blocks.multiscale_decoder import STRIDES, MultiscaleDecoder, doubled
 from vlocnetpp.network.blocks.warped_fusion import WarpedFusion
-from vlocnetpp.network.multitask import pass_first_through
 
 CHANNELS = (24, 40, 112, 320)
 CLASSES = 11

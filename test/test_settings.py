@@ -14,7 +14,8 @@ from conftest import ROOT
 
 from vlocnetpp.cli import main
 from vlocnetpp.errors import ConfigError
-from vlocnetpp.network import NetworkConfig
+from vlocnetpp.network import SceneConfig, ViewConfig, configure
+from vlocnetpp.network.registry import ENTRIES
 from vlocnetpp.settings import build, docs_of, merge, nested, on_base, read_settings, settings_of, type_name
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training import load_config
@@ -185,7 +186,9 @@ def test_what_a_setting_does_is_read_from_its_docstring():
     assert [type_name(setting.hint) for setting in settings_of(Stage)] == ["text", "float or list of float"]
 
 
-@pytest.mark.parametrize("kind", [TrainConfig, StageConfig, NetworkConfig])
+@pytest.mark.parametrize(
+    "kind", [TrainConfig, StageConfig, ViewConfig, SceneConfig, *{e.settings for e in ENTRIES.values()}]
+)
 def test_every_setting_of_a_training_says_what_it_does(kind):
     for setting in settings_of(kind):
         assert docs_of(setting.owner).get(setting.key), f"{setting.owner.__name__}.{setting.key} has no docstring"
@@ -199,10 +202,11 @@ def test_the_help_of_train_lists_every_setting_with_its_type_and_value(capsys, t
     for setting in settings_of(TrainConfig):
         assert f"--{setting.name} {setting.key.upper()}" in said
     assert "--batch BATCH Clips per step, of all devices together. (int: 32)" in said
-    for setting in settings_of(NetworkConfig):
-        assert (f"--network.{setting.name} " in said) == (setting.name not in ("preset", "width"))
+    network = configure(TrainConfig.preset)
+    for setting in (s for part in (network.view, network.scene, network.settings) for s in settings_of(type(part))):
+        assert f"--network.{setting.name} " in said
     with pytest.raises(SystemExit):
-        main(["train", str(ROOT / "config/train/robot.yaml"), "--help"])
+        main(["train", str(ROOT / "config/train/coordinates.yaml"), "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "of all devices together. (int: 16)" in said and "a multiple of 32. (int: 128)" in said
     assert '(text: "res3")' in said, "as its preset has it"
@@ -212,10 +216,10 @@ def test_the_help_of_train_lists_every_setting_with_its_type_and_value(capsys, t
 
 
 def test_a_shipped_configuration_is_one_that_its_base_makes(tmp_path):
-    robot, pose = (load_config(shipped(f"config/train/{name}.yaml")) for name in ("robot", "pose"))
+    robot, pose = (load_config(shipped(f"config/train/{name}.yaml")) for name in ("coordinates", "pose"))
     assert (robot.preset, robot.budget, robot.batch, robot.augment.noise) == ("stl_coordinates", "60m", 16, 2.0)
     assert (robot.network, robot.width) == (pose.network, pose.width)
-    mine = write(tmp_path / "mine.yaml", base=str(shipped("config/train/robot.yaml")), epochs=3)
+    mine = write(tmp_path / "mine.yaml", base=str(shipped("config/train/coordinates.yaml")), epochs=3)
     assert (load_config(mine).budget, load_config(mine).epochs) == ("", 3.0)
     with pytest.raises(FileNotFoundError, match="install vlocnetpp_ros again"):
         shipped("config/none")

@@ -81,7 +81,6 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         chosen_by = best_metric(config, settings)
         fabric = start_fabric(config)
         torch.manual_seed(config.seed)
-        check_stages(config, settings)
         network = build_network(settings)
         if config.pretrained and not resume:
             fabric.print(load_pretrained(network, Path(config.pretrained)))
@@ -98,6 +97,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         if config.loss.class_balance and "segmentation" in settings.tasks:
             pixels_C = sum(store.class_pixels(settings.scene.classes) for store in stores)
             state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
+        check_stages(config, settings)
         check_depth(config, settings, any(store.has_depth for store in stores))
         if settings.traits.trains_cells and not resume:
             fabric.print(cast(CellNetwork, network).load_weights())

@@ -47,7 +47,7 @@ class TrainingState:
         self.loss.load_state_dict(saved["loss_state"])
         self.progress = Progress(**saved["progress"])
         self.metrics, self.calibration = saved["metrics"], tuple(saved["calibration"])
-        self.limits = saved["limits"]
+        self.limits = saved.get("limits", {})
         self.best, self.rows = saved["best"], saved["rows"]
         self.optimizer, self.scaler = saved["optimizer_state"], saved["scaler_state"]
 
