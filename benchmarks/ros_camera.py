@@ -66,6 +66,7 @@ def node(model: Path, **parameters: Any) -> Iterator[subprocess.Popen[bytes]]:
         "image_topic": TOPIC,
         "publish_tf": "none",
         "autostart": True,
+        "image_frozen_after": 0,  # this camera shows one image all the time
         **parameters,
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -186,9 +186,10 @@ def test_what_a_setting_does_is_read_from_its_docstring():
     assert [type_name(setting.hint) for setting in settings_of(Stage)] == ["text", "float or list of float"]
 
 
-@pytest.mark.parametrize(
-    "kind", [TrainConfig, StageConfig, ViewConfig, SceneConfig, *{e.settings for e in ENTRIES.values()}]
-)
+OWN = {entry.settings for entry in ENTRIES.values()}
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, StageConfig, ViewConfig, SceneConfig, *OWN])
 def test_every_setting_of_a_training_says_what_it_does(kind):
     for setting in settings_of(kind):
         assert docs_of(setting.owner).get(setting.key), f"{setting.owner.__name__}.{setting.key} has no docstring"

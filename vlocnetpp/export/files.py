@@ -279,9 +279,7 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[st
         about = {
             **saved["about"],
             "calibration_2": tuple(saved["calibration"]),
-            "limits": {
-                name: value for name, value in saved.get("limits", {}).items() if math.isfinite(value) and value > 0
-            },
+            "limits": {name: limit for name, limit in saved.get("limits", {}).items() if 0 < limit < math.inf},
             "metrics": {"validation": saved["metrics"]},
         }
         describe(network, "fp32", about)  # refuses what the metadata has no place for

@@ -17,6 +17,8 @@ from vlocnetpp.poses import Floats
 
 COVERED = 0.68
 """Share of errors that one calibrated bound covers."""
+LEAST_FACTOR = 1e-3
+"""A bound is never nothing, even where no error was found: an axis that no frame of a drive turned about, say."""
 EXPECTED = {k: 1.0 - (1.0 - COVERED) ** k for k in (1, 2, 3)}
 """Share of errors within k bounds where these are calibrated."""
 
@@ -35,7 +37,7 @@ def bound_factor(ratio_N: ArrayLike, sequence_N: ArrayLike) -> float:
     """
     ratio = np.asarray(ratio_N, np.float64)
     count = effective_count(_ranks(ratio), np.asarray(sequence_N))
-    return float(np.quantile(ratio, min(COVERED * (1.0 + 1.0 / count), 1.0)))
+    return max(float(np.quantile(ratio, min(COVERED * (1.0 + 1.0 / count), 1.0))), LEAST_FACTOR)
 
 
 def effective_count(value_N: Floats, sequence_N: NDArray[np.int64]) -> float:

@@ -59,8 +59,16 @@ def _converter() -> Converter:
         return lambda value, hint: structure(_of(Mapping, value, wanted), hint)
 
     def hook_of_dict(kind: Any) -> Callable[[Any, Any], Any]:
-        structure = converter.gen_structure_mapping(kind)
-        return lambda value, hint: structure(_of(Mapping, value, "must be a section"), hint)
+        key, content = typing.get_args(kind)
+
+        # Not cattrs' own hook, which it would register for the kind, past the check, once it is made.
+        def hook(value: Any, _: Any) -> dict[Any, Any]:
+            section = _of(Mapping, value, "must be a section")
+            return {
+                converter.structure(name, key): converter.structure(each, content) for name, each in section.items()
+            }
+
+        return hook
 
     def hook_of_tuple(kind: Any) -> Callable[[Any, Any], Any]:
         first, *others = typing.get_args(kind)
