@@ -186,7 +186,7 @@ def test_what_a_setting_does_is_read_from_its_docstring():
     assert [type_name(setting.hint) for setting in settings_of(Stage)] == ["text", "float or list of float"]
 
 
-OWN = {entry.settings for entry in ENTRIES.values()}
+OWN = dict.fromkeys(entry.settings for entry in ENTRIES.values())
 
 
 @pytest.mark.parametrize("kind", [TrainConfig, StageConfig, ViewConfig, SceneConfig, *OWN])
