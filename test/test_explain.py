@@ -292,7 +292,7 @@ def test_the_command_writes_everything(folder, capsys):
     words += ["--out", str(out), "--frames", "2", "--layer", "last", "res4c", "--scalar", "rotation", "--pdf"]
     assert main(words) == 0
     said = capsys.readouterr()
-    assert "rank with position" in said.out and "watching mtl.ts on test" in said.err
+    assert "rank with position" in said.out and "explaining mtl.ts on test" in said.err
     pictures = {f"{name}.{kind}" for name in ("activation", "embedding", "scene") for kind in ("png", "pdf")}
     assert {path.name for path in out.iterdir()} == {
         *pictures, "embedding.csv", "scene.ply", "explain.json", "explain.md"}  # fmt: skip
