@@ -4,7 +4,7 @@ VLocNet++'s streams stay: localization and odometry have their Res4 and Res5, se
 features of the previous frame are warped into segmentation and fused into localization (eq. 7 and 8). What changes is
 what they stand on and how they answer. All begin from one front with ImageNet weights. The global pose is solved from
 scene coordinates, the motion from the warping residual with the depth that the scene coordinates give; what the streams
-regress is where the solvers start, and the answer where a solver has none.
+regress is the answer where a solver has none, and a hypothesis for the one of the global pose.
 """
 
 from __future__ import annotations
@@ -209,11 +209,13 @@ class Robot(nn.Module):
             regressed_B7, new_4f = self.odometry(shared, image_B3HW, state["odometry_4f"], known_B)
             grey = grey_image(image_B3HW)
             new_state["odometry_4f"], new_state["grey_B1hw"] = new_4f, grey
-            first_B7 = self.motion_to_colour(regressed_B7.detach())
-            aligned = self.alignment(grey, state["grey_B1hw"], depth, log_deviation, K_B33, first_B7)
-            still_B7 = torch.zeros_like(first_B7)
-            still_B7[:, 3].fill_(1.0)
-            motion_B7 = torch.where(known_B.unsqueeze(1) > 0, aligned.relative_B7, still_B7)
+            # Rest is a better start than the regressed motion, whose rotation is off; that answers where nothing aligns.
+            rest_B7 = torch.zeros_like(regressed_B7)
+            rest_B7[:, 3].fill_(1.0)
+            aligned = self.alignment(grey, state["grey_B1hw"], depth, log_deviation, K_B33, rest_B7)
+            found_B1 = aligned.found_B.unsqueeze(1)
+            motion_B7 = torch.where(found_B1, aligned.relative_B7, self.motion_to_colour(regressed_B7.detach()))
+            motion_B7 = torch.where(known_B.unsqueeze(1) > 0, motion_B7, rest_B7)
             answer_B7 = regressed_B7 if self.training else self.motion_to_recorded(motion_B7)
             prediction["relative_B7"], prediction["motion_log_scale_B2"] = answer_B7, aligned.log_scale_B2
 
@@ -379,7 +381,7 @@ ENTRIES = (
         departures=(
             "The front is EfficientNet-Lite0 with ImageNet weights, shared by all streams, not one ResNet-50 a task",
             "The global pose is solved from scene coordinates; the regressed one is where the solver starts",
-            "The motion is solved from the warping residual (eq. 7); the regressed one is where the solver starts",
+            "The motion is solved from the warping residual (eq. 7); the regressed one answers where the images do not align",
             "Segmentation has a decoder over strides 4 to 32; its maps of strides 16 and 32 are fused with the past",
             "Depth for the warping is that of the scene coordinates, not of a network of its own",
         ),
