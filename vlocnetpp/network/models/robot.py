@@ -209,7 +209,7 @@ class Robot(nn.Module):
             regressed_B7, new_4f = self.odometry(shared, image_B3HW, state["odometry_4f"], known_B)
             grey = grey_image(image_B3HW)
             new_state["odometry_4f"], new_state["grey_B1hw"] = new_4f, grey
-            # Rest is a better start than the regressed motion, whose rotation is off; that answers where nothing aligns.
+            # Rest is a better start than the regressed motion, whose rotation is off; that answers if nothing aligns.
             rest_B7 = torch.zeros_like(regressed_B7)
             rest_B7[:, 3].fill_(1.0)
             aligned = self.alignment(grey, state["grey_B1hw"], depth, log_deviation, K_B33, rest_B7)
@@ -381,7 +381,7 @@ ENTRIES = (
         departures=(
             "The front is EfficientNet-Lite0 with ImageNet weights, shared by all streams, not one ResNet-50 a task",
             "The global pose is solved from scene coordinates; the regressed one is where the solver starts",
-            "The motion is solved from the warping residual (eq. 7); the regressed one answers where the images do not align",
+            "The motion is solved from the warping residual (eq. 7); the regressed one answers if no alignment is found",
             "Segmentation has a decoder over strides 4 to 32; its maps of strides 16 and 32 are fused with the past",
             "Depth for the warping is that of the scene coordinates, not of a network of its own",
         ),
