@@ -381,7 +381,7 @@ ENTRIES = (
         departures=(
             "The front is EfficientNet-Lite0 with ImageNet weights, shared by all streams, not one ResNet-50 a task",
             "The global pose is solved from scene coordinates; the regressed one is where the solver starts",
-            "The motion is solved from the warping residual (eq. 7); the regressed one answers if no alignment is found",
+            "The motion is solved from the warping residual (eq. 7); the regressed one answers if none is found",
             "Segmentation has a decoder over strides 4 to 32; its maps of strides 16 and 32 are fused with the past",
             "Depth for the warping is that of the scene coordinates, not of a network of its own",
         ),
