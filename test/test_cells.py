@@ -23,7 +23,7 @@ from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_im
 from vlocnetpp.network.blocks.hypercolumns import STRIDE, Hypercolumns
 from vlocnetpp.network.blocks.mahalanobis import MahalanobisScore
 from vlocnetpp.network.blocks.pose_hypotheses import PoseHypotheses
-from vlocnetpp.training import cells
+from vlocnetpp.training import cell_training, cells
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, cell_loss, train_cells
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.cells import CellBuffer, Cells, View, open_cells
@@ -275,6 +275,17 @@ def test_half_precision_trains_as_well(tmp_path, store, config, front):
     last: list[dict[str, float]] = []
     train_cells(training, steps=250, on_step=lambda share, values: last.append(values))
     assert last[-1]["distance_m"] < 0.06
+
+
+@pytest.mark.parametrize(("multiplies", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_hidden_layers_are_bfloat16_where_the_processor_multiplies_it(multiplies, dtype, monkeypatch):
+    monkeypatch.setattr(cell_training, "multiplies_bf16", lambda: multiplies)
+    buffer = two_equal_doors()
+    training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=8))
+    found = []
+    training.head.fc_in.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
+    training.step(0.5)
+    assert found == [dtype]
 
 
 def test_a_continued_training_is_the_same(tmp_path, store, config, front):

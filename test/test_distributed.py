@@ -69,7 +69,10 @@ def test_two_processes_have_the_loss_curve_of_one(config, one, tmp_path):
 
 
 def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
-    """Norms see the parts, so only a network whose norms stand still can be compared: the first step of a run."""
+    """Norms see the parts, so only a network whose norms stand still can be compared: the first step of a run.
+
+    In float64: how far float32 rounds apart depends on the order in which a processor adds.
+    """
     from vlocnetpp.losses import LossConfig, MultitaskLoss, count_labels, make_terms
     from vlocnetpp.network import build_network
     from vlocnetpp.training.clips import Clips
@@ -81,10 +84,12 @@ def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
     settings = configure_network(config, data)
     stores, _ = data.stores(settings, config)
     torch.manual_seed(0)
-    network = build_network(settings).eval()
-    loss = MultitaskLoss(make_terms(LossConfig(), settings.tasks))
+    network = build_network(settings).eval().double()
+    loss = MultitaskLoss(make_terms(LossConfig(), settings.tasks)).double()
     clip_loss = ClipLoss(network, loss, config.stages[0], config)
     _, clips = next(ClipLoader(stores, settings, config.data, None, 5, 0).epoch((0, 0)))
+    clips = clips.to(torch.device("cpu"))
+    clips = Clips(*(x.double() if x.is_floating_point() else x for x in vars(clips).values()))
 
     counts = count_labels(loss.terms, clips.frames())
 
@@ -92,17 +97,18 @@ def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
         for parameter in clip_loss.parameters():
             parameter.grad = None
         total = 0.0
-        for fields in split_clips(clips.to(torch.device("cpu")), parts):
+        for fields in split_clips(clips, parts):
             value, _ = clip_loss(fields, counts, len(fields[0]) / 5)
             value.backward()
             total += value.item()
-        assert isinstance(clips, Clips) and len(split_clips(clips, parts)) == parts
+        assert len(split_clips(clips, parts)) == parts
         return torch.cat([p.grad.flatten() for p in clip_loss.parameters() if p.grad is not None]), total
 
     whole, total = gradients(1)
     parts, sum_of_parts = gradients(3)
-    assert sum_of_parts == pytest.approx(total, rel=1e-5)
-    torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-4 * float(whole.abs().max()))
+    # The terms, of either sign, are rounded to float32 before they are added up, so that the bound is absolute.
+    assert sum_of_parts == pytest.approx(total, abs=1e-5)
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6 * float(whole.abs().max()))
 
 
 def norm_in_process(rank: int, folder: str) -> None:

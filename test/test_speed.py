@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -174,11 +179,15 @@ def test_on_a_gpu_the_graph_answers_as_the_plain_step(path):
             torch.testing.assert_close(x.float(), b[name].float(), atol=1e-4, rtol=0)
 
 
-def test_a_cpu_says_whether_it_multiplies_bfloat16(tmp_path):
+def test_a_cpu_says_whether_it_multiplies_bfloat16(tmp_path, monkeypatch):
     cpu = tmp_path / "cpuinfo"
     assert not multiplies_bf16(cpu), "there is no such file on another system"
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     cpu.write_text("model name : one\nflags : fpu avx512f avx512_bf16 sse\n")
-    assert multiplies_bf16(cpu)
+    assert not multiplies_bf16(cpu), "without oneDNN nothing uses the instructions"
+    monkeypatch.undo()
+    # Where the limit of capabilities, or this processor, takes the instructions away, the flag is not enough.
+    assert multiplies_bf16(cpu) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
     cpu.write_text("model name : avx512_bf16x\nflags : fpu avx512f sse\n")
     assert not multiplies_bf16(cpu)
 
@@ -201,8 +210,8 @@ def test_the_precision_follows_from_the_file_and_the_processor(
     assert fastest_precision(metadata, torch.device(device)) == expected
 
 
+@pytest.mark.skipif(not multiplies_bf16(), reason="this processor does not multiply bfloat16")
 def test_a_network_with_enough_work_runs_in_bf16_where_the_processor_has_it(path, monkeypatch):
-    monkeypatch.setattr(model_file, "multiplies_bf16", lambda: True)
     monkeypatch.setattr(model_file, "BF16_GMAC", read_metadata(path).gmac)
     model = load_model(path, "cpu")
     assert model.dtype == torch.bfloat16 and model.arithmetic == "bf16, frozen, channels-last, packed"
@@ -215,6 +224,32 @@ def test_a_network_with_enough_work_runs_in_bf16_where_the_processor_has_it(path
         "bf16",
     }
     assert 1e-6 < report.timings[1].difference < 0.1
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the capabilities that are switched off are those of x86")
+def test_a_processor_without_avx_runs_every_precision_and_chooses_fp32(path):
+    """In a process of its own: what PyTorch and oneDNN may use is decided when they start."""
+    program = f"""
+from vlocnetpp.runtime import load_model, model_file
+from vlocnetpp.runtime.model_file import example_frame, multiplies_bf16
+model_file.BF16_GMAC = 0.0
+print(multiplies_bf16(), load_model({str(path)!r}, "cpu").arithmetic)
+model_file.multiplies_bf16 = lambda: True  # a processor that has the instructions, where oneDNN does not use them
+for precision in ("bf16", "fp16"):
+    model = load_model({str(path)!r}, "cpu", precision)
+    answer, _ = model.step(*example_frame(model.metadata, model.dtype, model.device))
+    print(bool(answer["pose_B7"].isfinite().all()), model.arithmetic)
+"""
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    chosen, bf16, fp16 = done.stdout.splitlines()
+    assert chosen == "False fp32, frozen, channels-last, packed"
+    assert re.fullmatch(
+        r"True bf16, frozen, channels-last, convolutions not packed: .*bf16 path needs the cpu support.*", bf16
+    )
+    assert fp16 == "True fp16, frozen, channels-last"
 
 
 @pytest.mark.parametrize("preset", ["vlocnet", "mtl"])

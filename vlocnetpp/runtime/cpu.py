@@ -44,7 +44,7 @@ def freeze_for_cpu(
 ) -> tuple[torch.jit.ScriptModule, tuple[str, ...]]:
     """The step frozen, channels last and, where `packs`, its convolutions packed; and what was done.
 
-    Where packing fails the step is only frozen, and what was done says why.
+    Where packing fails, or the packed step does not run, the step is only frozen, and what was done says why.
     """
     layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
     step.to(**layout)
@@ -53,12 +53,25 @@ def freeze_for_cpu(
     if packs:
         try:
             pack_convolutions(frozen, example)
+            run_twice(frozen, example)
         except (RuntimeError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().splitlines()[-1]  # the lines before say where in the graph
             frozen, done = freeze_for_cpu(step, example, False)
             return frozen, (*done, f"convolutions not packed: {reason}")
         done = (*done, "packed")
     return frozen, done
+
+
+def run_twice(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> None:
+    """Run the first frame and a second one after it. Raises RuntimeError where the step does not run.
+
+    TorchScript compiles a graph once more after its first run, and the state that a step leaves may lie differently in
+    memory from the one it starts from: a step that has run twice runs on every frame.
+    """
+    *frame, _ = example
+    with torch.inference_mode():
+        _, state = step(*example)
+        step(*frame, state)
 
 
 def pack_convolutions(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> int:
