@@ -102,10 +102,10 @@ $(DEMO): $(MADE) setup.py constraints.txt
 	@echo "Installing what the demo needs; the first time takes some minutes"
 	$(PIP) install --quiet -c constraints.txt setuptools wheel
 	$(PIP) install --quiet -c constraints.txt $(PIP_TORCH) torch
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e . $(WHEELS)
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e ".[bags]" $(WHEELS)
 	touch $@
 
 $(TEST): $(DEMO)
 	@echo "Installing what the tests need"
-	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e ".[train,render,onnx,report,test,dev]" colcon-core colcon-ros
+	$(PIP) install --quiet -c constraints.txt --no-build-isolation -e ".[bags,train,render,onnx,report,test,dev]" colcon-core colcon-ros
 	touch $@

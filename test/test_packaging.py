@@ -25,6 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vlocnetpp
+from vlocnetpp.extras import EXTRA_OF
 
 SHARED_FOLDERS = ("launch", "config", "models", "rviz")
 PYTHONS = ("3.10", "3.11", "3.12")
@@ -151,6 +152,49 @@ def test_setup_names_everything_that_is_imported(setup_arguments):
     declared_names = {canonicalize_name(Requirement(each).name) for each in declared}
     modules = foreign_modules("vlocnetpp", "vlocnetpp_ros") - ROS_MODULES - {"google"}  # protobuf, which onnx brings
     assert {canonicalize_name(PYPI_NAMES.get(name, name)) for name in modules} <= declared_names
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(each).name) for each in requirements}
+
+
+def test_what_the_robot_does_not_need_is_in_the_extra_that_messages_name(setup_arguments):
+    extras = {name: names_of(each) for name, each in setup_arguments["extras_require"].items()}
+    for module, extra in EXTRA_OF.items():
+        assert canonicalize_name(PYPI_NAMES.get(module, module)) in extras[extra]
+    robot = {"torch", "numpy", "opencv-python-headless", "pyyaml", "cattrs", "docstring-parser"}
+    assert names_of(setup_arguments["install_requires"]) == robot
+
+
+NAMES_BAGS = "{}: this needs {}, which is not installed: pip install 'vlocnetpp_ros[bags]'\n"
+
+
+@pytest.mark.parametrize(
+    ("module", "call", "said"),
+    [
+        ("vlocnetpp.cli.main", "main(['inspect', 'models/demo.ts'])", ""),
+        ("vlocnetpp.cli.main", "main(['speed', 'models/demo.ts', '--ways', 'runtime', '--repetitions', '1'])", ""),
+        ("vlocnetpp.cli.main", "main(['data', 'from-bag', 'models/demo_bag', 'out/none'])", "vlocnetpp"),
+        ("vlocnetpp_ros.localization_node", "main and None", ""),
+        ("vlocnetpp_ros.replay.command", "main(['models/demo.ts', 'models/demo_bag', '--out', 'out/none'])", "replay"),
+    ],
+)
+def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, call, said):
+    if module.startswith("vlocnetpp_ros"):
+        pytest.importorskip("rclpy")
+    absent = [*EXTRA_OF, "rich"]
+    program = f"import sys\nsys.modules.update(dict.fromkeys({absent}))\nfrom {module} import main\nsys.exit({call})"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == (2 if said else 0), done.stderr
+    assert not said or done.stderr in {NAMES_BAGS.format(said, each) for each in absent}
 
 
 def test_every_shared_file_is_installed(setup_arguments):

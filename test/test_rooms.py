@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = (
-    ("errors", "encodings", "revision", "progress", "settings", "shipped", "geometry", "step"),
+    ("errors", "extras", "encodings", "revision", "progress", "settings", "shipped", "geometry", "step"),
     ("poses",),
     ("metrics",),
     ("reporting",),

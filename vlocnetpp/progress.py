@@ -5,10 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 PLAIN_INTERVAL_S = 10.0
+
+
+def shows_bars() -> bool:
+    """Whether standard error is a terminal and rich is installed, which the robot lacks."""
+    return sys.stderr.isatty() and find_spec("rich") is not None
 
 
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
@@ -19,7 +25,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
-    if sys.stderr.isatty():
+    if shows_bars():
         from rich.console import Console
         from rich.progress import track as rich_track
 
@@ -47,7 +53,7 @@ class Status:
         self._bar: Any = None
 
     def __enter__(self) -> Status:
-        if sys.stderr.isatty() and not self._quiet:
+        if shows_bars() and not self._quiet:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from vlocnetpp.extras import missing_extra
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
@@ -36,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("vlocnetpp: interrupted", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        print(f"vlocnetpp: {missing}", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"vlocnetpp: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2

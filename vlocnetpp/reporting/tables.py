@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ class Table(NamedTuple):
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Show a table on standard output: with rich on a terminal, otherwise as aligned plain text."""
-    if not sys.stdout.isatty():
+    """Show a table on standard output: with rich on a terminal where it is installed, otherwise as aligned text."""
+    if not sys.stdout.isatty() or find_spec("rich") is None:
         print(plain_table(title, columns, rows), flush=True)
         return
     from rich.console import Console

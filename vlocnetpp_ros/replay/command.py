@@ -17,6 +17,7 @@ import yaml
 from rclpy.utilities import remove_ros_args
 
 from vlocnetpp.errors import DataError
+from vlocnetpp.extras import missing_extra
 from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
 from vlocnetpp_ros import environment
 from vlocnetpp_ros.replay import score
@@ -57,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{args.out}: report.md, metrics.json, trajectories and the bag of what the node published")
     except (DataError, ModelFileError) as error:
         print(f"replay: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (missing := missing_extra(error)) is None:
+            raise
+        print(f"replay: {missing}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("replay: interrupted, nothing was written", file=sys.stderr)

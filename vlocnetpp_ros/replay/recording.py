@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from typing import TYPE_CHECKING, Any
 
 from vlocnetpp.data.bags.reader import ros2_types
+
+if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
 
 
 class Recording:
     """An mcap bag being written. The log time of a message is its image's stamp, so the bag plays beside the input."""
 
     def __init__(self, folder: Path) -> None:
+        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
         # version 8 is the newest that Humble reads too
         self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)

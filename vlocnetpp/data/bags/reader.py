@@ -88,6 +88,8 @@ class BagMessage:
         try:
             types = _types(self.msgtype, self.channel.definition)
             return (types.deserialize_ros1 if self.ros1 else types.deserialize_cdr)(self.raw, self.msgtype)
+        except ModuleNotFoundError:
+            raise
         except Exception as error:  # damaged bytes make the generated code fail in any way
             raise DataError(f"{self._place}: a {self.msgtype} is damaged: {_one_line(error)}") from error
 
@@ -97,6 +99,8 @@ class BagMessage:
             return self.raw
         try:
             return bytes(ros2_types().ros1_to_cdr(self.raw, self.msgtype))
+        except ModuleNotFoundError:
+            raise
         except Exception as error:
             raise DataError(f"{self._place}: {self.msgtype} has no ROS 2 form: {_one_line(error)}") from error
 
@@ -163,6 +167,8 @@ class Bag:
                     raw = _decompressed(raw) if channel.encoding == "cdr" else bytes(raw)
                 except StopIteration:
                     break
+                except ModuleNotFoundError:
+                    raise
                 except Exception as error:  # a damaged file can fail anywhere inside its reader
                     raise DataError(f"{path}: is damaged, reading stopped: {_reason(error, path)}") from error
                 yield BagMessage(channel, log_time_ns, raw, path)
@@ -194,7 +200,7 @@ def open_bag(bag: Path) -> Iterator[Bag]:
             try:
                 file = stack.enter_context(_unpacked(path)) if path.suffix == PACKED else path
                 storage = open_storage(file)
-            except DataError:
+            except (DataError, ModuleNotFoundError):
                 raise
             except Exception as error:  # the readers have no common error: a cut file can fail anywhere inside them
                 raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
