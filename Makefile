@@ -4,6 +4,8 @@
 #
 #   make demo                       the bundled bag through the real node over DDS; results in out/demo
 #   make test                       everything CI runs: ruff, mypy, pytest
+#   make test-quick                 a developer's loop, about a minute: ruff, mypy, tests that train and start nothing
+#   make test-lowest                numerics as on an x86 processor without AVX; `make test` runs it too
 #   make format                     put the code into the shape that `make test` asks for
 #   make venv                       only the installation, for `. .venv/bin/activate`
 #   make clean                      remove .venv and what builds and tests leave behind; out/ and runs/ stay
@@ -43,7 +45,14 @@ SHELL := /bin/sh
 .SHELLFLAGS := -euc
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test format venv clean
+# What PyTorch and oneDNN may use: no more than a processor without AVX has. Both are ignored on other processors.
+LOWEST := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
+# Where rounding and precision decide; not exports to ONNX, which take longest, nor what is not numerics.
+ON_LOWEST := $(addprefix test/test_,speed.py runtime.py alignment.py pose_hypotheses.py) \
+    test/test_distributed.py::test_a_batch_in_parts_is_weighted_like_a_whole_one -k 'not (onnx or refused or bound or command)'
+QUICK := $(patsubst %,test/test_%.py,arrivals bags contributing docs figures geometry layouts losses messages \
+    metrics pairing parameters rooms runtime settings trajectory_files transforms virtual_camera warping)
+.PHONY: help demo test test-quick test-lowest format venv clean
 
 help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
@@ -52,11 +61,23 @@ demo: $(DEMO)
 	@$(BIN)/replay models/demo.ts models/demo_bag --out out/demo --fast
 
 # pytest's plugins that a ROS installation or colcon bring along are not ours to load; some break with a current pytest.
+PYTEST_RUN := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -n 2
+
 test: $(TEST)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -n 2 $(PYTEST)
+	$(PYTEST_RUN) $(PYTEST)
+	$(LOWEST) $(PYTEST_RUN) $(ON_LOWEST)
+
+test-quick: $(TEST)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST_RUN) $(QUICK)
+
+test-lowest: $(TEST)
+	$(LOWEST) $(PYTEST_RUN) $(ON_LOWEST)
 
 format: $(TEST)
 	$(BIN)/ruff check --fix .
