@@ -175,8 +175,7 @@ class Peer:
                 messages.clear()
         self._clients.clear()
         self.wait(there, "the node to be there")
-        self.publish_info()
-        self.wait(lambda: "no camera_info" not in self.diagnostics["message"], "the intrinsics to arrive")
+        self.calibrate()
 
     def wait_for_answer(self, stamp_ns: int, topic: str = "pose") -> None:
         self.wait(lambda: stamp_ns in self.received[topic], f"{topic} of {stamp_ns}")
@@ -283,6 +282,20 @@ class Peer:
         message.header.frame_id = FRAME
         message.k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]
         self._info.publish(message)
+
+    def calibrate(self) -> None:
+        """Publish the intrinsics until the active node has them.
+
+        Once is not enough: a best-effort sample is lost where this end has discovered the subscription, but that not yet
+        this end.
+        """
+        while True:
+            self.publish_info()
+            reports = self.reports
+            self.set_enabled(True)
+            self.wait(lambda reports=reports: self.reports > reports, "the diagnostics after a service call")
+            if self.diagnostics.get("images_wait_for") == "nothing":
+                return
 
     def publish_image(self, stamp_ns: int, encoding: str = "rgb8", **changes: Any) -> None:
         """A textured image; `changes` are set on the message last, to make it wrong."""

@@ -83,7 +83,7 @@ def after(step_ns: int) -> Callable[[Peer], None]:
 
 
 def right_camera(peer: Peer) -> None:
-    peer.publish_info()
+    peer.calibrate()
     while peer.attempt() is None:
         pass
 
@@ -448,7 +448,7 @@ def test_after_deactivate_nothing_is_known_of_the_place(node: Peer) -> None:
     assert (node.diagnostics["localized"], node.diagnostics["why_not"]) == ("false", "no pose yet")
     assert node.activate()
     node.wait_for_matches()
-    node.publish_info()
+    node.calibrate()
     while node.attempt() is None:
         pass
     node.refresh()

@@ -76,7 +76,7 @@ def active(lasting_peer: Peer, model: Path, request: pytest.FixtureRequest) -> P
         peer.parameters = {"model": str(model), "image_transport": "raw"}
         assert peer.configure() and peer.activate()
         peer.wait_for_matches()
-    peer.publish_info()
+    peer.calibrate()
     peer.next_stamp(60_000_000_000)
     # The intrinsics and the image travel on two topics, so which comes first is open.
     while peer.attempt() is None:
@@ -250,7 +250,7 @@ def test_compressed_images_are_answered_and_broken_ones_dropped(peer: Peer) -> N
     peer.set_parameter("image_transport", "compressed")
     assert peer.configure() and peer.activate()
     peer.wait_for_matches()
-    peer.publish_info()
+    peer.calibrate()
     dropped = peer.count("dropped/undecodable")
     for data in (jpeg(1)[:-200], b"junk"):
         peer.publish_compressed(peer.next_stamp(), data)
@@ -269,7 +269,7 @@ def test_a_model_with_one_task_has_the_topics_of_that_task(peer: Peer, tmp_path:
     peer.wait_for_matches()
     assert {"pose": "pose", "odometry": "odometry", "semantic/mask": "mask"}[topic] in str(peer.diagnostics)
     assert sum(key.startswith("subscribers/") for key in peer.diagnostics) == (1 if topic == "odometry" else 3)
-    peer.publish_info()
+    peer.calibrate()
     (_,) = answered(peer, topic)
 
 
@@ -368,7 +368,7 @@ def test_a_model_that_answers_nan_publishes_nothing(peer: Peer, tmp_path: Path) 
     peer.set_parameter("model", str(random_model(tmp_path / "nan.ts", "stl_pose", broken=True)))
     assert peer.configure() and peer.activate()
     peer.wait_for_matches()
-    peer.publish_info()
+    peer.calibrate()
     before = peer.count("dropped/not finite")
     stamp = peer.next_stamp()
     peer.publish_image(stamp)
@@ -402,7 +402,7 @@ def test_deactivating_in_mid_stream_loses_no_count_and_starts_cold_again(active:
     before = active.count("cold_starts/first frame")
     assert active.activate()
     active.wait_for_matches()
-    active.publish_info()
+    active.calibrate()
     answered(active)
     active.wait_for_count("cold_starts/first frame", before + 1)
 

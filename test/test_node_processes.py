@@ -131,7 +131,7 @@ def test_a_model_replaced_while_running_is_taken_by_the_lifecycle_and_a_broken_o
         assert it.configure()
         assert it.activate()
         it.wait(it.active_and_matched, "the node to be back")
-        it.publish_info()
+        it.calibrate()
         while it.attempt() is None:
             pass
 

@@ -345,5 +345,5 @@ def test_no_correction_of_a_node_that_is_not_active(peer: Peer, correcting: Robo
     assert len(correcting.sent) == silent
     assert peer.activate()
     peer.wait_for_matches()
-    peer.publish_info()
+    peer.calibrate()
     correcting.fix()

@@ -318,6 +318,8 @@ class LocalizationNode(LifecycleNode):
             values["image_topic"] = self._settings.image_input
         values["received_hz"], values["processed_hz"] = f"{received:.1f}", f"{processed:.1f}"
         share = inputs.arrivals.share() if inputs is not None else None
+        if self._worker is not None:
+            values["images_wait_for"] = self._worker.held or "nothing"
         if share is not None:
             values["published_hz"] = f"{share.published_hz:.1f}"
             values["arriving_share"] = f"{share.share:.2f}"
