@@ -112,6 +112,7 @@ def train_cells(
     cells.know(buffer.pooled())
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
     settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
+    cells.cell_head().requires_grad_(True)  # a stage of other tasks has frozen it
     training = CellTraining(cells.cell_head(), buffer, settings, run.fabric.device, run.config.seed)
     if state.optimizer is not None:
         training.optimizer.load_state_dict(state.optimizer)
