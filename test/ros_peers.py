@@ -168,14 +168,13 @@ class Peer:
         return bool(inputs and self._info.get_subscription_count() and any(wanted) and "0" not in wanted)
 
     def begin_anew(self, there: Callable[[], bool]) -> None:
-        """Wait for another node, told by `there`, and tell it of the camera."""
+        """Wait for another node, told by `there`."""
         with self._changed:
             self.diagnostics = {}
             for messages in self.received.values():
                 messages.clear()
         self._clients.clear()
         self.wait(there, "the node to be there")
-        self.calibrate()
 
     def wait_for_answer(self, stamp_ns: int, topic: str = "pose") -> None:
         self.wait(lambda: stamp_ns in self.received[topic], f"{topic} of {stamp_ns}")
@@ -286,10 +285,12 @@ class Peer:
     def calibrate(self) -> None:
         """Publish the intrinsics until the active node has them.
 
-        Once is not enough: a best-effort sample is lost where this end has discovered the subscription, but that not yet
-        this end.
+        Once is not enough: a best-effort sample is lost where this end has discovered the subscription, and that
+        has not yet discovered this end.
         """
+        deadline = time.monotonic() + TIMEOUT_S
         while True:
+            assert time.monotonic() < deadline, f"waited {TIMEOUT_S} s for the intrinsics to arrive; {self.diagnostics}"
             self.publish_info()
             reports = self.reports
             self.set_enabled(True)
@@ -375,6 +376,7 @@ def running(peer: Peer, place: Path, **parameters: object) -> Iterator[Peer]:
     place.mkdir(exist_ok=True)
     with node_process(place, autostart=True, gate_margin_m=-1.0, **parameters) as process:
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
+        peer.calibrate()
         yield peer
         assert process.poll() is None, (place / "node.log").read_text()
         process.send_signal(signal.SIGTERM)

@@ -106,6 +106,7 @@ def test_a_signal_while_images_are_worked_on_ends_the_process_cleanly(
     place.mkdir()
     with node_process(place, model=str(random_model(place / "model.ts")), autostart=True) as process:
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
+        peer.calibrate()
         for _ in range(20):
             peer.publish_image(peer.next_stamp())
         process.send_signal(number)

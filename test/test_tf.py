@@ -132,6 +132,7 @@ def test_no_stamp_is_sent_twice_while_simulated_time_stands_still(
     settings = {"publish_tf": "map_to_odom", "tf_rate_hz": 200.0, "use_sim_time": True, "autostart": True}
     with node_process(tmp_path, model=str(model), **settings) as process:
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
+        peer.calibrate()
         stamp = robot.fix()
         peer.next_report()
         peer.next_report()
@@ -222,6 +223,7 @@ def _corrector(peer: Peer, model: Path, tmp_path_factory: pytest.TempPathFactory
     settings = {"publish_tf": "map_to_odom", "tf_rate_hz": RATE_HZ, "tf_keep_alive_s": 60.0, "gate_lose_after": 2}
     with node_process(tmp_path_factory.mktemp("node"), model=str(model), autostart=True, **settings) as process:
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
+        peer.calibrate()
         yield
 
 

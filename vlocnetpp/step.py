@@ -72,6 +72,7 @@ ANSWERS: dict[str, Meaning] = {
     "log_scale_B2": PREDICTIONS["log_scale_B2"],
     "motion_log_scale_B2": PREDICTIONS["motion_log_scale_B2"],
     "novelty_B": PREDICTIONS["novelty_B"],
+    "coordinates_B4HW": PREDICTIONS["coordinates_B4HW"],
     "mask_BHW": Meaning(SEGMENTATION, "(B, H, W) uint8", "class ids at the network's input resolution"),
 }
 """Well-known names of an answer; all but masks are float32 whatever the precision of the weights."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vlocnetpp.data import Frame, open_dataset
 from vlocnetpp.errors import ConfigError, DataError
@@ -27,6 +28,7 @@ from vlocnetpp.network import Network, NetworkConfig, build_network, config_from
 from vlocnetpp.network.summary import gmac
 from vlocnetpp.reporting.files import write_json
 from vlocnetpp.revision import source_revision
+from vlocnetpp.runtime.map_cloud import CLOUD_FILE_NAME, cloud_to_bytes
 from vlocnetpp.runtime.model_file import Metadata, ModelFileError, metadata_from_json, metadata_to_json
 
 
@@ -56,6 +58,7 @@ def describe(network: Network, precision: str, about: dict[str, Any]) -> str:
         network=config_to_json(c),
         precision=precision,
         gmac=round(gmac(c), 3),
+        attribution=c.traits.attribution,
         source_revision=source_revision(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         **about,
@@ -131,6 +134,7 @@ def export_files(
     onnx: bool = False,
     image_size: tuple[int, int] | None = None,
     frames: Sequence[Frame] = (),
+    map_cloud: NDArray[np.void] | None = None,
     **about: Any,
 ) -> Export:
     """Write the TorchScript file, with `onnx` the ONNX file beside it, and the report that compares them.
@@ -141,6 +145,7 @@ def export_files(
         image_size: rows and columns of the images that the ONNX file takes; by default those of the training images
             where they are known, of `frames`, or else those that the network needs not resize.
         frames: real frames to compare on, beside a clip of random images.
+        map_cloud: (N,) of `runtime.map_cloud.POINT`, which the TorchScript file then carries.
         about: as for `export_network`.
 
     Raises:
@@ -160,7 +165,8 @@ def export_files(
         clips["real"] = [frame_inputs(frame, config, size) for frame in frames]
     with together(path) as folder:
         script = folder / path.name
-        write_torchscript(network, script, precision, text)
+        cloud = None if map_cloud is None else cloud_to_bytes(map_cloud)
+        write_torchscript(network, script, precision, text, cloud)
         other = folder / path.with_suffix(".onnx").name if onnx else None
         if other is not None:
             write_onnx(network, other, precision, text, size)
@@ -253,7 +259,7 @@ def export_run(
     """
     network, about, source = read_run(run, checkpoint)
     frames = first_frames(verify) if verify is not None else ()
-    made = export_files(network, path, precision, onnx, image_size, frames, **about)
+    made = export_files(network, path, precision, onnx, image_size, frames, read_cloud(run), **about)
     return Export(made.metadata, made.parity, made.files, source)
 
 
@@ -287,6 +293,17 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[st
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source}: is not of this version of vlocnetpp ({reason})") from error
     return network, about, source
+
+
+def read_cloud(run: Path) -> NDArray[np.void] | None:
+    """The map's cloud of a run, None where its training was not ended or gives none. Raises ModelFileError."""
+    path = run / CLOUD_FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise ModelFileError(f"{path}: cannot be read ({error}); delete it, or train to the end again") from error
 
 
 def first_frames(root: Path) -> Sequence[Frame]:

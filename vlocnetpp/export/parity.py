@@ -52,15 +52,20 @@ class Difference:
     """Of the log of the expected error, and of every other number."""
     mask_share: float = 0.0
     """Share of pixels with another class."""
+    points_m: float = 0.0
+    """Of the scene coordinates, mean of the cells, any axis."""
 
 
 TOLERANCES = {
-    "fp32": Difference(1e-4, 1e-4, 1e-4, 1e-4, 1e-4, 1e-3),
-    "fp16": Difference(1e-2, 1e-2, 1e-2, 1e-2, 5e-2, 5e-2),
-    "bf16": Difference(1e-1, 1e-1, 1e-1, 1e-1, 5e-1, 2e-1),
+    "fp32": Difference(1e-4, 1e-4, 1e-4, 1e-4, 1e-3, 1e-3, 1e-4),
+    "fp16": Difference(1e-2, 1e-2, 1e-2, 1e-2, 5e-2, 5e-2, 1e-2),
+    "bf16": Difference(1e-1, 1e-1, 1e-1, 1e-1, 5e-1, 2e-1, 1e-1),
 }
 """By the precision of the weights. Metres are for a map, or a motion, with a spread of one metre or less, and grow with
 the spread beyond: a number keeps a share of its size, not a length."""
+
+SOLVED = 10.0
+"""Times as much may a pose differ that a solver finds: it enlarges the last digits of what it is solved from."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,10 @@ def tolerance(config: NetworkConfig, precision: str) -> Difference:
     """What may differ at this precision in the map of this network."""
     base = asdict(TOLERANCES[precision])
     base["position_m"] *= max(1.0, config.scene.position_spread)
+    base["points_m"] *= max(1.0, config.scene.position_spread)
     base["motion_m"] *= max(1.0, config.scene.motion_spread)
+    if config.traits.trains_cells and precision == "fp32":
+        base |= {name: SOLVED * base[name] for name in ("position_m", "rotation_rad", "motion_m", "motion_rad")}
     return Difference(**base)
 
 
@@ -178,18 +186,21 @@ def difference(a: Answer, b: Answer) -> Difference:
     if set(a) != set(b):
         raise ParityError(f"the file answers {', '.join(a)}, the network {', '.join(b)}; nothing was written")
     found: dict[str, float] = {}
-    others = [0.0]
+    others, points = [0.0], [0.0]
     for name, value in a.items():
         if name in POSES:
             distance, angle = POSES[name]
             found[distance] = largest(value[:, :3], b[name][:, :3])
             found[angle] = float(rotation_angle(value.double()[:, 3:], b[name].double()[:, 3:]).max())
+        elif name == "coordinates_B4HW":
+            # The mean: the point of a cell that shows nothing, such as sky, may be anywhere.
+            points.append(float((value.double() - b[name].double())[:, :3].abs().mean()))
         elif name == "mask_BHW":
             found["mask_share"] = float((value != b[name]).double().mean())
         else:
             others.append(largest(value, b[name]))
     # NumPy's maximum keeps NaN, Python's does not.
-    return Difference(log_scale=float(np.max(others)), **found)
+    return Difference(log_scale=float(np.max(others)), points_m=float(np.max(points)), **found)
 
 
 def largest(a: Tensor, b: Tensor) -> float:
@@ -234,4 +245,15 @@ def scientific(value: float) -> str:
     return "0" if value == 0 else "NaN" if math.isnan(value) else f"{value:.1e}"
 
 
-COLUMNS = ("file", "clip", "frame", "position m", "rotation rad", "motion m", "motion rad", "log scale", "mask share")
+COLUMNS = (
+    "file",
+    "clip",
+    "frame",
+    "position m",
+    "rotation rad",
+    "motion m",
+    "motion rad",
+    "log scale",
+    "mask share",
+    "points m",
+)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vlocnetpp.network import Network
 from vlocnetpp.network.preprocess import Preprocess
+from vlocnetpp.runtime.map_cloud import MAP_CLOUD_NAME
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, ModelFileError
 from vlocnetpp.step import ANSWERS, PREDICTIONS, Answer, State
 
@@ -45,8 +46,10 @@ class ExportedStep(nn.Module):
         return answer, state
 
 
-def write_torchscript(network: Network, path: Path, precision: str, metadata: str) -> None:
-    """Script the network, which stays as it was, and write it with the JSON text of its metadata.
+def write_torchscript(
+    network: Network, path: Path, precision: str, metadata: str, map_cloud: bytes | None = None
+) -> None:
+    """Script the network, which stays as it was, and write it with the JSON text of its metadata and the map's cloud.
 
     The caller makes the file appear whole: this writes to `path` and to a scratch file beside it. Raises ModelFileError
     if it cannot.
@@ -55,9 +58,12 @@ def write_torchscript(network: Network, path: Path, precision: str, metadata: st
     scripted = torch.jit.script(ExportedStep(copy.deepcopy(network)).eval())
     if precision != "fp32":
         scripted.to(PRECISIONS[precision])
+    extra: dict[str, str | bytes] = {METADATA_NAME: metadata}
+    if map_cloud is not None:
+        extra[MAP_CLOUD_NAME] = map_cloud
     with_debug = path.with_name(f"{path.name}.script")
     try:
-        torch.jit.save(scripted, str(with_debug), _extra_files={METADATA_NAME: metadata})
+        torch.jit.save(scripted, str(with_debug), _extra_files=extra)
         strip_debug(with_debug, path)
     except RuntimeError as error:
         raise ModelFileError(f"{path.name}: cannot be written ({str(error).splitlines()[0]})") from error

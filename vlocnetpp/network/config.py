@@ -71,6 +71,8 @@ class Traits:
     """Whether it predicts scene coordinates, which are learned from the depth of posed frames."""
     trains_cells: bool = False
     """Whether a stage of its own trains scene coordinates on single cells, from poses and what depth there is."""
+    attribution: tuple[str, ...] = ()
+    """Origin and licence of weights that it always begins from; they travel in the model file."""
     own_answers: Mapping[str, str] = field(default_factory=dict)
     """Fields of the state that repeat a prediction of the step before, and which: `{"pose_B7": "pose_B7"}`."""
 

@@ -48,7 +48,12 @@ class Estimate:
     novelty: float | None = None
     """How unlike the training images this one is; None where the model does not say."""
     coordinates_hw3: NDArray[np.float32] | None = None
-    """Where in the map what is seen lies, metres, at the network's resolution; None where the model does not say."""
+    """Where in the map what each cell of 8 x 8 pixels shows lies, metres, NaN where that is uncertain; None where the
+    model does not say."""
+
+
+UNCERTAIN = 0.1
+"""A scene coordinate whose deviation is a larger share of its distance from the camera is no point to show."""
 
 
 class Localizer:
@@ -135,6 +140,7 @@ class Localizer:
             image_shape=(height, width),
             cold_start=cold,
             novelty=float(found["novelty_B"]) if "novelty_B" in found else None,
+            coordinates_hw3=_seen_points(found) if "coordinates_B4HW" in found else None,
         )
 
     def training_intrinsics(self, height: int, width: int) -> NDArray[np.float64]:
@@ -225,3 +231,14 @@ class Localizer:
         if depth.ndim != 2 or depth.size == 0:
             raise ImageError(f"a depth image must be (H, W), not {depth.shape}")
         return torch.from_numpy(depth)[None, None].to(self.model.device)
+
+
+def _seen_points(answer: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """(h, w, 3) the scene coordinates of an answer, NaN where they are uncertain, or the answer has no pose."""
+    coordinates = answer["coordinates_B4HW"]
+    points = coordinates[:3].transpose(1, 2, 0).astype(np.float32)
+    if "pose_B7" not in answer:
+        return np.full_like(points, np.nan)
+    distance = np.linalg.norm(points - answer["pose_B7"][:3], axis=2, keepdims=True)
+    certain = np.exp(coordinates[3])[:, :, None] <= UNCERTAIN * distance
+    return np.where(certain, points, np.float32(np.nan)).astype(np.float32)

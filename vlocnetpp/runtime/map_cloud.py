@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from vlocnetpp.runtime.archive import ModelFileError
 
 MAP_CLOUD_NAME = "map_cloud"
+CLOUD_FILE_NAME = "map_cloud.npy"
+"""In the folder of a run, from which the exporter takes it."""
 POINT = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
 """Position in the map frame, metres, and colour."""
 MOST_POINTS = 1_000_000

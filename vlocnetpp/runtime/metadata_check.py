@@ -30,6 +30,7 @@ def problem(data: Any) -> str | None:
         ("metrics", isinstance(data.metrics, dict), "an object"),
         ("network", isinstance(data.network, dict), "an object"),
         ("precision", data.precision in ("fp32", "fp16", "bf16"), "fp32, fp16 or bf16"),
+        ("attribution", _list(data.attribution), "a list of texts"),
         ("gmac", _number(data.gmac) and data.gmac >= 0, "a number from 0"),
     )
     for name, holds, what in checks:

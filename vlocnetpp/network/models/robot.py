@@ -23,6 +23,7 @@ from vlocnetpp.network.blocks.efficientnet_lite import (
     INPUT_MEAN,
     VARIANTS,
     EfficientNetLite,
+    attribution,
     load_imagenet,
 )
 from vlocnetpp.network.blocks.fusion import FUSIONS
@@ -85,7 +86,7 @@ class RobotSettings:
 
     @property
     def traits(self) -> Traits:
-        return Traits(tasks=self.tasks, trains_cells=self.solves)
+        return Traits(tasks=self.tasks, trains_cells=self.solves, attribution=(attribution(self.front),))
 
     @property
     def solves(self) -> bool:

@@ -1,0 +1,101 @@
+"""The flagship through the whole path: masks, scene coordinates, streams, then the file that a robot runs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from training_runs import quick
+from wall_dataset import WALL_M, write_wall
+
+from vlocnetpp.data import open_dataset
+from vlocnetpp.export import export_run
+from vlocnetpp.network import create
+from vlocnetpp.runtime import Localizer, load_model
+from vlocnetpp.runtime.map_cloud import read_map_cloud
+from vlocnetpp.training import load_checkpoint, train
+from vlocnetpp.training.config import DataConfig, StageConfig
+from vlocnetpp.training.map_cloud import thin
+
+STAGES = (
+    StageConfig("masks", ("segmentation",), share=10.0, learning_rate=2e-3, front_rate=0.2),
+    StageConfig("coordinates", cells=512, share=30.0, learning_rate=3e-3),
+    StageConfig("streams", share=6.0, learning_rate=1e-3),
+)
+
+
+@pytest.fixture(scope="module")
+def wall(tmp_path_factory):
+    return write_wall(tmp_path_factory.mktemp("data") / "wall", {"train": 16, "val": 6})
+
+
+@pytest.fixture(scope="module")
+def run(wall, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "wall"
+    data = DataConfig(root=str(wall), cache="none")
+    assert train(quick(wall, preset="robot", stages=STAGES, epochs=30.0, data=data), out) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def exported(run, wall):
+    made = export_run(run, run.parent / "wall.ts", verify=wall)
+    return load_model(made.files[0], "cpu", "fp32")
+
+
+def test_each_stage_trains_its_own_part_and_keeps_the_front_that_the_cells_were_trained_on(run):
+    saved = load_checkpoint(run / "last.pt")
+    assert {row["stage"] for row in saved["rows"]} == {"masks", "coordinates", "streams"}
+    fresh = create("robot", width=0.0625).state_dict()
+    assert any(
+        not np.array_equal(value, fresh[name]) for name, value in saved["network_state"].items() if "front" in name
+    )
+    first, last = (row["loss_cells"] for row in (saved["rows"][1], saved["rows"][-2]) if "loss_cells" in row)
+    assert last < first
+
+
+def test_the_file_answers_where_the_camera_is_and_what_it_sees(exported, wall):
+    """Three metres before the wall: every point that is sure of itself lies on it."""
+    localizer = Localizer(exported)
+    errors, off_wall, right, guessed = [], [], [], []
+    for i, frame in enumerate(open_dataset(wall).splits["val"][0].frames):
+        image = frame.image()
+        answer = localizer.localize(image, frame.K_33, 1 + i * 33_000_000)
+        errors.append(np.linalg.norm(answer.pose_7[:3] - frame.pose_7[:3]))
+        assert answer.coordinates_hw3.shape == (8, 12, 3)
+        seen = np.isfinite(answer.coordinates_hw3).all(axis=2)
+        off_wall += np.abs(answer.coordinates_hw3[seen][:, 2] - WALL_M).tolist()
+        right.append((localizer.full_mask(answer) == frame.mask()).mean())
+        guessed.append(np.bincount(frame.mask().ravel()).max() / frame.mask().size)
+    assert np.median(errors) < 0.15
+    assert len(off_wall) > 100 and np.median(off_wall) < 0.1
+    assert np.mean(right) > np.mean(guessed) + 0.1, 'no better than the most frequent class everywhere'
+
+
+def test_the_file_carries_the_map_as_a_cloud_and_the_origin_of_its_weights(exported):
+    points = read_map_cloud(exported.path)
+    assert len(points) > 100
+    assert np.median(np.abs(points["xyz"][:, 2] - WALL_M)) < 0.1
+    assert points["rgb"].std() > 20
+    (text,) = exported.metadata.attribution
+    assert "EfficientNet-Lite0" in text and "Apache License 2.0" in text
+
+
+def test_a_damaged_cloud_of_a_run_is_refused_in_one_line(run, tmp_path):
+    cloud = run / "map_cloud.npy"
+    whole = cloud.read_bytes()
+    cloud.write_bytes(whole[:40])
+    try:
+        with pytest.raises(ValueError, match=r"map_cloud\.npy: cannot be read .*; delete it"):
+            export_run(run, tmp_path / "broken.ts")
+    finally:
+        cloud.write_bytes(whole)
+    assert not (tmp_path / "broken.ts").exists()
+
+
+def test_thinning_keeps_means_of_what_lies_together():
+    xyz = np.array([[0.0, 0, 0], [0.001, 0, 0], [5.0, 0, 0]])
+    points = thin(xyz, np.array([[10.0, 0, 0], [20.0, 0, 0], [200.0, 0, 0]]))
+    np.testing.assert_allclose(points["xyz"][:, 0], [0.0005, 5.0], atol=1e-6)
+    assert points["rgb"][:, 0].tolist() == [15, 200]
+    assert len(thin(np.random.default_rng(0).random((5000, 3)), np.zeros((5000, 3)), most=50)) <= 50
+    assert len(thin(np.zeros((0, 3)), np.zeros((0, 3)))) == 0
