@@ -10,8 +10,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlocnetpp.network.blocks.units import scaled
-
 STRIDES = (4, 8, 16, 32)
 
 
@@ -44,15 +42,15 @@ class MultiscaleDecoder(nn.Module):
 
     Args:
         in_channels: of the maps of strides 4, 8, 16, 32.
-        width: share of 256 channels in the decoder.
+        channels: of the decoder.
         classes: of the mask.
     """
 
-    def __init__(self, in_channels: tuple[int, ...], width: float, classes: int) -> None:
+    def __init__(self, in_channels: tuple[int, ...], channels: int, classes: int) -> None:
         super().__init__()
         if len(in_channels) != len(STRIDES):
             raise ValueError(f"in_channels: {len(in_channels)} maps, the decoder reads those of strides {STRIDES}")
-        self.channels = scaled(256, width)
+        self.channels = channels
         self.lateral_4 = projection(in_channels[0], self.channels)
         self.lateral_8 = projection(in_channels[1], self.channels)
         self.lateral_16 = projection(in_channels[2], self.channels)

@@ -65,6 +65,8 @@ class RobotSettings:
     descriptor: int = 0
     """Channels of a descriptor of the whole image that the scene coordinates see; 0: none. It keeps places apart that
     look alike from near, such as two equal doors."""
+    decoder: int = 96
+    """Channels of segmentation's decoder."""
     past: bool = True
     """Whether features of the previous frame are fused into localization and, warped, into segmentation."""
     semantics: bool = True
@@ -81,8 +83,8 @@ class RobotSettings:
         require_choice("fusion", self.fusion, tuple(FUSIONS))
         require_choice("activation", self.activation, tuple(ACTIVATIONS))
         require_dropout(self.dropout)
-        if min(self.hidden, self.residuals) < 1 or self.descriptor < 0:
-            raise ConfigError("hidden and residuals must be at least 1, descriptor at least 0")
+        if min(self.hidden, self.residuals, self.decoder) < 1 or self.descriptor < 0:
+            raise ConfigError("hidden, residuals and decoder must be at least 1, descriptor at least 0")
 
     @property
     def traits(self) -> Traits:
@@ -118,7 +120,7 @@ class Robot(nn.Module):
             self.shared = nn.Sequential(nn.Conv2d(channels, shared, 1, bias=False), nn.BatchNorm2d(shared))
         self.segmentation = None
         if SEGMENTATION in own.tasks:
-            self.segmentation = MultiscaleDecoder(self.front.channels, width, scene.classes)
+            self.segmentation = MultiscaleDecoder(self.front.channels, own.decoder, scene.classes)
         self.localization = None
         if LOCALIZATION in own.tasks:
             fused = self.segmentation.channels if self.segmentation is not None and own.semantics else 0
