@@ -101,6 +101,10 @@ class CellNetwork(Network, Protocol):
     def cell_front(self) -> list[nn.Module]:
         """The modules that decide the features of a cell."""
 
+    def tuned_front(self) -> list[nn.Module]:
+        """The modules of the front that a stage with `front_rate` tunes: all but the first, which see edges and colours
+        as everywhere, and whose large maps cost the most."""
+
     def cell_head(self) -> CellCoordinates:
         """What is trained on the cells."""
 
@@ -167,8 +171,8 @@ def still_parts(network: Network) -> list[nn.Module]:
 
 
 def front_parts(network: Network) -> list[nn.Module]:
-    """The pretrained front under the streams of a network that learns from single cells; else nothing."""
-    return cast(CellNetwork, network).cell_front() if network.config.traits.trains_cells else []
+    """What may be tuned of the front under the streams of a network that learns from single cells; else nothing."""
+    return cast(CellNetwork, network).tuned_front() if network.config.traits.trains_cells else []
 
 
 def split_norms(network: Network) -> list[nn.BatchNorm2d]:

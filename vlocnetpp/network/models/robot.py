@@ -295,6 +295,9 @@ class Robot(nn.Module):
     def cell_front(self) -> list[nn.Module]:
         return [self.front, self.hypercolumns]
 
+    def tuned_front(self) -> list[nn.Module]:
+        return [self.front.to_8, self.front.to_16, self.front.to_32]
+
     def cell_head(self) -> CellCoordinates:
         assert self.coordinates is not None
         return self.coordinates
