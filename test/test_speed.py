@@ -113,6 +113,13 @@ def test_a_mistake_ends_in_one_line(words, reason, capsys):
     assert reason in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_flagship_s_file_is_timed_and_runs_in_half_precision(precision, tmp_path):
+    file = export_random(tmp_path / "robot.ts", "robot", hidden=32)
+    report = measure(case_of_file(file, "cpu", precision), ["eager", "runtime"], 1)
+    assert not report.failed and [timing.name for timing in report.timings] == ["eager", "runtime"]
+
+
 # --- the runtime's switches -----------------------------------------------------------------------------------------
 
 
