@@ -6,7 +6,6 @@ import pytest
 import torch
 from random_models import random_network
 
-from vlocnetpp.runtime import cpu
 from vlocnetpp.runtime.cuda_graph import MOST, RecordedStep
 from vlocnetpp.step import State
 
@@ -94,10 +93,16 @@ WAITS = {"aten::tensor", "aten::item", "aten::_local_scalar_dense", "aten::nonze
 """Operators that bring a number from the host to the device or back, for which the host waits and a graph cannot."""
 
 
-@pytest.mark.parametrize(("preset", "settings"), [("vlocnet", {}), ("mtl", {"coordinates": "res3"})])
+def kinds_of(block) -> set[str]:
+    """Operators of a graph, blocks of branches included."""
+    nodes = list(block.nodes())
+    return {node.kind() for node in nodes}.union(*(kinds_of(inner) for node in nodes for inner in node.blocks()))
+
+
+@pytest.mark.parametrize(("preset", "settings"), [("vlocnet", {}), ("mtl", {"coordinates": "res3"}), ("robot", {})])
 def test_no_operator_of_a_step_waits_for_the_device(preset, settings):
     from vlocnetpp.export.torchscript import ExportedStep
 
     step = torch.jit.freeze(torch.jit.script(ExportedStep(random_network(preset, **settings)).eval()))
-    kinds = {node.kind() for node in cpu._nodes(step.graph)}
+    kinds = kinds_of(step.graph)
     assert "aten::conv2d" in kinds and not kinds & WAITS

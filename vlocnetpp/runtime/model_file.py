@@ -16,7 +16,6 @@ import torch
 
 from vlocnetpp.runtime.archive import ModelFileError as ModelFileError
 from vlocnetpp.runtime.archive import check_archive
-from vlocnetpp.runtime.cpu import freeze_for_cpu
 from vlocnetpp.runtime.cuda_graph import record_step
 from vlocnetpp.runtime.metadata_check import problem
 from vlocnetpp.step import cold_state
@@ -219,7 +218,7 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     """Load a model file for inference, in the fastest way that answers alike.
 
     It is frozen, which folds batch norms into the convolutions before them. On a CPU weights and maps lie channels last
-    as well, as the pixels of a camera do, and convolutions are packed for oneDNN; see `cpu` and docs/speed.md.
+    as well, as the pixels of a camera do; see docs/speed.md.
 
     Args:
         path: file written by `vlocnetpp export`.
@@ -242,19 +241,18 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     step = load_script(path, chosen)
     step.eval()
     step.to(dtype)
-    if chosen.type != "cpu":
-        frozen = torch.jit.freeze(step)
-        check_state(path, frozen, metadata, example_frame(metadata, dtype, chosen))
-        if not cuda_graph:
-            return Model(path, metadata, chosen, dtype, frozen, ("frozen",))
-        recorded, how = record_step(frozen, example_frame(metadata, dtype, chosen), dtype)
-        return Model(path, metadata, chosen, dtype, recorded, ("frozen", how))
-    multiplied = precision == "fp32" or (precision == "bf16" and multiplies_bf16())
-    packs = multiplied and torch.backends.mkldnn.is_available()
+    done: tuple[str, ...] = ("frozen",)
+    if chosen.type == "cpu":
+        layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
+        step.to(**layout)
+        done = ("frozen", "channels-last")
+    frozen = torch.jit.freeze(step)
     example = example_frame(metadata, dtype, chosen)
-    prepared, done = freeze_for_cpu(step, example, packs)
-    check_state(path, prepared, metadata, example)
-    return Model(path, metadata, chosen, dtype, prepared, done)
+    check_state(path, frozen, metadata, example)
+    if not cuda_graph:
+        return Model(path, metadata, chosen, dtype, frozen, done)
+    recorded, how = record_step(frozen, example, dtype)
+    return Model(path, metadata, chosen, dtype, recorded, (*done, how))
 
 
 def example_frame(metadata: Metadata, dtype: torch.dtype, device: torch.device) -> tuple[Any, ...]:
