@@ -1,10 +1,11 @@
-"""The recorded step: its buffers and its own check, on the CPU; on a GPU see test_speed."""
+"""The recorded step: its buffers and its own check, on the CPU; on a GPU see test_cuda."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from random_models import random_network
+from tape import Tape
 
 from vlocnetpp.runtime.cuda_graph import MOST, RecordedStep
 from vlocnetpp.step import State
@@ -26,33 +27,28 @@ def cold() -> State:
     return {"count": torch.zeros(1), "last": torch.zeros(1, 7)}
 
 
-class Tape:
-    """Records as CUDA does: what was recorded runs again on the memory of then, its results lie where they lay."""
-
-    def __init__(self, error: str = "", shift: float = 0.0) -> None:
-        self.recorded, self.error, self.shift = 0, error, shift
-
-    def __call__(self, work, device):
-        if self.error:
-            raise RuntimeError(self.error)
-        self.recorded += 1
-        results = work()
-
-        def replay():
-            for part, again in zip(results, work()):
-                for name, kept in part.items():
-                    kept.copy_(again[name])
-            results[0]["pose_B7"].add_(self.shift)
-
-        return replay, results
-
-
 def answers(step, levels):
     found, state = [], cold()
     for level in levels:
         answer, state = step(*frame(level), state)
         found.append(answer)
     return found
+
+
+def test_a_resident_state_is_written_by_the_recording_and_not_copied():
+    step = RecordedStep(toy_step, torch.float32, Tape(), resident=True)
+    plain, state, expected = answers(toy_step, (10, 20, 30)), cold(), cold()
+    memory = None
+    for level, right in zip((10, 20, 30), plain):
+        answer, state = step(*frame(level), state)
+        _, expected = toy_step(*frame(level), expected)
+        assert all(torch.equal(value, right[name]) for name, value in answer.items())
+        assert all(torch.equal(value, expected[name]) for name, value in state.items())
+        memory = memory or state["last"].data_ptr()
+        assert state["last"].data_ptr() == memory, "the next step reads it where this one wrote it"
+    # A cold start in between is copied in.
+    answer, _ = step(*frame(10), cold())
+    assert torch.equal(answer["pose_B7"], plain[0]["pose_B7"])
 
 
 def test_a_recorded_step_answers_as_the_plain_one_and_its_answers_stay():

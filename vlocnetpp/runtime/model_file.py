@@ -214,7 +214,13 @@ def dtype_of(precision: str) -> torch.dtype:
     return PRECISIONS[precision]
 
 
-def load_model(path: str | Path, device: str = "auto", precision: str | None = None, cuda_graph: bool = False) -> Model:
+def load_model(
+    path: str | Path,
+    device: str = "auto",
+    precision: str | None = None,
+    cuda_graph: bool = False,
+    resident: bool = False,
+) -> Model:
     """Load a model file for inference, in the fastest way that answers alike.
 
     It is frozen, which folds batch norms into the convolutions before them. On a CPU weights and maps lie channels last
@@ -226,6 +232,7 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
         precision: fp32, fp16 or bf16; by default the fastest, see `fastest_precision`.
         cuda_graph: on a GPU, record the step; see `cuda_graph`. Where that fails the step stays as it was, and the
             model's `optimizations` say why.
+        resident: with `cuda_graph`, the state stays in the recording's own memory; see `RecordedStep`.
 
     Raises:
         ModelFileError: missing, truncated, foreign or newer file, unknown device or precision.
@@ -235,6 +242,8 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     chosen = choose_device(device)
     if cuda_graph and chosen.type != "cuda":
         raise ModelFileError(f"a CUDA graph was asked for, but the device is '{chosen}'")
+    if resident and not cuda_graph:
+        raise ModelFileError("a resident state was asked for, which only a CUDA graph has")
     if precision is None:
         precision = fastest_precision(metadata, chosen)
     dtype = dtype_of(precision)
@@ -251,7 +260,7 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
     check_state(path, frozen, metadata, example)
     if not cuda_graph:
         return Model(path, metadata, chosen, dtype, frozen, done)
-    recorded, how = record_step(frozen, example, dtype)
+    recorded, how = record_step(frozen, example, dtype, resident)
     return Model(path, metadata, chosen, dtype, recorded, (*done, how))
 
 
