@@ -16,6 +16,7 @@ import pytest
 import torch
 from random_models import IMAGE_SHAPE, K_33, export_random, random_network
 from tape import Tape
+from torch._subclasses.fake_tensor import FakeTensorMode
 from training_runs import NETWORK, STAGES, quick
 from wall_dataset import write_wall
 
@@ -26,6 +27,7 @@ from vlocnetpp.network import start
 from vlocnetpp.network.blocks.alignment import DirectAlignment
 from vlocnetpp.network.blocks.pose_hypotheses import PoseHypotheses
 from vlocnetpp.network.blocks.warping import warp_features, warping_flow
+from vlocnetpp.network.registry import ENTRIES
 from vlocnetpp.runtime import Localizer, Model, load_model, transfers
 from vlocnetpp.runtime.cuda_graph import RECORDED, RecordedStep, record_cuda
 from vlocnetpp.step import State
@@ -213,6 +215,36 @@ def test_one_process_of_the_distributed_trainer_trains(device, wall, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert load_checkpoint(tmp_path / "run" / "last.pt")["progress"]["done"]
+
+
+def step_elsewhere(step: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """The answer of a step on a device that this machine lacks: shapes, types and devices, no numbers."""
+
+    def there(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.zeros(shape, dtype=dtype, device="lazy")  # a name that PyTorch allows without the device
+
+    with FakeTensorMode(), torch.no_grad():
+        weights = {name: there(value.shape, value.dtype) for name, value in step.state_dict(keep_vars=True).items()}
+        weights |= {name: there(value.shape, value.dtype) for name, value in step.named_buffers()}
+        state = {name: there((1, *shape), torch.float16) for name, shape in shapes.items()}
+        frame = (there((1, *IMAGE_SHAPE, 4), torch.uint8), there((3,), torch.int64), there((1, 3, 3), torch.float32))
+        inputs = (*frame, there((1, 1, 1, 1), torch.float32), state)
+        answer, _ = torch.func.functional_call(step, weights, inputs)
+        return answer
+
+
+@pytest.mark.parametrize("preset", sorted(ENTRIES))
+def test_no_step_mixes_devices(preset):
+    network = random_network(preset)
+    answer = step_elsewhere(ExportedStep(network).half(), network.state_shapes())
+    assert answer and all(value.device.type == "lazy" for value in answer.values())
+
+
+def test_a_step_that_mixes_devices_is_found():
+    network = random_network("stl_pose")
+    network.forward = lambda image, K, depth, state: ({"pose_B7": image[:, 0, 0, :7] + torch.ones(7)}, state)
+    with pytest.raises(RuntimeError, match="same device|different devices"):
+        step_elsewhere(ExportedStep(network).half(), network.state_shapes())
 
 
 def test_a_state_that_nothing_copies_is_of_one_frame():
