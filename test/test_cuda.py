@@ -243,7 +243,7 @@ def test_no_step_mixes_devices(preset):
 def test_a_step_that_mixes_devices_is_found():
     network = random_network("stl_pose")
     network.forward = lambda image, K, depth, state: ({"pose_B7": image[:, 0, 0, :7] + torch.ones(7)}, state)
-    with pytest.raises(RuntimeError, match="same device|different devices"):
+    with pytest.raises(RuntimeError, match=r"same device|different devices"):
         step_elsewhere(ExportedStep(network).half(), network.state_shapes())
 
 
