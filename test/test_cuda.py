@@ -6,6 +6,7 @@ pytest -m cuda test/test_cuda.py      on a machine with a GPU, under two minutes
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,10 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from training_runs import NETWORK, STAGES, quick
 from wall_dataset import write_wall
 
+from benchmarks.gpu.faults import OUT_OF_MEMORY, ended
+from benchmarks.gpu.faults import start as start_process
+from benchmarks.gpu.part import Order
 from vlocnetpp.export import ExportedStep, export_network
 from vlocnetpp.export.parity import Difference, difference, random_clip, stream, tolerance, torch_runner
 from vlocnetpp.geometry import normalize_quaternion, rotate
-from vlocnetpp.network import start
+from vlocnetpp.network import create, start
 from vlocnetpp.network.blocks.alignment import DirectAlignment
 from vlocnetpp.network.blocks.pose_hypotheses import PoseHypotheses
 from vlocnetpp.network.blocks.warping import warp_features, warping_flow
@@ -215,6 +219,18 @@ def test_one_process_of_the_distributed_trainer_trains(device, wall, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert load_checkpoint(tmp_path / "run" / "last.pt")["progress"]["done"]
+
+
+@on_each_device
+def test_a_model_that_does_not_fit_says_so_in_one_line(device, tmp_path):
+    file = tmp_path / "large.ts"
+    export_network(
+        create("stl_pose", 1.0, height=32, width_px=32), file, K_33=((30.0, 0, 16), (0, 30.0, 16), (0, 0, 1))
+    )
+    order = Order(torch.device(device), rehearse=True, kitchen=None, scratch=tmp_path, seconds=120)
+    status, _, error = ended(start_process(OUT_OF_MEMORY, order, file, "fp32", device), order)
+    assert status == 1
+    assert re.search(r"large\.ts: '(cpu|cuda.*)' has no memory left for it; end what else uses it, or take fp16", error)
 
 
 def step_elsewhere(step: torch.nn.Module, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

@@ -235,9 +235,25 @@ def load_model(
         resident: with `cuda_graph`, the state stays in the recording's own memory; see `RecordedStep`.
 
     Raises:
-        ModelFileError: missing, truncated, foreign or newer file, unknown device or precision.
+        ModelFileError: missing, truncated, foreign or newer file, unknown device or precision, no memory for it.
     """
-    path = Path(path)
+    try:
+        return _load_model(Path(path), device, precision, cuda_graph, resident)
+    except (RuntimeError, MemoryError, ModelFileError) as error:
+        if not is_out_of_memory(error):
+            raise
+        where = choose_device(device)
+        raise ModelFileError(
+            f"{path}: '{where}' has no memory left for it; end what else uses it, or take fp16 or a smaller network"
+        ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or the host, had no memory left; for the host PyTorch has no type of error of its own."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _load_model(path: Path, device: str, precision: str | None, cuda_graph: bool, resident: bool) -> Model:
     metadata = read_metadata(path)
     chosen = choose_device(device)
     if cuda_graph and chosen.type != "cuda":
