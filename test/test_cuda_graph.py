@@ -1,12 +1,12 @@
-"""The recorded step: its buffers and its own check, on the CPU; on a GPU see test_speed."""
+"""The recorded step: its buffers and its own check, on the CPU; on a GPU see test_cuda."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from random_models import random_network
+from tape import Tape
 
-from vlocnetpp.runtime import cpu
 from vlocnetpp.runtime.cuda_graph import MOST, RecordedStep
 from vlocnetpp.step import State
 
@@ -27,33 +27,28 @@ def cold() -> State:
     return {"count": torch.zeros(1), "last": torch.zeros(1, 7)}
 
 
-class Tape:
-    """Records as CUDA does: what was recorded runs again on the memory of then, its results lie where they lay."""
-
-    def __init__(self, error: str = "", shift: float = 0.0) -> None:
-        self.recorded, self.error, self.shift = 0, error, shift
-
-    def __call__(self, work, device):
-        if self.error:
-            raise RuntimeError(self.error)
-        self.recorded += 1
-        results = work()
-
-        def replay():
-            for part, again in zip(results, work()):
-                for name, kept in part.items():
-                    kept.copy_(again[name])
-            results[0]["pose_B7"].add_(self.shift)
-
-        return replay, results
-
-
 def answers(step, levels):
     found, state = [], cold()
     for level in levels:
         answer, state = step(*frame(level), state)
         found.append(answer)
     return found
+
+
+def test_a_resident_state_is_written_by_the_recording_and_not_copied():
+    step = RecordedStep(toy_step, torch.float32, Tape(), resident=True)
+    plain, state, expected = answers(toy_step, (10, 20, 30)), cold(), cold()
+    memory = None
+    for level, right in zip((10, 20, 30), plain):
+        answer, state = step(*frame(level), state)
+        _, expected = toy_step(*frame(level), expected)
+        assert all(torch.equal(value, right[name]) for name, value in answer.items())
+        assert all(torch.equal(value, expected[name]) for name, value in state.items())
+        memory = memory or state["last"].data_ptr()
+        assert state["last"].data_ptr() == memory, "the next step reads it where this one wrote it"
+    # A cold start in between is copied in.
+    answer, _ = step(*frame(10), cold())
+    assert torch.equal(answer["pose_B7"], plain[0]["pose_B7"])
 
 
 def test_a_recorded_step_answers_as_the_plain_one_and_its_answers_stay():
@@ -94,10 +89,16 @@ WAITS = {"aten::tensor", "aten::item", "aten::_local_scalar_dense", "aten::nonze
 """Operators that bring a number from the host to the device or back, for which the host waits and a graph cannot."""
 
 
-@pytest.mark.parametrize(("preset", "settings"), [("vlocnet", {}), ("mtl", {"coordinates": "res3"})])
+def kinds_of(block) -> set[str]:
+    """Operators of a graph, blocks of branches included."""
+    nodes = list(block.nodes())
+    return {node.kind() for node in nodes}.union(*(kinds_of(inner) for node in nodes for inner in node.blocks()))
+
+
+@pytest.mark.parametrize(("preset", "settings"), [("vlocnet", {}), ("mtl", {"coordinates": "res3"}), ("robot", {})])
 def test_no_operator_of_a_step_waits_for_the_device(preset, settings):
     from vlocnetpp.export.torchscript import ExportedStep
 
     step = torch.jit.freeze(torch.jit.script(ExportedStep(random_network(preset, **settings)).eval()))
-    kinds = {node.kind() for node in cpu._nodes(step.graph)}
+    kinds = kinds_of(step.graph)
     assert "aten::conv2d" in kinds and not kinds & WAITS

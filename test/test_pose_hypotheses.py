@@ -69,6 +69,13 @@ def test_a_good_start_is_kept_where_triples_cannot_help():
     assert metres.max() < 0.02
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_in_half_precision_draws_only_points_that_exist(dtype):
+    truth, points, log_deviation, rays = scene(10, 1280, 0.3, 0.03)
+    metres, _ = errors(PoseHypotheses().to(dtype)(nowhere(10), points, log_deviation, rays).pose_B7, truth)
+    assert metres.max() < 0.03
+
+
 def test_distances_solve_the_law_of_cosines():
     truth, points, _, rays = scene(8, 300, 0.0, 0.0, dtype=torch.float64)
     triples, along = points.unflatten(1, (-1, 3)), rays.unflatten(1, (-1, 3))

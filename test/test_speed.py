@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -17,8 +15,7 @@ from random_models import export_random, random_network
 
 from vlocnetpp.cli.main import main
 from vlocnetpp.network import start
-from vlocnetpp.runtime import ModelFileError, RingBuffer, cpu, load_model, model_file, read_metadata
-from vlocnetpp.runtime.cuda_graph import RECORDED
+from vlocnetpp.runtime import ModelFileError, RingBuffer, load_model, model_file, read_metadata
 from vlocnetpp.runtime.model_file import BF16_GMAC, example_frame, fastest_precision, multiplies_bf16
 from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
 from vlocnetpp.speed.measure import Timing
@@ -113,13 +110,17 @@ def test_a_mistake_ends_in_one_line(words, reason, capsys):
     assert reason in said and said.count("\n") == 1
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_flagship_s_file_is_timed_and_runs_in_half_precision(precision, tmp_path):
+    file = export_random(tmp_path / "robot.ts", "robot", hidden=32)
+    report = measure(case_of_file(file, "cpu", precision), ["eager", "runtime"], 1)
+    assert not report.failed and [timing.name for timing in report.timings] == ["eager", "runtime"]
+
+
 # --- the runtime's switches -----------------------------------------------------------------------------------------
 
 
-PACKED = ("frozen", "channels-last", "packed")
-
-
-def test_a_packed_step_hides_no_nan(path):
+def test_a_loaded_step_hides_no_nan(path):
     model = load_model(path, "cpu")
     *frame, cold = example_frame(model.metadata, model.dtype, model.device)
     broken = {name: torch.full_like(value, float("nan")) for name, value in cold.items()}
@@ -129,12 +130,11 @@ def test_a_packed_step_hides_no_nan(path):
 
 def test_the_loader_says_what_it_did_and_does_it(path):
     model = load_model(path, "cpu")
-    assert model.optimizations == PACKED
-    kinds = Counter(node.kind() for node in cpu._nodes(model.step.graph))
-    before = Counter(node.kind() for node in cpu._nodes(torch.jit.freeze(torch.jit.load(str(path)).eval()).graph))
-    assert kinds[cpu.POINTWISE] == before["aten::conv2d"] > 100 and kinds["aten::conv2d"] == 0
-    assert kinds["aten::add"] < before["aten::add"] - 30
-    assert kinds["aten::relu"] == before["aten::relu"]  # oneDNN's makes 0 of NaN
+    assert model.optimizations == ("frozen", "channels-last")
+    # Only frozen are weights constants and norms part of the convolutions before them.
+    assert not list(model.step.named_parameters())
+    norms = [str(torch.jit.load(str(path)).eval().inlined_graph), str(model.step.graph)]
+    assert norms[1].count("aten::batch_norm") < norms[0].count("aten::batch_norm") / 2
     _, state = model.step(*case_of_file(path, "cpu").frames[0], start(random_network()))
     made = state["odometry_4f"]
     assert made.is_contiguous(memory_format=torch.channels_last)
@@ -144,39 +144,11 @@ def test_the_loader_says_what_it_did_and_does_it(path):
     assert kept.is_contiguous(memory_format=torch.channels_last) and torch.equal(kept, made)
 
 
-def test_where_convolutions_cannot_be_packed_the_model_says_why_and_answers_alike(path, monkeypatch):
-    packed = load_model(path, "cpu")
-    monkeypatch.setattr(cpu, "POINTWISE", "mkldnn::_no_such_operator")
-    monkeypatch.setattr(cpu, "REWRITES", ((cpu.REWRITES[-1][0], cpu.REWRITES[-1][1].replace("_conv", "_no_conv")),))
-    plain = load_model(path, "cpu")
-    assert plain.optimizations[:2] == PACKED[:2] and "not packed: " in plain.optimizations[2]
-    assert "\n" not in plain.optimizations[2]
-    frame, cold = case_of_file(path, "cpu").frames[0], start(random_network())
-    expected = plain.step(*frame, cold)[0]
-    for name, a in packed.step(*frame, cold)[0].items():
-        b = expected[name]
-        torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
-
-
-def test_a_precision_that_the_processor_does_not_multiply_is_not_packed(path, monkeypatch):
-    monkeypatch.setattr(model_file, "multiplies_bf16", lambda: False)
-    assert load_model(path, "cpu", "bf16").optimizations == load_model(path, "cpu", "fp16").optimizations == PACKED[:2]
-
-
 def test_a_cuda_graph_on_a_cpu_is_refused(path):
     with pytest.raises(ModelFileError, match="device is 'cpu'"):
         load_model(path, "cpu", cuda_graph=True)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="a CUDA graph needs a GPU")
-def test_on_a_gpu_the_graph_answers_as_the_plain_step(path):
-    plain, recorded = load_model(path, "cuda"), load_model(path, "cuda", cuda_graph=True)
-    assert recorded.optimizations == ("frozen", RECORDED)
-    states = [{name: value.cuda() for name, value in start(random_network()).items()}] * 2
-    for inputs in case_of_file(path, "cuda").frames * 2:
-        (a, states[0]), (b, states[1]) = plain.step(*inputs, states[0]), recorded.step(*inputs, states[1])
-        for name, x in a.items():
-            torch.testing.assert_close(x.float(), b[name].float(), atol=1e-4, rtol=0)
+    with pytest.raises(ModelFileError, match="which only a CUDA graph has"):
+        load_model(path, "cpu", resident=True)
 
 
 def test_a_cpu_says_whether_it_multiplies_bfloat16(tmp_path, monkeypatch):
@@ -214,10 +186,8 @@ def test_the_precision_follows_from_the_file_and_the_processor(
 def test_a_network_with_enough_work_runs_in_bf16_where_the_processor_has_it(path, monkeypatch):
     monkeypatch.setattr(model_file, "BF16_GMAC", read_metadata(path).gmac)
     model = load_model(path, "cpu")
-    assert model.dtype == torch.bfloat16 and model.arithmetic == "bf16, frozen, channels-last, packed"
-    assert load_model(path, "cpu", "fp32").arithmetic == "fp32, frozen, channels-last, packed", (
-        "what is asked for is done"
-    )
+    assert model.dtype == torch.bfloat16 and model.arithmetic == "bf16, frozen, channels-last"
+    assert load_model(path, "cpu", "fp32").arithmetic == "fp32, frozen, channels-last", "what is asked for is done"
     report = measure(case_of_file(path, "cpu"), ["scripted", "runtime"], 1)
     assert [timing.precision for timing in report.timings] == ["fp32", "bf16"] and set(report.rooflines) == {
         "fp32",
@@ -234,7 +204,6 @@ from vlocnetpp.runtime import load_model, model_file
 from vlocnetpp.runtime.model_file import example_frame, multiplies_bf16
 model_file.BF16_GMAC = 0.0
 print(multiplies_bf16(), load_model({str(path)!r}, "cpu").arithmetic)
-model_file.multiplies_bf16 = lambda: True  # a processor that has the instructions, where oneDNN does not use them
 for precision in ("bf16", "fp16"):
     model = load_model({str(path)!r}, "cpu", precision)
     answer, _ = model.step(*example_frame(model.metadata, model.dtype, model.device))
@@ -245,10 +214,8 @@ for precision in ("bf16", "fp16"):
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120, check=True
     )
     chosen, bf16, fp16 = done.stdout.splitlines()
-    assert chosen == "False fp32, frozen, channels-last, packed"
-    assert re.fullmatch(
-        r"True bf16, frozen, channels-last, convolutions not packed: .*bf16 path needs the cpu support.*", bf16
-    )
+    assert chosen == "False fp32, frozen, channels-last"
+    assert bf16 == "True bf16, frozen, channels-last"
     assert fp16 == "True fp16, frozen, channels-last"
 
 

@@ -20,7 +20,7 @@ from vlocnetpp.export.onnx import ANSWER_OF_OUTPUT, FRAME_INPUTS, require
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import rotation_angle
 from vlocnetpp.network import Network, NetworkConfig, start
-from vlocnetpp.runtime import load_model
+from vlocnetpp.runtime import ModelFileError, load_model
 from vlocnetpp.step import Answer, State
 
 CLIP_LENGTH = 5
@@ -146,22 +146,27 @@ def torch_runner(step: Any) -> Runner:
     return run
 
 
-def onnx_runner(path: Path) -> Runner:
-    """A file in ONNX Runtime on the CPU. Raises ModelFileError where that is not installed."""
+def onnx_runner(path: Path, provider: str = "CPUExecutionProvider") -> Runner:
+    """A file in ONNX Runtime, its inputs and outputs on the CPU.
+
+    Raises ModelFileError where that, or its provider of kernels for a device, is not installed.
+    """
     require("onnxruntime")
     import onnxruntime
 
+    if provider not in onnxruntime.get_available_providers():
+        raise ModelFileError(f"{path.name}: this ONNX Runtime has no {provider}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # remarks on unused initializers are no news to the user
     options.intra_op_num_threads = torch.get_num_threads()
     # Its threads would go on turning after the answer and slow down whatever is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     outputs = [value.name for value in session.get_outputs()]
 
     def run(inputs: Inputs, state: State) -> tuple[Answer, State]:
-        feed = {name: value.numpy() for name, value in zip(FRAME_INPUTS, inputs)}
-        feed |= {f"state.{name}": value.numpy() for name, value in state.items()}
+        feed = {name: value.cpu().numpy() for name, value in zip(FRAME_INPUTS, inputs)}
+        feed |= {f"state.{name}": value.cpu().numpy() for name, value in state.items()}
         found = {name: torch.from_numpy(value) for name, value in zip(outputs, session.run(None, feed))}
         answer = {ANSWER_OF_OUTPUT[name]: value for name, value in found.items() if name in ANSWER_OF_OUTPUT}
         return answer, {name: found[f"next_state.{name}"] for name in state}

@@ -7,8 +7,10 @@ and every weight, though, so the network is built anew and filled; a run's check
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import nn
 
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.export.files import describe, read_run
@@ -53,7 +55,9 @@ def network_of_file(path: Path, metadata: Metadata) -> Network:
     inner = {name.removeprefix("network."): value for name, value in weights.items() if name.startswith("network.")}
     try:
         network = build_network(config_from_json(metadata.network))
-        network.load_state_dict(inner)
+        # A file has every buffer, a state dictionary only what is learned.
+        made = {name for name, _ in cast(nn.Module, network).named_buffers()} - set(network.state_dict())
+        network.load_state_dict({name: value for name, value in inner.items() if name not in made})
     except (TypeError, RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ModelFileError(

@@ -50,23 +50,36 @@ def record_cuda(work: Work, device: torch.device) -> tuple[Callable[[], None], t
 
 
 class Recording:
-    """One step on inputs of one size."""
+    """One step on inputs of one size; `resident` as in `RecordedStep`."""
 
-    def __init__(self, step: Step, inputs: tuple[Any, ...], record: Recorder) -> None:
+    def __init__(self, step: Step, inputs: tuple[Any, ...], record: Recorder, resident: bool = False) -> None:
         *frame, state = inputs
+        self._resident = resident
         self._frame = [value.clone() for value in frame]
         self._state = {name: value.clone() for name, value in state.items()}
-        self._replay, self._results = record(lambda: step(*self._frame, self._state), self._frame[0].device)
+
+        def work() -> tuple[Any, Any]:
+            answer, new_state = step(*self._frame, self._state)
+            if not resident:
+                return answer, new_state
+            for name, mine in self._state.items():
+                mine.copy_(new_state[name])
+            return answer, self._state
+
+        self._replay, self._results = record(work, self._frame[0].device)
 
     def __call__(self, *inputs: Any) -> tuple[Any, Any]:
         *frame, state = inputs
         for mine, value in zip(self._frame, frame):
             mine.copy_(value, non_blocking=True)
         for name, mine in self._state.items():
-            mine.copy_(state[name], non_blocking=True)
+            if state[name].data_ptr() != mine.data_ptr():
+                mine.copy_(state[name], non_blocking=True)
         self._replay()
-        # Copies, made on the device: the next step overwrites the results.
         answer, new_state = self._results
+        if self._resident:
+            return dict(answer), dict(new_state)
+        # Copies, made on the device: the next step overwrites the results.
         return (
             {name: value.clone() for name, value in answer.items()},
             {name: value.clone() for name, value in new_state.items()},
@@ -77,10 +90,15 @@ class RecordedStep(torch.nn.Module):
     """Takes steps as the plain one does, from recordings that are made at the first frame of each size and checked.
 
     A size whose recording fails or answers otherwise is left to the plain step, and a warning says why.
+
+    Args:
+        resident: the recording itself writes the state to where it reads it, and hands out that memory and its answers
+            without a copy; both hold until the next step.
     """
 
-    def __init__(self, step: Step, dtype: torch.dtype, record: Recorder = record_cuda) -> None:
+    def __init__(self, step: Step, dtype: torch.dtype, record: Recorder = record_cuda, resident: bool = False) -> None:
         super().__init__()
+        self.resident = resident
         self._step, self._dtype, self._record = step, dtype, record
         self._recordings: dict[Any, Step] = {}
 
@@ -101,7 +119,7 @@ class RecordedStep(torch.nn.Module):
 
     def recorded(self, inputs: tuple[Any, ...]) -> Recording:
         """A recording for inputs of this size. Raises RuntimeError where it cannot be made or answers otherwise."""
-        recording = Recording(self._step, inputs, self._record)
+        recording = Recording(self._step, inputs, self._record, self.resident)
         *frame, state = inputs
         recorded_state = state
         for _ in range(CHECKED):
@@ -113,9 +131,11 @@ class RecordedStep(torch.nn.Module):
         return recording
 
 
-def record_step(step: torch.nn.Module, example: tuple[Any, ...], dtype: torch.dtype) -> tuple[torch.nn.Module, str]:
+def record_step(
+    step: torch.nn.Module, example: tuple[Any, ...], dtype: torch.dtype, resident: bool = False
+) -> tuple[torch.nn.Module, str]:
     """The step from recordings and `RECORDED`, or where none can be made of the example the step, and why."""
-    recorded = RecordedStep(step, dtype)
+    recorded = RecordedStep(step, dtype, resident=resident)
     try:
         with torch.inference_mode():
             recorded.recorded(example)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from vlocnetpp.encodings import COLOR_ENCODINGS, RGB_CHANNELS, VOID
 from vlocnetpp.geometry import central_view, scale_intrinsics
+from vlocnetpp.runtime.cuda_graph import RecordedStep
 from vlocnetpp.runtime.model_file import Model
 from vlocnetpp.runtime.ring_buffer import RingBuffer
+from vlocnetpp.runtime.transfers import Transfers
 
 FOCAL_TOLERANCE = 0.03
 """Largest relative difference of focal length, and of principal point over image size, from the training camera."""
@@ -63,14 +65,26 @@ class Localizer:
         model: from `load_model`.
         capacity: frames whose features are kept.
         max_gap_s: a longer time between two images starts cold, since the past would describe another place.
+        pinned, one_wait: how a GPU's images and answers are moved, see `Transfers`; not yet measured on one.
     """
 
-    def __init__(self, model: Model, capacity: int = 8, max_gap_s: float = 0.5) -> None:
+    def __init__(
+        self,
+        model: Model,
+        capacity: int = 8,
+        max_gap_s: float = 0.5,
+        pinned: bool = False,
+        one_wait: bool = False,
+    ) -> None:
         if max_gap_s <= 0:
             raise ValueError(f"max_gap_s must be positive, not {max_gap_s}")
         self.model = model
         self.max_gap_s = max_gap_s
-        self.ring = RingBuffer(capacity, model.metadata.state_shapes, model.device, model.dtype)
+        resident = isinstance(model.step, RecordedStep) and model.step.resident
+        self.ring = RingBuffer(
+            1 if resident else capacity, model.metadata.state_shapes, model.device, model.dtype, copies=not resident
+        )
+        self._transfers = Transfers(model.device, pinned, one_wait)
         self._reason = "first frame"
         self._image_shape: tuple[int, int] | None = None
         self._camera_checked: bytes | None = None
@@ -114,14 +128,14 @@ class Localizer:
         height, width = image.shape[:2]
         self._check_camera(K_33, height, width)
         cold = self._cold_start(stamp_ns, (height, width))
-        device = self.model.device
+        transfers = self._transfers
         with torch.inference_mode():
             state = self.ring.cold if cold else self.ring.latest()
             interval_s = None if cold else (stamp_ns - self.ring.stamps_ns[-1]) * 1e-9
             answer, new_state = self.model.step(
-                torch.from_numpy(np.ascontiguousarray(image)).unsqueeze(0).to(device),
-                torch.tensor(channels, device=device),
-                torch.from_numpy(np.asarray(K_33, np.float32)).unsqueeze(0).to(device),
+                transfers.up("image", image).unsqueeze(0),
+                transfers.constant("channels", np.array(channels)),
+                transfers.constant("K", np.asarray(K_33, np.float32)).unsqueeze(0),
                 self._depth(depth_HW),
                 state,
             )
@@ -129,7 +143,7 @@ class Localizer:
                 self.ring.clear()
             self.ring.push(stamp_ns, new_state)
             self._image_shape = (height, width)
-            found = {name: value[0].cpu().numpy() for name, value in answer.items()}
+            found = transfers.down(answer)
         return Estimate(
             stamp_ns=stamp_ns,
             pose_7=found["pose_B7"].astype(np.float64) if "pose_B7" in found else None,
@@ -230,7 +244,7 @@ class Localizer:
         depth = np.nan_to_num(np.asarray(depth_HW, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
         if depth.ndim != 2 or depth.size == 0:
             raise ImageError(f"a depth image must be (H, W), not {depth.shape}")
-        return torch.from_numpy(depth)[None, None].to(self.model.device)
+        return self._transfers.up("depth", depth)[None, None]
 
 
 def _seen_points(answer: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:

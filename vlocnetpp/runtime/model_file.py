@@ -16,7 +16,6 @@ import torch
 
 from vlocnetpp.runtime.archive import ModelFileError as ModelFileError
 from vlocnetpp.runtime.archive import check_archive
-from vlocnetpp.runtime.cpu import freeze_for_cpu
 from vlocnetpp.runtime.cuda_graph import record_step
 from vlocnetpp.runtime.metadata_check import problem
 from vlocnetpp.step import cold_state
@@ -217,11 +216,17 @@ def dtype_of(precision: str) -> torch.dtype:
     return PRECISIONS[precision]
 
 
-def load_model(path: str | Path, device: str = "auto", precision: str | None = None, cuda_graph: bool = False) -> Model:
+def load_model(
+    path: str | Path,
+    device: str = "auto",
+    precision: str | None = None,
+    cuda_graph: bool = False,
+    resident: bool = False,
+) -> Model:
     """Load a model file for inference, in the fastest way that answers alike.
 
     It is frozen, which folds batch norms into the convolutions before them. On a CPU weights and maps lie channels last
-    as well, as the pixels of a camera do, and convolutions are packed for oneDNN; see `cpu` and docs/speed.md.
+    as well, as the pixels of a camera do; see docs/speed.md.
 
     Args:
         path: file written by `vlocnetpp export`.
@@ -229,34 +234,52 @@ def load_model(path: str | Path, device: str = "auto", precision: str | None = N
         precision: fp32, fp16 or bf16; by default the fastest, see `fastest_precision`.
         cuda_graph: on a GPU, record the step; see `cuda_graph`. Where that fails the step stays as it was, and the
             model's `optimizations` say why.
+        resident: with `cuda_graph`, the state stays in the recording's own memory; see `RecordedStep`.
 
     Raises:
-        ModelFileError: missing, truncated, foreign or newer file, unknown device or precision.
+        ModelFileError: missing, truncated, foreign or newer file, unknown device or precision, no memory for it.
     """
-    path = Path(path)
+    try:
+        return _load_model(Path(path), device, precision, cuda_graph, resident)
+    except (RuntimeError, MemoryError, ModelFileError) as error:
+        if not is_out_of_memory(error):
+            raise
+        where = choose_device(device)
+        raise ModelFileError(
+            f"{path}: '{where}' has no memory left for it; end what else uses it, or take fp16 or a smaller network"
+        ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device, or the host, had no memory left; for the host PyTorch has no type of error of its own."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+
+
+def _load_model(path: Path, device: str, precision: str | None, cuda_graph: bool, resident: bool) -> Model:
     metadata = read_metadata(path)
     chosen = choose_device(device)
     if cuda_graph and chosen.type != "cuda":
         raise ModelFileError(f"a CUDA graph was asked for, but the device is '{chosen}'")
+    if resident and not cuda_graph:
+        raise ModelFileError("a resident state was asked for, which only a CUDA graph has")
     if precision is None:
         precision = fastest_precision(metadata, chosen)
     dtype = dtype_of(precision)
     step = load_script(path, chosen)
     step.eval()
     step.to(dtype)
-    if chosen.type != "cpu":
-        frozen = torch.jit.freeze(step)
-        check_state(path, frozen, metadata, example_frame(metadata, dtype, chosen))
-        if not cuda_graph:
-            return Model(path, metadata, chosen, dtype, frozen, ("frozen",))
-        recorded, how = record_step(frozen, example_frame(metadata, dtype, chosen), dtype)
-        return Model(path, metadata, chosen, dtype, recorded, ("frozen", how))
-    multiplied = precision == "fp32" or (precision == "bf16" and multiplies_bf16())
-    packs = multiplied and torch.backends.mkldnn.is_available()
+    done: tuple[str, ...] = ("frozen",)
+    if chosen.type == "cpu":
+        layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
+        step.to(**layout)
+        done = ("frozen", "channels-last")
+    frozen = torch.jit.freeze(step)
     example = example_frame(metadata, dtype, chosen)
-    prepared, done = freeze_for_cpu(step, example, packs)
-    check_state(path, prepared, metadata, example)
-    return Model(path, metadata, chosen, dtype, prepared, done)
+    check_state(path, frozen, metadata, example)
+    if not cuda_graph:
+        return Model(path, metadata, chosen, dtype, frozen, done)
+    recorded, how = record_step(frozen, example, dtype, resident)
+    return Model(path, metadata, chosen, dtype, recorded, (*done, how))
 
 
 def example_frame(metadata: Metadata, dtype: torch.dtype, device: torch.device) -> tuple[Any, ...]:

@@ -24,14 +24,24 @@ class RingBuffer:
         capacity: number of frames kept.
         shapes: shape of each field of a state for one stream, without the batch axis.
         device, dtype: where and how the states live.
+        copies: whether a state is copied into its slot. If not, that of the newest frame stays where the step wrote it,
+            which is for a step that overwrites it with the next, and the capacity is 1.
     """
 
     def __init__(
-        self, capacity: int, shapes: dict[str, tuple[int, ...]], device: torch.device, dtype: torch.dtype
+        self,
+        capacity: int,
+        shapes: dict[str, tuple[int, ...]],
+        device: torch.device,
+        dtype: torch.dtype,
+        copies: bool = True,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"a ring buffer holds at least one frame, not {capacity}")
+        if not copies and capacity > 1:
+            raise ValueError(f"a ring buffer without copies holds one frame, not {capacity}")
         self.capacity = capacity
+        self._copies = copies
         self._slots = _in_layout(cold_state(shapes, capacity, device, dtype))
         self._cold = _in_layout(cold_state(shapes, 1, device, dtype))
         self._stamps_ns: list[int] = []
@@ -65,8 +75,11 @@ class RingBuffer:
         """
         if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
             raise ValueError(f"stamp {stamp_ns} is not after {self._stamps_ns[-1]}; clear the buffer first")
-        for name, slot in self._slots.items():
-            slot[self._next].copy_(state[name][0])
+        if not self._copies:
+            self._slots = dict(state)
+        else:
+            for name, slot in self._slots.items():
+                slot[self._next].copy_(state[name][0])
         self._next = (self._next + 1) % self.capacity
         self._stamps_ns.append(stamp_ns)
         del self._stamps_ns[: -self.capacity]

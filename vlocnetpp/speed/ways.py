@@ -76,12 +76,14 @@ def runtime(case: Case, folder: Path, cuda_graph: bool = False) -> Run:
 
 
 def onnx_runtime(case: Case, folder: Path) -> Run:
-    """The ONNX file that an export writes beside, on the CPU."""
-    if case.device.type != "cpu" or case.precision != "fp32":
+    """The ONNX file that an export writes beside, in fp32 on the CPU, on a GPU as its provider of CUDA runs it."""
+    cuda = case.device.type == "cuda"
+    if not cuda and case.precision != "fp32":
         raise ModelFileError("compared on the CPU in fp32 only")
     path = folder / "way.onnx"
-    write_onnx(case.step.network, path, "fp32", metadata_to_json(case.metadata), case.image_size)
-    return onnx_runner(path)
+    network = copy.deepcopy(case.step.network).cpu().float() if cuda else case.step.network
+    write_onnx(network, path, case.precision, metadata_to_json(case.metadata), case.image_size)
+    return onnx_runner(path, "CUDAExecutionProvider" if cuda else "CPUExecutionProvider")
 
 
 def compiled(case: Case, folder: Path) -> Run:

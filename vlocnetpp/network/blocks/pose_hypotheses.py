@@ -27,6 +27,8 @@ SUPPORT_WIDTH = 0.05
 """Radians between a point and its ray at which it counts a quarter for a hypothesis."""
 SCORED = 160
 """Points, about, that judge a hypothesis."""
+PARTS = 10_000
+"""A share of the ranks is a whole number of these."""
 ROUNDS = 10
 WIDEST, NARROWEST, NARROWING = 0.05, 0.015, 0.8
 """Radians: width of the kernel in the first and in the last rounds of the refinement, and its factor between rounds."""
@@ -48,13 +50,14 @@ class PoseHypotheses(nn.Module):
     def __init__(self, triples: int = TRIPLES, seed: int = 0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        table_T3 = torch.stack([torch.randperm(10_000, generator=generator)[:3] for _ in range(triples)]) / 10_000.0
-        # Shares of the ranks, since the number of points is known only when it runs.
+        # Shares of the ranks, since the number of points is known only when it runs. Whole numbers: in half precision a
+        # share just below one is one, and its rank that of a point that is not there.
+        table_T3 = torch.stack([torch.randperm(PARTS, generator=generator)[:3] for _ in range(triples)])
         self.table_T3: Tensor
         self.register_buffer("table_T3", table_T3, persistent=False)
         self.starts_S3: Tensor
         self.register_buffer("starts_S3", torch.tensor(STARTS), persistent=False)
-        self.scored = SCORED
+        self.scored, self.parts = SCORED, PARTS
 
     def forward(self, start_B7: Tensor, points_BN3: Tensor, log_deviation_BN: Tensor, rays_BN3: Tensor) -> Solution:
         """The refined pose of the best supported hypothesis.
@@ -68,7 +71,7 @@ class PoseHypotheses(nn.Module):
         """
         half = points_BN3.shape[1] // 2
         sure_BK = torch.topk(log_deviation_BN, half, dim=1, largest=False)[1]
-        chosen = (self.table_T3.flatten() * half).long()
+        chosen = self.table_T3.flatten() * half // self.parts
         index_BM1 = sure_BK[:, chosen].unsqueeze(2).expand(-1, -1, 3)
         triple_BT33 = torch.gather(points_BN3, 1, index_BM1).unflatten(1, (-1, 3))
         rays_BT33 = torch.gather(rays_BN3, 1, index_BM1).unflatten(1, (-1, 3))
