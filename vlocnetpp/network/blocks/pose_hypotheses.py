@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from vlocnetpp.geometry import quaternion_from_matrix, rotation_matrix
-from vlocnetpp.network.blocks.pose_solver import Solution, invert, normal_equations, skew
+from vlocnetpp.network.blocks.pose_solver import (
+    Solution,
+    gauss_newton_step,
+    geman_mcclure,
+    normal_equations,
+    solution,
+)
 
 TRIPLES = 64
 STARTS = ((1.0, 1.0, 1.0), (0.7, 1.0, 1.3), (1.3, 1.0, 0.7), (1.0, 1.3, 0.7), (1.0, 0.7, 1.3))
@@ -175,11 +181,6 @@ def off_rays(camera_BN3: Tensor, rays_BN3: Tensor, nearest: float = NEAREST_M) -
     return off_BN3, off_BN3.square().sum(dim=-1, keepdim=True) / along_BN1.square()
 
 
-def geman_mcclure(squared_BN: Tensor, width: float) -> Tensor:
-    """Weight of a squared residual: 1 at zero, a quarter at the width."""
-    return torch.square(1.0 / (1.0 + squared_BN / (width * width)))
-
-
 def refine_by_angle(
     start_B7: Tensor,
     points_BN3: Tensor,
@@ -194,9 +195,8 @@ def refine_by_angle(
     """Gauss-Newton steps from a start about right; arguments as of `PoseHypotheses.forward`, constants of this file."""
     position_B13, R_B33 = start_B7[:, None, :3], rotation_matrix(start_B7[:, 3:])
     trust_BN = torch.exp(-2.0 * log_deviation_BN)
-    unit_33 = torch.eye(3, dtype=start_B7.dtype, device=start_B7.device)
     unit_66 = torch.eye(6, dtype=start_B7.dtype, device=start_B7.device)
-    turns_B33 = moves_B33 = torch.zeros_like(R_B33)
+    turn_covariance_B33 = move_covariance_B33 = torch.zeros_like(R_B33)
     inliers_B = torch.zeros_like(trust_BN[:, 0])
     width = widest
     for _ in range(rounds):
@@ -207,18 +207,8 @@ def refine_by_angle(
         matrix_B66, side_B61 = normal_equations(camera_BN3, off_BN3, rays_BN3, kernel_BN * trust_BN, 0.0)
         diagonal_B11 = torch.diagonal(matrix_B66, dim1=1, dim2=2).mean(dim=1)[:, None, None]
         matrix_B66 = matrix_B66 + (damping * diagonal_B11 + 1e-6) * unit_66
-        A, B, D = matrix_B66[:, :3, :3], matrix_B66[:, :3, 3:], matrix_B66[:, 3:, 3:]
-        inverse_A = invert(A)
-        eliminate = torch.matmul(B.transpose(1, 2), inverse_A)
-        moves_B33 = invert(D - torch.matmul(eliminate, B))
-        move_B31 = torch.matmul(moves_B33, side_B61[:, 3:] - torch.matmul(eliminate, side_B61[:, :3]))
-        turn_B31 = torch.matmul(inverse_A, side_B61[:, :3] - torch.matmul(B, move_B31))
-        turns_B33 = inverse_A + torch.matmul(eliminate.transpose(1, 2), torch.matmul(moves_B33, eliminate))
-        position_B13 = position_B13 + torch.matmul(R_B33, move_B31).transpose(1, 2)
-        half_B33 = skew(0.5 * turn_B31.transpose(1, 2))[:, 0]
-        squared = 0.25 * turn_B31.square().sum(dim=1, keepdim=True)
-        R_B33 = torch.matmul(R_B33, unit_33 + 2.0 / (1.0 + squared) * (half_B33 + torch.matmul(half_B33, half_B33)))
+        position_B13, R_B33, move_covariance_B33, turn_covariance_B33 = gauss_newton_step(
+            position_B13, R_B33, matrix_B66, side_B61
+        )
         width = max(narrowest, width * narrowing)
-    variances = [torch.diagonal(block, dim1=1, dim2=2).sum(dim=1) for block in (moves_B33, turns_B33)]
-    pose_B7 = torch.cat((position_B13[:, 0], quaternion_from_matrix(R_B33)), dim=1)
-    return Solution(pose_B7, torch.stack(variances, dim=1).clamp_min(0.0).sqrt(), inliers_B)
+    return solution(position_B13, R_B33, move_covariance_B33, turn_covariance_B33, inliers_B)
