@@ -122,11 +122,16 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`data` and its actions."""
     data = commands.add_parser("data", help="look at data, convert it, render it")
     actions = data.add_subparsers(title="actions", required=True, metavar="ACTION")
-
     info = actions.add_parser("info", help="sequences, frames and labels of a dataset")
     dataset_arguments(info)
     info.set_defaults(command=data_info)
+    _add_to_bag(actions)
+    _add_from_bag(actions)
+    render.add_action(actions)
+    doctor.add_action(actions)
 
+
+def _add_to_bag(actions: Subcommands[argparse.ArgumentParser]) -> None:
     to_bag = actions.add_parser("to-bag", help="write a split of a dataset as a rosbag2 with its ground truth")
     dataset_arguments(to_bag)
     to_bag.add_argument("bag", type=Path, help="folder of the bag to write; must not exist")
@@ -140,6 +145,8 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     to_bag.add_argument("--no-depth", action="store_true", help="leave the depth images out")
     to_bag.set_defaults(command=data_to_bag)
 
+
+def _add_from_bag(actions: Subcommands[argparse.ArgumentParser]) -> None:
     from_bag = actions.add_parser(
         "from-bag", help="turn a recording into a training folder", description="More in docs/recordings.md."
     )
@@ -201,6 +208,3 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     option("--min-rotation", type=amount, default=0.0, metavar="DEG", help="and turned less than this (0 deg: keep)")
     option("--jpeg-quality", type=quality, default=92, metavar="1-100", help="of images recorded raw (92)")
     from_bag.set_defaults(command=data_from_bag)
-
-    render.add_action(actions)
-    doctor.add_action(actions)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.index import seconds
 from vlocnetpp.data.bags.plan import Limits, Planned
 from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
@@ -104,22 +104,15 @@ def read_bag(
         "jpeg_quality": jpeg_quality,
     }
     bags = _by_split(bag, split)
-    named = {role: topic for role, topic in asdict(wishes).items() if topic is not None}
-    # What decides the content, so that a conversion that was interrupted goes on only with the same.
-    settings = {key: str(value) for key, value in (options | named).items()}
-    settings |= {f"recording {name}": f"{path.name}, {size_on_disk(path)} bytes" for name, path in bags.items()}
-    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=settings)
+    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=_settings(options, wishes, bags))
     for name in bags:
         if files and name not in files:
             raise DataError(f"{out}: split '{name}' has no file of poses")
     pose_files = {name: PoseFile(path, pose_offset_s) for name, path in files.items()}
     recordings = [survey(path, name, wishes, frame_wishes, limits, pose_files.get(name)) for name, path in bags.items()]
-    map_frames = {each.map_frame for each in recordings if each.map_frame}
-    if len(map_frames) > 1:
-        raise DataError(f"{out}: the bags' poses are in different frames: {', '.join(sorted(map_frames))}")
+    writer.map_frame = _common_map_frame(recordings, out)
     if len({each.classes for each in recordings}) > 1:
         raise DataError(f"{out}: the bags' masks have different classes")
-    writer.map_frame = map_frames.pop() if map_frames else "map"
     writer.classes = recordings[0].classes
     report = {"format": REPORT_FORMAT, "recordings": [_report(each) for each in recordings], "options": options}
     with writer:
@@ -134,6 +127,21 @@ def _by_split(paths: Path | Mapping[str, Path] | None, split: str) -> dict[str, 
     if paths is None:
         return {}
     return {name: Path(path) for name, path in paths.items()} if isinstance(paths, Mapping) else {split: Path(paths)}
+
+
+def _settings(options: Mapping[str, Any], wishes: Topics, bags: Mapping[str, Path]) -> dict[str, str]:
+    """What decides the content: an interrupted conversion is continued only with the same."""
+    named = {role: topic for role, topic in asdict(wishes).items() if topic is not None}
+    sizes = {f"recording {name}": f"{path.name}, {size_on_disk(path)} bytes" for name, path in bags.items()}
+    return {key: str(value) for key, value in (dict(options) | named).items()} | sizes
+
+
+def _common_map_frame(recordings: Sequence[Recording], out: Path) -> str:
+    """The frame of all poses, `map` where there is none. Raises DataError where the bags have different ones."""
+    frames = {each.map_frame for each in recordings if each.map_frame}
+    if len(frames) > 1:
+        raise DataError(f"{out}: the bags' poses are in different frames: {', '.join(sorted(frames))}")
+    return frames.pop() if frames else "map"
 
 
 def _copy(recording: Recording, writer: FolderWriter) -> None:
@@ -177,7 +185,7 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
 def _write(recording: Recording, frame: Planned, held: dict[tuple[str, int], BagMessage], writer: FolderWriter) -> None:
     found, at = recording.found, seconds(frame.stamp_ns)
     where = f"{recording.bag}: {found.image} at {at}"
-    image_HW3, encoded = says.color(held[found.image, frame.image].message(), where)
+    image_HW3, encoded = messages.color(held[found.image, frame.image].message(), where)
     if any(frame.camera.size) and image_HW3.shape[:2] != frame.camera.size:
         raise DataError(
             f"{where}: the image is {image_HW3.shape[1]} x {image_HW3.shape[0]}, "
@@ -185,9 +193,9 @@ def _write(recording: Recording, frame: Planned, held: dict[tuple[str, int], Bag
         )
     depth_HW = mask_HW = None
     if found.depth is not None and frame.depth is not None:
-        depth_HW = says.depth(held[found.depth, frame.depth].message(), f"{recording.bag}: {found.depth} at {at}")
+        depth_HW = messages.depth(held[found.depth, frame.depth].message(), f"{recording.bag}: {found.depth} at {at}")
     if found.mask is not None and frame.mask is not None:
-        mask_HW = says.mask(held[found.mask, frame.mask].message(), f"{recording.bag}: {found.mask} at {at}")
+        mask_HW = messages.mask(held[found.mask, frame.mask].message(), f"{recording.bag}: {found.mask} at {at}")
     for kind, pixels in (("depth", depth_HW), ("mask", mask_HW)):
         if pixels is not None and pixels.shape != image_HW3.shape[:2]:
             raise DataError(

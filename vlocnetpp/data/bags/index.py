@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.pose_source import FrameWishes, PoseSamples
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, open_bag
 from vlocnetpp.data.bags.to_bag import CLASSES_TOPIC
@@ -36,7 +36,7 @@ class Index:
     """What differs between what was promised and what was read."""
     stamps: dict[str, list[int]] = field(default_factory=dict)
     runs: dict[str, list[int]] = field(default_factory=dict)
-    cameras: list[says.Camera | None] = field(default_factory=list)
+    cameras: list[messages.Camera | None] = field(default_factory=list)
     """None where the message says nothing: drivers send zeros until they are ready."""
     not_calibrated: list[str] = field(default_factory=list)
     """Why there are such."""
@@ -90,10 +90,10 @@ def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int, pos
         for each in track(opened.messages({*wanted, *transforms}), f"surveying {bag.name}", total):
             read[each.topic] += 1
             if each.topic == CLASSES_TOPIC:
-                index.classes = says.classes(each.message(), f"{bag}: {CLASSES_TOPIC}")
+                index.classes = messages.classes(each.message(), f"{bag}: {CLASSES_TOPIC}")
             elif each.topic in transforms:
                 index.frames.setdefault(each.topic, set())
-                for parent, child, stamp, pose_7 in says.transforms(each.message()):
+                for parent, child, stamp, pose_7 in messages.transforms(each.message()):
                     static = is_static(each.topic)
                     run = clock.run if static else clock.run_of(f"{each.topic} {parent} {child}", stamp)
                     index.samples.tree.add(parent, child, stamp, pose_7, static=static, run=run)
@@ -117,14 +117,14 @@ def _take(index: Index, each: BagMessage, clock: _Clock, bag: Path) -> None:
     if each.topic == found.camera_info:
         message = each.message()
         try:
-            index.cameras.append(says.camera(message, found.image, where))
+            index.cameras.append(messages.camera(message, found.image, where))
         except DataError as error:
             index.cameras.append(None)
             index.not_calibrated.append(str(error))
     elif each.topic == found.pose:
         message, samples = each.message(), index.samples
         try:
-            samples.poses.append(says.pose(message, where))
+            samples.poses.append(messages.pose(message, where))
         except PoseError as error:
             samples.poses.append(UNKNOWN)
             samples.lost.append(str(error))

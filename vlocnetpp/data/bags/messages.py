@@ -1,4 +1,4 @@
-"""What the messages of a camera bag say, as arrays: images, depth, masks, poses, intrinsics, classes.
+"""The messages of a camera bag as arrays: images, depth, masks, poses, intrinsics, classes.
 
 Every function names `where` in the DataError that it raises for a message that cannot be used.
 """

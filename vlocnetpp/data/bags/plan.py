@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.index import Index
 from vlocnetpp.data.bags.pose_source import PoseSource
 from vlocnetpp.data.poses import angle_between
@@ -34,7 +34,7 @@ class Planned:
 
     sequence: str
     stamp_ns: int
-    camera: says.Camera
+    camera: messages.Camera
     pose_7: NDArray[np.float64] | None
     image: int
     depth: int | None
@@ -84,7 +84,7 @@ def _partners(index: Index, topic: str | None, run: int, at_ns: NDArray[np.int64
     return [int(positions[each]) if far <= limit_ns else None for each, far in zip(closest, distance, strict=True)]
 
 
-def _cameras(index: Index, run: int, at_ns: NDArray[np.int64]) -> list[says.Camera]:
+def _cameras(index: Index, run: int, at_ns: NDArray[np.int64]) -> list[messages.Camera]:
     """The camera_info before an image is the one that held when it was taken; without one, the first that there is."""
     known = {position: camera for position, camera in enumerate(index.cameras) if camera is not None}
     positions, stamps = index.of_run(index.found.camera_info, run)

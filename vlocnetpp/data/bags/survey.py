@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.clock_offset import Turning, find_offset, turning_of_images
 from vlocnetpp.data.bags.index import Index, read_index
 from vlocnetpp.data.bags.plan import NO_POSE, NOT_AFTER, Limits, Planned, nearest, plan
@@ -155,7 +155,7 @@ def _turning(bag: Path, index: Index) -> Turning:
             for place, each in enumerate(opened.messages({found.image})):
                 if place % every < 2:
                     where = f"{bag}: {found.image}"
-                    yield each.header_stamp_ns(), says.color(each.message(), where)[0]
+                    yield each.header_stamp_ns(), messages.color(each.message(), where)[0]
 
     shown = track(images(), f"turning in {bag.name}", len(index.stamps[found.image]) * min(2, every) // every)
     return turning_of_images(shown, camera.K_33, LONGEST_STEP_S)
