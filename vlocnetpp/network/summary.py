@@ -62,7 +62,7 @@ def gmac(config: NetworkConfig) -> float:
 
 
 def parameters(config: NetworkConfig) -> int:
-    """How many numbers training sets."""
+    """Number of trainable parameters."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build_network(config).parameters())
 

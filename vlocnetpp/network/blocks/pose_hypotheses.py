@@ -1,8 +1,9 @@
-"""A camera from points of which half may be wrong: hypotheses from triples, the best supported one refined.
+"""Camera pose from points of which half may be outliers: hypotheses from triples, then the best supported one is
+refined.
 
-Which points are wrong is decided by angles, because a wrong point may well be sure of itself; how much the others count
-is decided by the deviations that were predicted for them. On held-out drives of RedKitchen 95 % of the frames were
-within 0.12 m so; with a kernel in predicted deviations within 0.20 m, with OpenCV's RANSAC within 0.16 m.
+Outliers are decided by angles, because the network may predict a small deviation for a wrong point; the weights of the
+inliers are decided by their predicted deviations. On held-out drives of RedKitchen 95 % of the frames were then within
+0.12 m; with a kernel on predicted deviations within 0.20 m, with OpenCV's RANSAC within 0.16 m.
 
 As RANSAC with P3P (Fischler & Bolles, 1981), but with a fixed number of triples and fixed steps, so that it scripts,
 exports and runs in a batch on any device: the distances of three points along their rays come from Newton steps on the
@@ -25,26 +26,28 @@ from vlocnetpp.network.blocks.pose_solver import (
 
 TRIPLES = 64
 STARTS = ((1.0, 1.0, 1.0), (0.7, 1.0, 1.3), (1.3, 1.0, 0.7), (1.0, 1.3, 0.7), (1.0, 0.7, 1.3))
-"""Distances of the three points from which Newton starts, as shares of that of a triangle that faces the camera."""
+"""Initial distances of the three points for Newton's method, relative to the distance of a triangle that faces the
+camera."""
 NEWTON_STEPS = 8
 LARGEST_STEP = 0.5
-"""Of a distance in one Newton step, as a share of it."""
+"""Bound of one Newton step, relative to the distance that it changes."""
 SUPPORT_WIDTH = 0.05
-"""Radians between a point and its ray at which it counts a quarter for a hypothesis."""
+"""Radians between a point and its ray at which its vote for a hypothesis has a weight of a quarter."""
 SCORED = 160
-"""Points, about, that judge a hypothesis."""
+"""About so many points score a hypothesis."""
 ROUNDS = 10
 WIDEST, NARROWEST, NARROWING = 0.05, 0.015, 0.8
 """Radians: width of the kernel in the first and in the last rounds of the refinement, and its factor between rounds."""
 NEAREST_M = 0.05
-"""A point must lie so far before the camera; nearer, or behind, all of it is off."""
+"""Smallest depth along the ray; for a nearer point, or one behind the camera, the residual is measured from here."""
 DAMPING = 1e-6
-"""Share of the mean diagonal that is added to the normal equations."""
+"""Damping of the normal equations, relative to their mean diagonal."""
 TINY = 1e-9
 
 
 class PoseHypotheses(nn.Module):
-    """Pose of a camera that sees points along rays, at most about half of them wrong, whatever the start.
+    """Pose of a camera that sees points along rays; up to about half of them may be outliers, and no initial pose is
+    needed.
 
     Args:
         triples: hypotheses are `triples` times `len(STARTS)` and the given start.
@@ -55,7 +58,7 @@ class PoseHypotheses(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         table_T3 = torch.stack([torch.randperm(10_000, generator=generator)[:3] for _ in range(triples)]) / 10_000.0
-        # Shares of the ranks, since the number of points is known only when it runs.
+        # Relative ranks, since the number of points is known only at run time.
         self.table_T3: Tensor
         self.register_buffer("table_T3", table_T3, persistent=False)
         self.starts_S3: Tensor
@@ -93,7 +96,8 @@ class PoseHypotheses(nn.Module):
 def pose_of_triples(points_BT33: Tensor, rays_BT33: Tensor, starts_S3: Tensor) -> tuple[Tensor, Tensor]:
     """Rotations (B, S*T, 3, 3) and positions (B, S*T, 3), camera-to-world, from triples of points and unit rays.
 
-    Each triple is solved from S starts, as `STARTS`; one that has no solution, or does not converge, gives any pose.
+    Each triple is solved from S starts, as `STARTS`; one without a solution, or that does not converge, gives an
+    arbitrary pose.
     """
     starts, triples = starts_S3.shape[0], points_BT33.shape[1]
     points_BH33 = points_BT33.repeat(1, starts, 1, 1)
@@ -192,7 +196,9 @@ def refine_by_angle(
     narrowing: float = NARROWING,
     damping: float = DAMPING,
 ) -> Solution:
-    """Gauss-Newton steps from a start about right; arguments as of `PoseHypotheses.forward`, constants of this file."""
+    """Gauss-Newton steps from an approximate pose; arguments as for `PoseHypotheses.forward`, constants of this
+    file.
+    """
     position_B13, R_B33 = start_B7[:, None, :3], rotation_matrix(start_B7[:, 3:])
     trust_BN = torch.exp(-2.0 * log_deviation_BN)
     unit_66 = torch.eye(6, dtype=start_B7.dtype, device=start_B7.device)

@@ -1,10 +1,11 @@
-"""The camera from which scene points are seen along given rays: robust least squares with a fixed number of rounds.
+"""Camera pose from scene points and the rays along which they are seen: robust least squares in a fixed number of
+rounds.
 
 It scripts, exports, differentiates and runs on any device: plain arithmetic, because ONNX has no solver, and no step
 that depends on the data. The error of a point is its distance from its ray (Lu, Hager & Mjolsness, Fast and Globally
 Convergent Pose Estimation from Video Images, 2000), in units of the deviation that was predicted for it. Outliers lose
 their weight by Geman and McClure's kernel, which narrows from round to round (Yang et al., Graduated Non-Convexity for
-Robust Spatial Perception, 2020), so that the start may be far off.
+Robust Spatial Perception, 2020), so that the initial pose may be far off.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ def solve_pose(
     narrowest: float = NARROWEST,
     narrowing: float = NARROWING,
 ) -> Solution:
-    """Refine a camera by points in the map: Gauss-Newton steps whose weights are taken anew in each round.
+    """Refine a camera pose by points in the map: Gauss-Newton steps whose weights are computed anew in each round.
 
     Args:
-        start_B7: camera-to-world, where to begin.
+        start_B7: initial pose, camera-to-world.
         points_BN3: in the map, metres.
         log_deviation_BN: log of the standard deviation of each point, metres.
         rays_BN3: unit vectors in the camera along which the points are seen.
