@@ -35,7 +35,7 @@ from vlocnetpp.explain.scene_figure import eyes
 from vlocnetpp.explain.spread import spread
 from vlocnetpp.export import ExportedStep, rebuild
 from vlocnetpp.export.rebuild import network_of_file
-from vlocnetpp.network import config_to_json, start
+from vlocnetpp.network import cold_state_of, config_to_json
 from vlocnetpp.network.blocks.heads import PoseHead
 from vlocnetpp.network.contract import Explanation
 from vlocnetpp.network.explaining import regression_scalars
@@ -114,7 +114,7 @@ def test_layers_are_those_that_the_pose_passes_through(preset):
     assert layers["res5c"] is network.localization.res5.blocks[2]
     size = {name: (64 // stride, 96 // stride) for name, stride in (("res3d", 8), ("res4c", 16), ("last", 32))}
     frame = (torch.randint(0, 256, (1, *IMAGE_SHAPE, 3), dtype=torch.uint8), torch.tensor([0, 1, 2]))
-    inputs = (*frame, torch.eye(3)[None], torch.zeros(1, 1, 1, 1), start(network))
+    inputs = (*frame, torch.eye(3)[None], torch.zeros(1, 1, 1, 1), cold_state_of(network))
     for scalar in ("position", "rotation"):
         chosen = {name: layers[name] for name in size}
         maps = activation_maps(ExportedStep(network).eval(), inputs, explanation, chosen, scalar)

@@ -18,13 +18,13 @@ from vlocnetpp.losses import LossConfig, count_labels, make_terms
 from vlocnetpp.network import (
     Network,
     build_network,
+    cold_state_of,
     config_from_json,
     config_to_json,
     configure,
     models_page,
     names,
     pretrained,
-    start,
 )
 from vlocnetpp.network.contract import decayed_parameters
 from vlocnetpp.network.preprocess import network_intrinsics
@@ -40,7 +40,7 @@ def stream(network: Network, frames: torch.Tensor) -> list:
     batch = frames.shape[1]
     K = torch.from_numpy(K_33).float().expand(batch, 3, 3)
     depth = torch.full((batch, 1, *frames.shape[-2:]), 2.0)
-    state = start(network, batch)
+    state = cold_state_of(network, batch)
     predictions = []
     for image in frames:
         prediction, state = network(image, K, depth, state)
@@ -145,7 +145,7 @@ def test_script_equals_eager(preset):
 def stream_scripted(network, frames):
     scripted = torch.jit.script(network)
     K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
-    state, predictions = start(network), []
+    state, predictions = cold_state_of(network), []
     for image in frames:
         prediction, state = scripted(image, K, depth, state)
         predictions.append(prediction)
@@ -160,7 +160,7 @@ def test_streaming_equals_recomputing_the_previous_frame(preset):
     first, second = images(2)
     K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
     streamed = stream_without_gradient(network, torch.stack((first, second)))[-1]
-    recomputed = Recompute(network)(first, second, K, depth, start(network))
+    recomputed = Recompute(network)(first, second, K, depth, cold_state_of(network))
     assert largest_difference(streamed, recomputed) < 1e-4
     # A longer past changes nothing but what segmentation has carried along through its fused 4f.
     longer = stream_without_gradient(network, torch.stack((images(3)[2], first, second)))[-1]
@@ -178,12 +178,12 @@ def test_no_place_for_a_ground_truth(preset):
     K, nothing = torch.from_numpy(K_33).float()[None], torch.zeros(1, 1, 64, 96)
     predictions, states = [], []
     for depth in (nothing, nothing + 2):  # measured depth is a label but where the step is said to read it
-        _, state = network(first, K, depth, start(network))
+        _, state = network(first, K, depth, cold_state_of(network))
         predictions.append(network(second, K, depth, state)[0])
         states.append(state)
     assert network.config.traits.reads_depth or largest_difference(*predictions) == 0
     # Nothing in a state is a pose, but what the network has answered itself.
-    answered, _ = network(first, K, nothing, start(network))
+    answered, _ = network(first, K, nothing, cold_state_of(network))
     for name, value in states[0].items():
         if value.shape[1:] == (7,):
             assert torch.equal(value, answered[network.config.traits.own_answers[name]])
@@ -225,7 +225,7 @@ def test_a_cold_start_forgets_everything(preset):
     if "odometry" in network.config.tasks:
         assert cold["relative_B7"].tolist() == [[0, 0, 0, 1, 0, 0, 0]]
     # A state that is marked invalid is not read, whatever it holds.
-    state = {name: torch.full_like(value, 7.0) for name, value in start(network).items()}
+    state = {name: torch.full_like(value, 7.0) for name, value in cold_state_of(network).items()}
     state["valid_B"] = torch.zeros(1)
     with torch.inference_mode():
         K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
@@ -238,10 +238,10 @@ def test_samples_of_a_batch_start_cold_independently():
     frames = images(2, batch=2)
     K, depth = torch.from_numpy(K_33).float().expand(2, 3, 3), torch.full((2, 1, 64, 96), 2.0)
     with torch.inference_mode():
-        _, state = network(frames[0], K, depth, start(network, 2))
+        _, state = network(frames[0], K, depth, cold_state_of(network, 2))
         mixed, _ = network(frames[1], K, depth, {**state, "valid_B": torch.tensor([1.0, 0.0])})
         warm, _ = network(frames[1], K, depth, state)
-        cold, _ = network(frames[1], K, depth, start(network, 2))
+        cold, _ = network(frames[1], K, depth, cold_state_of(network, 2))
     for name, value in mixed.items():
         assert torch.allclose(value[0], warm[name][0], atol=1e-5)
         assert torch.allclose(value[1], cold[name][1], atol=1e-5)
@@ -250,7 +250,9 @@ def test_samples_of_a_batch_start_cold_independently():
 def test_state_shapes_are_those_of_the_step():
     for preset in names():
         network = build(small(preset))
-        _, state = network(images(1)[0], torch.from_numpy(K_33).float()[None], torch.ones(1, 1, 64, 96), start(network))
+        _, state = network(
+            images(1)[0], torch.from_numpy(K_33).float()[None], torch.ones(1, 1, 64, 96), cold_state_of(network)
+        )
         shapes = {name: tuple(value.shape[1:]) for name, value in state.items()}
         assert shapes == network.state_shapes(), preset
 
@@ -263,7 +265,7 @@ def test_half_precision_still_answers_in_millimetres():
     network.to(torch.bfloat16)
     K = torch.from_numpy(K_33).float()[None]
     with torch.inference_mode():
-        half, _ = network(images(1)[0].bfloat16(), K, torch.zeros(1, 1, 64, 96), start(network))
+        half, _ = network(images(1)[0].bfloat16(), K, torch.zeros(1, 1, 64, 96), cold_state_of(network))
     assert half["pose_B7"].dtype == torch.float32
     assert (half["pose_B7"][:, :3] - full[:, :3]).abs().max() < 0.005
 

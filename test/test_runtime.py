@@ -16,7 +16,7 @@ from random_models import CLASSES, IMAGE_SHAPE, K_33, export_random, random_netw
 
 import vlocnetpp.runtime
 from vlocnetpp.encodings import RGB_CHANNELS
-from vlocnetpp.network import start
+from vlocnetpp.network import cold_state_of
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.runtime import (
     CameraMismatchError,
@@ -216,7 +216,7 @@ def test_the_runtime_imports_nothing_that_the_robot_lacks():
 def eager(network, images):
     """The step as training unrolls it."""
     preprocess = Preprocess(64, 96, True)
-    state, predictions = start(network), []
+    state, predictions = cold_state_of(network), []
     for pixels in images:
         x, K, depth = preprocess(
             torch.from_numpy(pixels)[None], torch.tensor([0, 1, 2]), torch.from_numpy(K_33).float()[None],

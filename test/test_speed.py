@@ -16,7 +16,7 @@ import torch
 from random_models import export_random, random_network
 
 from vlocnetpp.cli.main import main
-from vlocnetpp.network import start
+from vlocnetpp.network import cold_state_of
 from vlocnetpp.runtime import ModelFileError, RingBuffer, cpu, load_model, model_file, read_metadata
 from vlocnetpp.runtime.cuda_graph import RECORDED
 from vlocnetpp.runtime.model_file import BF16_GMAC, example_frame, fastest_precision, multiplies_bf16
@@ -135,7 +135,7 @@ def test_the_loader_says_what_it_did_and_does_it(path):
     assert kinds[cpu.POINTWISE] == before["aten::conv2d"] > 100 and kinds["aten::conv2d"] == 0
     assert kinds["aten::add"] < before["aten::add"] - 30
     assert kinds["aten::relu"] == before["aten::relu"]  # oneDNN's makes 0 of NaN
-    _, state = model.step(*case_of_file(path, "cpu").frames[0], start(random_network()))
+    _, state = model.step(*case_of_file(path, "cpu").frames[0], cold_state_of(random_network()))
     made = state["odometry_4f"]
     assert made.is_contiguous(memory_format=torch.channels_last)
     ring = RingBuffer(2, model.metadata.state_shapes, CPU, torch.float32)
@@ -151,7 +151,7 @@ def test_where_convolutions_cannot_be_packed_the_model_says_why_and_answers_alik
     plain = load_model(path, "cpu")
     assert plain.optimizations[:2] == PACKED[:2] and "not packed: " in plain.optimizations[2]
     assert "\n" not in plain.optimizations[2]
-    frame, cold = case_of_file(path, "cpu").frames[0], start(random_network())
+    frame, cold = case_of_file(path, "cpu").frames[0], cold_state_of(random_network())
     expected = plain.step(*frame, cold)[0]
     for name, a in packed.step(*frame, cold)[0].items():
         b = expected[name]
@@ -172,7 +172,7 @@ def test_a_cuda_graph_on_a_cpu_is_refused(path):
 def test_on_a_gpu_the_graph_answers_as_the_plain_step(path):
     plain, recorded = load_model(path, "cuda"), load_model(path, "cuda", cuda_graph=True)
     assert recorded.optimizations == ("frozen", RECORDED)
-    states = [{name: value.cuda() for name, value in start(random_network()).items()}] * 2
+    states = [{name: value.cuda() for name, value in cold_state_of(random_network()).items()}] * 2
     for inputs in case_of_file(path, "cuda").frames * 2:
         (a, states[0]), (b, states[1]) = plain.step(*inputs, states[0]), recorded.step(*inputs, states[1])
         for name, x in a.items():

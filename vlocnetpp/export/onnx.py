@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import central_view, scale_intrinsics
-from vlocnetpp.network import Network, start
+from vlocnetpp.network import Network, cold_state_of
 from vlocnetpp.network.preprocess import Preprocess, correct_focal, resize_depth, round_levels
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, ModelFileError, metadata_from_json
 from vlocnetpp.step import ANSWERS
@@ -123,7 +123,7 @@ def write_onnx(network: Network, path: Path, precision: str, metadata: str, imag
     height, width = image_size
     dtype = PRECISIONS[precision]
     flat = FlatStep(copy.deepcopy(network).to(dtype), image_size).eval().requires_grad_(False)
-    cold = start(flat.step.network)
+    cold = cold_state_of(flat.step.network)
     depth_size = (height, width) if network.config.traits.reads_depth else (1, 1)
     example = (
         torch.zeros((1, height, width, 3), dtype=torch.uint8),

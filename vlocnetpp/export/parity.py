@@ -19,7 +19,7 @@ from torch import Tensor
 from vlocnetpp.export.onnx import ANSWER_OF_OUTPUT, FRAME_INPUTS, require
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import rotation_angle
-from vlocnetpp.network import Network, NetworkConfig, start
+from vlocnetpp.network import Network, NetworkConfig, cold_state_of
 from vlocnetpp.runtime import load_model
 from vlocnetpp.step import Answer, State
 
@@ -201,7 +201,7 @@ def compare(
     network: Network, precision: str, clips: dict[str, Sequence[Inputs]], script: Path, onnx: Path | None
 ) -> Report:
     """Stream the clips through the network in full precision and through its files in theirs, on the CPU."""
-    cold = start(network)
+    cold = cold_state_of(network)
     half = load_model(script, "cpu", precision)
     half_cold = {name: value.to(half.dtype) for name, value in cold.items()}
     ways = {script.name: torch_runner(half.step)}

@@ -96,7 +96,7 @@ class CellNetwork(Network, Protocol):
     def measure(self, image_B3HW: Tensor) -> None:
         """Set the mean and deviation of the front's features from training images, RGB of 0 to 255."""
 
-    def know(self, pooled_VC: Tensor) -> None:
+    def fit_novelty(self, pooled_VC: Tensor) -> None:
         """Set the novelty score's mean and covariance from the mean features of training images."""
 
     def cell_features(self, image_B3HW: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class Entry:
     """Differences from its paper."""
 
 
-def start(network: Network, batch: int = 1) -> State:
+def cold_state_of(network: Network, batch: int = 1) -> State:
     """The cold state of a network, on its device and in its precision."""
     like = next(network.parameters())
     return cold_state(network.state_shapes(), batch, like.device, like.dtype)
@@ -159,7 +159,7 @@ def decayed_parameters(network: Network) -> list[nn.Parameter]:
     return [p for module in network.modules() if isinstance(module, layers) for p in [module.get_parameter("weight")]]
 
 
-def still_parts(network: Network) -> list[nn.Module]:
+def frozen_parts(network: Network) -> list[nn.Module]:
     """Modules that ordinary stages do not train: the depth network, or the front and the scene coordinates on top of
     it.
     """
@@ -178,5 +178,5 @@ def front_parts(network: Network) -> list[nn.Module]:
 
 def split_norms(network: Network) -> list[nn.BatchNorm2d]:
     """Batch norms whose statistics are updated while training: all but those of frozen modules."""
-    fixed = {module for part in still_parts(network) for module in part.modules()}
+    fixed = {module for part in frozen_parts(network) for module in part.modules()}
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m not in fixed]

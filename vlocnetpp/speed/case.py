@@ -14,7 +14,7 @@ from vlocnetpp.export.files import default_size, describe, raw_intrinsics
 from vlocnetpp.export.parity import Inputs, random_clip
 from vlocnetpp.export.rebuild import network_of_file
 from vlocnetpp.export.torchscript import ExportedStep
-from vlocnetpp.network import Network, NetworkConfig, build_network, start
+from vlocnetpp.network import Network, NetworkConfig, build_network, cold_state_of
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.runtime import Metadata, read_metadata
 from vlocnetpp.runtime.model_file import choose_device, dtype_of, fastest_precision, metadata_from_json
@@ -53,7 +53,7 @@ class Case:
 
     def cold(self) -> State:
         """The state at the start of a sequence."""
-        return start(self.step.network)
+        return cold_state_of(self.step.network)
 
 
 def case_of_preset(config: NetworkConfig, device: str = "auto", precision: str | None = None) -> Case:

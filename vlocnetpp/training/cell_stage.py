@@ -109,7 +109,7 @@ def train_cells(
     measure_features(run)
     buffer = open_buffer(run, store, stage)
     per_image = len(buffer) / buffer.views
-    cells.know(buffer.pooled())
+    cells.fit_novelty(buffer.pooled())
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
     settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
     training = CellTraining(cells.cell_head(), buffer, settings, run.fabric.device, run.config.seed)

@@ -106,7 +106,7 @@ class CellTraining:
         cells = self.buffer.draw(config.cells, self.generator, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             hidden = head.hidden(cells.features_NC.float(), cells.pooled_NC)
-        loss, shown = cell_loss(head.place(hidden.float()), cells, config.distance_weight)
+        loss, shown = cell_loss(head.output(hidden.float()), cells, config.distance_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), GRADIENT_NORM)

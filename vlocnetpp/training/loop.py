@@ -16,7 +16,7 @@ from torch import nn
 
 from vlocnetpp.losses import MultitaskLoss, class_weights, count_labels, has_label, make_terms
 from vlocnetpp.network import ViewConfig, build_network
-from vlocnetpp.network.contract import CellNetwork, still_parts
+from vlocnetpp.network.contract import CellNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
@@ -188,7 +188,7 @@ def train_stage(run: Run) -> bool:
                 seed_dropout(run)
                 clip_loss.train()
                 if not depth_stage:
-                    for still in still_parts(network):
+                    for still in frozen_parts(network):
                         still.eval()
                 losses = gradients(run, clip_loss, clips, counts)
                 norm = float(

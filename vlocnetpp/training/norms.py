@@ -12,7 +12,7 @@ from itertools import islice
 
 import torch
 
-from vlocnetpp.network import Network, start
+from vlocnetpp.network import Network, cold_state_of
 from vlocnetpp.network.contract import split_norms
 from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.config import DataConfig
@@ -42,7 +42,7 @@ def settle_norms(
     loader = ClipLoader(stores, network.config, DataConfig(clip_length=CLIP_LENGTH, max_skip=1), None, BATCH, seed=0)
     for index, clips in islice(loader.epoch((0,)), BATCHES):
         seen = clips.to(device)
-        state = start(network, len(index))
+        state = cold_state_of(network, len(index))
         for t in range(CLIP_LENGTH):
             steps += 1
             for norm in norms:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import Network
-from vlocnetpp.network.contract import decayed_parameters, front_parts, still_parts
+from vlocnetpp.network.contract import decayed_parameters, front_parts, frozen_parts
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.config import StageConfig, TrainConfig
 from vlocnetpp.training.datasets import TrainingError
@@ -63,12 +63,12 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Parameters with decay, see `decayed_parameters`, and the others; losses' weights have none.
 
-    The depth stage trains the depth network alone; other stages leave `still_parts` as they are, but for the front
+    The depth stage trains the depth network alone; other stages leave `frozen_parts` as they are, but for the front
     where `front_rate` is positive. Each group has a `factor` for the learning rate.
     """
     depth_network = network.depth_network()
     of_depth = set(depth_network.parameters()) if depth_network is not None else set()
-    still = {parameter for part in still_parts(network) for parameter in part.parameters()}
+    still = {parameter for part in frozen_parts(network) for parameter in part.parameters()}
     front = {parameter for part in front_parts(network) for parameter in part.parameters()} if front_rate else set()
     pulled = set(decayed_parameters(network))
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(f, d): [] for f in (False, True) for d in (True, False)}

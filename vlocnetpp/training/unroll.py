@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vlocnetpp.losses import LossInput, Term, term_means
 from vlocnetpp.losses.depth import DEPTH_STRIDES, prediction_name
-from vlocnetpp.network import Network, start
+from vlocnetpp.network import Network, cold_state_of
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.leak_probe import remember_truth
 
@@ -37,7 +37,7 @@ def unroll(
     Returns:
         The mean terms, and the predicted poses (B, 7) of each frame; none without localization.
     """
-    state = start(network, len(clips.image_BL3HW))
+    state = cold_state_of(network, len(clips.image_BL3HW))
     means: dict[str, Tensor] = {}
     poses: list[Tensor] = []
     previous: Mapping[str, Tensor] | None = None

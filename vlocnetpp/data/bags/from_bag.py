@@ -1,7 +1,7 @@
 """A recording as a dataset folder: images with K, and what the bag has of poses, depth and masks, matched by stamp.
 
 A frame's pose is interpolated (linear and slerp) between the pose before and the pose after it, never extrapolated.
-Depth and mask are the nearest in time. What was done is told in `conversion.json` beside the frames.
+Depth and mask are the nearest in time. `conversion.json`, beside the frames, records what was done.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ def read_bag(
     *_topic: None finds the topic by its type and fails with the candidates where there are several; "" leaves the
     pose, depth or mask out. `/tf` is a pose topic, found where the bag has no other. The mask is found only under the
     name that `write_bag` gives it.
-    poses: a TUM or CSV file with the poses instead of a topic, of a SLAM that was run offline; one for each split where
-    there are several. pose_offset_s: what to add to its stamps; None finds it from how fast the camera turns.
+    poses: a TUM or CSV file with the poses instead of a topic, e.g. of a SLAM that was run offline; one for each split
+    where there are several. pose_offset_s: seconds to add to its stamps; None estimates them from the camera's angular
+    speed.
     map_frame, camera_frame: with `/tf`, the frames between which poses are looked up; None takes `map` or the root of
-    the tree, and the frame of the images. pose_frame: whose poses a pose topic has, from where static transforms lead
-    to the camera; None takes Odometry's child frame, else the camera itself; "" always the camera itself.
+    the tree, and the frame of the images. pose_frame: the frame whose poses a pose topic has; static transforms lead
+    from there to the camera; None takes Odometry's child frame, else the camera itself; "" always the camera itself.
     extrinsics: "x,y,z,qx,qy,qz,qw", the camera's optical frame in the frame of the poses, instead of a lookup.
     max_pose_distance_s: how near an image must be to the nearer of the two poses that it lies between. Frames without a
     pose are left out and counted; a bag without any pose topic gives frames without poses.
@@ -73,7 +74,7 @@ def read_bag(
     min_translation_m, min_rotation_deg: a frame that has moved less than both since the last one kept is left out; 0
     asks for no motion of that kind.
     jpeg_quality: of images recorded raw; JPEG and PNG bytes are copied unchanged, except with an Exif tag.
-    A run that was interrupted leaves the sequences that it completed in `<out>.partial`; the same call goes on there.
+    A run that was interrupted leaves the sequences that it completed in `<out>.partial`; the same call continues there.
     Raises DataError in one line naming the bag, the topic and the reason; then nothing is left at `out`.
     """
     if poses is not None and pose_topic:

@@ -1,4 +1,4 @@
-"""Which frames a recording will give: what belongs together by its stamps, cut into sequences, thinned by motion."""
+"""Which frames a recording gives: messages matched by stamp, cut into sequences, thinned by motion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_AFTER, NO_POSE, STOOD_STILL = "their stamp is not after the one before", "no
 
 @dataclass(frozen=True)
 class Limits:
-    """What belongs together and what is kept."""
+    """Tolerances for matching messages and thinning frames."""
 
     association_ns: int
     pose_ns: int

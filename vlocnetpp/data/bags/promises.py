@@ -1,7 +1,7 @@
-"""What metadata.yaml of a rosbag2 promises, held against what its storage files hold.
+"""metadata.yaml of a rosbag2, compared with the contents of its storage files.
 
-The files themselves say everything that is needed to read them; metadata.yaml lists them and counts their messages. So
-it is never trusted, only compared, and each difference is told.
+The files themselves contain everything that is needed to read them; metadata.yaml lists them and counts their messages.
+So it is only compared with them, and each difference is reported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vlocnetpp.errors import DataError
 
 METADATA = "metadata.yaml"
 MOST = 4
-"""Differences that are told one by one."""
+"""Differences that are listed singly; further ones are counted."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def read_promises(folder: Path) -> Promises:
 
 
 def differences(promises: Promises, stored: dict[str, tuple[str, int]]) -> list[str]:
-    """How what is stored, topic -> type and count, differs from what was promised: one note for each kind."""
+    """How the stored topics (topic -> type and count) differ from metadata.yaml: one note for each kind of
+    difference.
+    """
     notes = []
     wrong = [
         f"{promised} messages of {topic}, {stored.get(topic, ('', 0))[1]} are there"

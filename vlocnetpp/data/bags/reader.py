@@ -41,9 +41,9 @@ class BagSummary:
     """Topic -> message type and count, of the bag that was written or the topics that were read."""
     size_bytes: int
     notes: tuple[str, ...] = ()
-    """What the user should know, one line each: frames left out, distortion ignored."""
+    """Notes for the user, one line each: frames left out, distortion ignored."""
     facts: tuple[str, ...] = ()
-    """What else was found, one line each: the chain of frames, how many images were kept and why not all."""
+    """Further facts, one line each: the chain of frames, how many images were kept and why others were not."""
 
     def __str__(self) -> str:
         plural = "" if self.sequences == 1 else "s"
@@ -143,7 +143,7 @@ class Bag:
     def __init__(self, path: Path, storages: list[tuple[Path, Storage]], notes: tuple[str, ...]) -> None:
         self.path = path
         self.notes = notes
-        """What metadata.yaml says and the storage files do not, and what is to be told of these, one line each."""
+        """Notes, one line each: differences from metadata.yaml, and damage of the storage files."""
         self._storages = sorted(storages, key=lambda each: each[1].start_ns)
         types: dict[str, set[str]] = {}
         counts: dict[str, int] = {}
@@ -178,10 +178,10 @@ class Bag:
 def open_bag(bag: Path) -> Iterator[Bag]:
     """Open a rosbag2 folder, a single .mcap or .db3 file, a rosbag1 file, or a folder with the parts of a split one.
 
-    What a file is, is told by its suffix, and by `.zstd` behind it that it is compressed as a whole. metadata.yaml is
-    compared with what is there and not needed. Bags recorded before Iron carry no message definitions and are read with
-    those of Jazzy, which are the same for every type used here.
-    Raises DataError, naming the part, if the bag is missing, cut, or of another format.
+    The suffix decides the format; a further `.zstd` means that the whole file is compressed. metadata.yaml is compared
+    with the files and may be missing. Bags recorded before Iron carry no message definitions and are read with those of
+    Jazzy, which are the same for every type used here. Raises DataError, naming the part, if the bag is missing, cut,
+    or of another format.
     """
     bag = Path(bag)
     if not bag.exists():
@@ -218,7 +218,7 @@ def open_bag(bag: Path) -> Iterator[Bag]:
 
 
 def _parts(folder: Path) -> tuple[list[Path], Promises | None, list[str]]:
-    """The storage files of a folder, what metadata.yaml promises, and what is to be told of them.
+    """The storage files of a folder, the contents of metadata.yaml, and notes on both.
 
     metadata.yaml is written last, so a recorder that was killed leaves the storage files alone; rosbag1 has none.
     Several files are one recording if they are named NAME_0, NAME_1 and so on (rosbag1: with the time before).
@@ -327,7 +327,7 @@ def size_on_disk(path: Path) -> int:
 
 
 def _reason(error: BaseException, path: Path) -> str:
-    """What went wrong inside a storage file, and what may save it."""
+    """What went wrong inside a storage file, and what may recover it."""
     return f"{_one_line(error)} ({remedy(Path(path.name.removesuffix(PACKED)))})"
 
 

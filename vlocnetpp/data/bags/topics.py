@@ -14,7 +14,9 @@ from vlocnetpp.errors import DataError
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of topics. As a wish, None is to be found and "" to be left out; as found, None is absent."""
+    """Names of topics. As the user's choice, None means to find the topic and "" to leave it out; as a result, None is
+    absent.
+    """
 
     image: str | None = None
     camera_info: str | None = None

@@ -1,4 +1,4 @@
-"""The examination: a table of checks, run over one study of the dataset."""
+"""The examination: a list of checks, run on one study of the dataset."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""What the doctor can find, as a table: each kind with its meaning and what to do about it.
-
-`docs/doctor.md` is held against this table by a test.
+"""What the doctor can find, as a table: each kind with its meaning and what to do about it. A test compares
+`docs/doctor.md` with this table.
 """
 
 from __future__ import annotations

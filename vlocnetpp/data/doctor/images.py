@@ -1,4 +1,4 @@
-"""Images that teach nothing: missing, black, white, blurred, repeated; and depth that is none."""
+"""Images that are missing, black, white, blurred or repeated, and implausible depth."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import Look
 
 MANY = 0.2
-"""From this share of the frames on, what is a warning for some is an error."""
+"""A finding on more than this share of the frames is an error instead of a warning."""
 STALLED = 2
-"""Repeats in a row that make a stalled camera; a lone repeat is what a camera slower than its recorder leaves."""
+"""Repeats in a row that make a stalled camera; single repeats occur where the camera is slower than the recorder."""
 
 
 def check_files(study: Study) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ USUAL_PLACES = {
 """Where well-known classes are seen by an upright camera: mean height in the image (0 = top), share of its pixels."""
 HEIGHT_SPREAD = 0.13
 SHARE_SPREAD = 1.2
-"""Of the natural logarithm of the share."""
+"""Standard deviation of the natural logarithm of the share."""
 LEAST_KNOWN = 3
 """Classes with a usual place, needed to judge the numbering."""
 
@@ -57,8 +57,8 @@ def numbering_costs(share_C: Floats, height_C: Floats, classes: list[str]) -> di
     """How far the classes are from their usual places if the stored id is the class id plus a shift of -1, 0 or 1.
 
     share_C, height_C: for each stored id its share of the labelled pixels and mean height in the image, 0 = top.
-    The cost is a mean over the known classes of squared deviations, each at most 9; a known class without a pixel is
-    silent, as rare classes are. Empty where fewer than `LEAST_KNOWN` classes are known.
+    The cost is a mean over the known classes of squared deviations, each at most 9; a known class without a pixel does
+    not count, as rare classes may be absent. Empty where fewer than `LEAST_KNOWN` classes are known.
     """
     known = {i: USUAL_PLACES[name.lower()] for i, name in enumerate(classes) if name.lower() in USUAL_PLACES}
     costs = {}

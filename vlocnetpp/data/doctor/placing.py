@@ -16,9 +16,9 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.progress import track
 
 MOST_LINKS = 4000
-"""More are thinned out evenly: a night of training does not hang on one frame in a thousand."""
+"""More frames are subsampled evenly: one wrong frame in a thousand does not spoil a training."""
 OFF = 0.06
-"""A link contradicts if its points lie this far from where poses put them, share of the width, and ..."""
+"""A link is contradicted if its points lie this far from where the poses put them, as a share of the width, and ..."""
 OFF_TIMES = 4.0
 """... so many times the usual error."""
 LEAST_FEATURES = 60
@@ -28,7 +28,7 @@ FRAMES_OF_A_BROKEN_SEQUENCE = 0.3
 
 @dataclass(frozen=True)
 class Link:
-    """Two places in a sequence and whether image and pose agree between them; None = nothing can be said."""
+    """Two positions in a sequence and whether image and pose agree between them; None = unknown."""
 
     first: int
     second: int
@@ -36,7 +36,7 @@ class Link:
 
 
 def check_placing(study: Study) -> Iterator[Finding]:
-    """Frames all of whose links contradict their poses, each sequence by itself."""
+    """Check each sequence for frames all of whose links contradict their poses."""
     if not study.explained:
         return
     gap = _gap(study)
@@ -77,9 +77,8 @@ def check_placing(study: Study) -> Iterator[Finding]:
 
 
 def misplaced(links: Sequence[Link]) -> list[int]:
-    """The fewest frames that must be wrong so that no link contradicts, found greedily.
-
-    A frame is taken only if most of what is known about it contradicts: one bad link proves nothing.
+    """The smallest set of frames that explains all contradicted links, found greedily. A frame is included only if most
+    of its links are contradicted: a single one proves nothing.
     """
     rest, found = list(links), list[int]()
     while True:

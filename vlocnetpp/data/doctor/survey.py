@@ -1,4 +1,4 @@
-"""One look at every frame: each file is read once, and what the checks need of it is kept."""
+"""Reads every file of every frame once and keeps what the checks need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THUMBNAIL = (32, 24)
 
 @dataclass
 class Look:
-    """What is known of one frame; pixels are not kept."""
+    """One frame's measurements; its pixels are not kept."""
 
     frame: Frame
     split: str
@@ -55,7 +55,7 @@ class Look:
 
 
 def survey(dataset: Dataset) -> dict[str, list[list[Look]]]:
-    """Look at all frames: for each split, for each sequence, its frames in order."""
+    """Examine all frames: for each split, for each sequence, its frames in order."""
     looks = {
         split: [
             [Look(frame, split, sequence.name, i) for i, frame in enumerate(sequence.frames)] for sequence in sequences

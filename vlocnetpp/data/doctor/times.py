@@ -13,7 +13,7 @@ from vlocnetpp.data.doctor.survey import Look
 from vlocnetpp.data.doctor.wild import JUMP, SHORTEST, local_median
 
 METRES_PER_RADIAN = 0.57
-"""0.01 m for a degree: what a turn is worth where steps and turns are added."""
+"""0.01 m for a degree: the weight of a rotation where translations and rotations are added."""
 LEAST_JUMP = {"m": 0.05, "deg": 3.0}
 IMPOSSIBLE = 1000.0
 """Times the usual motion."""
@@ -22,7 +22,7 @@ LEAST_USUAL = {"m": 0.001, "deg": 0.1}
 FASTEST_M_S = 60.0
 SHUFFLES = 100
 NO_ORDER = 0.8
-"""Neighbours this far apart, compared with a random order, are no neighbours."""
+"""Above this ratio to a random order, consecutive frames are not neighbours."""
 
 
 def check_stamps(study: Study) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def check_order(study: Study) -> Iterator[Finding]:
 
 
 def _severity(jump: float, usual: float, unit: str) -> Severity:
-    """An error from a thousand times the usual motion on: no robot does that."""
+    """An error above a thousand times the usual motion, else a warning."""
     return "error" if jump > IMPOSSIBLE * max(usual, LEAST_USUAL[unit]) else "warning"
 
 

@@ -67,7 +67,7 @@ def _has_own(root: Path, focals: dict[str, float]) -> bool:
 
 
 def _poses(table: Path) -> tuple[dict[str, NDArray[np.float64] | None], tuple[str, ...]]:
-    """Image name -> pose, and what is to be told of those that are none."""
+    """Image name -> pose, and notes on invalid ones."""
     poses: dict[str, NDArray[np.float64] | None] = {}
     lost: list[str] = []
     for where, cells in rows(table):

@@ -5,8 +5,8 @@
 
 Poses in images.* turn and move from the world to the camera (x right, y down, z forward) and are inverted here. COLMAP
 counts pixels from the corner of the first one, this library from its middle, so the centre moves by half a pixel. Where
-the images are smaller or larger than their camera says, K is scaled with them. Lens distortion is left as it is, and
-told; a fisheye is refused, `colmap image_undistorter` makes pinhole images.
+the images are smaller or larger than their camera says, K is scaled with them. Lens distortion is not corrected, and
+reported; a fisheye is refused, `colmap image_undistorter` makes pinhole images.
 
 Every folder below images/ is a sequence, in the order of the names at 30 Hz. TrainSplit.txt and TestSplit.txt may list
 the folders, one a line; without these files all are in train. The unit of length of a reconstruction is its own, unless
@@ -114,7 +114,7 @@ def _inverted(pose_7: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _notes(cameras: dict[int, Camera], path: Path) -> tuple[str, ...]:
-    """What is to be told of every model, and of its lenses."""
+    """Notes on a model's unit of length and its lenses."""
     bent = {each.model for each in cameras.values() if any(_distortion(each))}
     notes: tuple[str, ...] = (
         f"{path.parent}: the unit of length of a COLMAP model is its own unless it was aligned to metres",

@@ -10,7 +10,7 @@ Intrinsics may stand at the top or in each frame. Pixels are counted from the co
 counts from its middle, so the centre moves by half a pixel. `applied_scale`, by which a tool shrank the scene, is
 divided out again. In one file `train_filenames`, `test_filenames` and `val_filenames` may say which frame is in which
 split; else all are in train. Every folder of images is a sequence, in the order of the names at 30 Hz. Lens distortion
-is left as it is, and told; a fisheye is refused. Masks there say what to ignore, not what is seen, and are not read.
+is not corrected, and reported; a fisheye is refused. Masks there mark pixels to ignore, not classes, and are not read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What layouts share whose images carry no stamps: names in order, one camera rate, ten seconds between sequences, and
+"""Shared by layouts whose images carry no stamps: names in order, one camera rate, ten seconds between sequences, and
 depth that may be of another size."""
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Key = TypeVar("Key")
 def usable_depths(
     found: dict[Key, Path], folder: Path, size: tuple[int, int]
 ) -> tuple[dict[Key, Path], tuple[str, ...]]:
-    """Depth images, none where their size is not that of the colour images (height, width), and what is to be told."""
+    """Depth images, none where their size is not that of the colour images (height, width), and notes."""
     if not found:
         return {}, ()
     height, width = image_size(next(iter(found.values())))

@@ -207,7 +207,7 @@ class DirectAlignment(nn.Module):
                     # Not `_`, which TorchScript would take for the counter of the loop around this one.
                     residual_BN, _still_seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
                 side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
-                motion = moved(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
+                motion = apply_step(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
         return motion, pixels, Fit(inverse_B88, weight_BN, residual_BN)
 
     def damping(self, like: Tensor, turn_only: bool) -> Tensor:
@@ -324,7 +324,7 @@ def slope_by_depth(motion: Motion, pixels: Pixels) -> Tensor:
     return torch.matmul(moved_B13, pixels.change_B8N[:, 2:5])[:, 0]
 
 
-def moved(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
+def apply_step(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
     """The motion after an inverse compositional step: the step aligns the current image with the warped one, so its
     inverse is composed with the motion.
     """

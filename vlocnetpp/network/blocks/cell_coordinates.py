@@ -60,9 +60,9 @@ class CellCoordinates(nn.Module):
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
         self.least, self.largest = LEAST_LOG, LARGEST_LOG
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Reset the last layer: every cell then predicts the centre of the scene with a deviation of its spread."""
         nn.init.normal_(self.fc_out.weight, std=0.1 / self.fc_out.in_features**0.5)
         nn.init.zeros_(self.fc_out.bias)
@@ -75,7 +75,7 @@ class CellCoordinates(nn.Module):
 
     def of_cells(self, cells_NC: Tensor, pooled_NC: Tensor) -> Tensor:
         """(..., 4) of cells (..., C) whose images have the mean features (..., C), which broadcast against them."""
-        return self.place(self.hidden(cells_NC, pooled_NC))
+        return self.output(self.hidden(cells_NC, pooled_NC))
 
     def hidden(self, cells_NC: Tensor, pooled_NC: Tensor) -> Tensor:
         """All layers before the last; they may run in half precision."""
@@ -84,7 +84,7 @@ class CellCoordinates(nn.Module):
             x = x + self.fc_descriptor(F.relu(self.describe(pooled_NC)))
         return self.blocks(F.relu(x))
 
-    def place(self, x: Tensor) -> Tensor:
+    def output(self, x: Tensor) -> Tensor:
         """The last layer, in full precision: half precision cannot resolve millimetres at coordinates of several
         metres.
         """

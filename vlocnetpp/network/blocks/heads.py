@@ -37,9 +37,9 @@ class PoseHead(nn.Module):
         self.fc3 = nn.Linear(hidden, 4)
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Reset the output layers: every image then gives about the centre of the map and the identity rotation."""
         for layer in (self.fc2, self.fc3):
             nn.init.normal_(layer.weight, std=0.1 / layer.in_features**0.5)
@@ -82,9 +82,9 @@ class ScaleHead(nn.Module):
     def __init__(self, width: float) -> None:
         super().__init__()
         self.fc = nn.Linear(scaled(1024, width), 2)
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Reset the output layer: every frame then has an expected error of one metre and one radian."""
         nn.init.zeros_(self.fc.weight)
         nn.init.zeros_(self.fc.bias)

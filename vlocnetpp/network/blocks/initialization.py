@@ -26,7 +26,7 @@ def initialize(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     for module in network.modules():
         if isinstance(module, (PoseHead, ScaleHead, CoordinateHead)):
-            module.start()
+            module.reset_parameters()
         elif isinstance(module, (AdaptiveFusion, ConcatFusion)):
             pass_first_through(module.conv)
 

@@ -39,9 +39,9 @@ class CoordinateHead(nn.Module):
         self.conv = nn.Conv2d(hidden, 4, 1)
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
+    def reset_parameters(self) -> None:
         """Reset the last layer: every cell then predicts the centre of the scene with a deviation of its spread."""
         nn.init.normal_(self.conv.weight, std=0.1 / self.conv.in_channels**0.5)
 

@@ -139,7 +139,7 @@ class Robot(nn.Module):
         self.min_inliers, self.max_angle, self.stride = MIN_INLIERS, MAX_ANGLE, STRIDE
         initialize(self)
         if self.coordinates is not None:
-            self.coordinates.start()
+            self.coordinates.reset_parameters()
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         c = self.config
@@ -283,7 +283,7 @@ class Robot(nn.Module):
     def measure(self, image_B3HW: Tensor) -> None:
         self.hypercolumns.measure(self.front(image[None]) for image in image_B3HW)
 
-    def know(self, pooled_VC: Tensor) -> None:
+    def fit_novelty(self, pooled_VC: Tensor) -> None:
         self.novelty.measure(pooled_VC)
 
     def cell_features(self, image_B3HW: Tensor) -> Tensor:
