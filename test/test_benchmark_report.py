@@ -160,7 +160,7 @@ def test_degenerate_pictures(tmp_path, frames):
 
 
 def test_a_second_benchmark_in_the_folder_is_refused_and_the_next_is_not(tmp_path):
-    run.begin(tmp_path, Settings(), "digest")
+    run.check_settings(tmp_path, Settings(), "digest")
     refused = pytest.raises(BenchmarkError, match="another benchmark is running here")
     with run.alone(tmp_path), refused, run.alone(tmp_path):
         raise AssertionError("both hold the folder")
@@ -171,4 +171,4 @@ def test_a_second_benchmark_in_the_folder_is_refused_and_the_next_is_not(tmp_pat
 def test_a_damaged_folder_is_refused_in_one_line(tmp_path):
     (tmp_path / "settings.json").write_text("[")
     with pytest.raises(BenchmarkError, match=r"settings\.json: cannot be read"):
-        run.begin(tmp_path, Settings(), "digest")
+        run.check_settings(tmp_path, Settings(), "digest")

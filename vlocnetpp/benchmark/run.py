@@ -56,7 +56,7 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
     planned = plan(dataset, settings)
     digest = dataset_digest(dataset)
     machine = describe_machine(str(choose_device(settings.device)))
-    begin(out, settings, digest)
+    check_settings(out, settings, digest)
     with alone(out):
         if stopped_by := _run(planned, Shared(dataset, settings, out / RUNS), out, machine):
             return Outcome(stopped_by=stopped_by)
@@ -121,7 +121,7 @@ def _read(folder: Path, job: Job) -> Result:
     return job, record, read_errors(folder, job.key) if localizes else None
 
 
-def begin(out: Path, settings: Settings, digest: str) -> None:
+def check_settings(out: Path, settings: Settings, digest: str) -> None:
     """Note the settings in the folder of a benchmark, or hold them against those noted there. Raises BenchmarkError."""
     noted = out / SETTINGS_NAME
     wanted = json.loads(json.dumps({"version": VERSION, "dataset": digest, **settings.fixed()}))

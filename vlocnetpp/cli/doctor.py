@@ -21,7 +21,7 @@ def data_doctor(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_json(args.out / "doctor.json", report.to_json())
         written.append("doctor.json")
-        if report.study is not None and any(look.frame.pose_7 is not None for look in report.study.frames):
+        if report.study is not None and any(examined.frame.pose_7 is not None for examined in report.study.frames):
             from vlocnetpp.data.doctor.picture import plot_splits
 
             with replacing(args.out / "trajectories.png") as partial:

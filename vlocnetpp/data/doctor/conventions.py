@@ -27,7 +27,7 @@ USUAL_SCALES = {
 
 def check_convention(study: Study) -> Iterator[Finding]:
     """Direction of the poses, axes, quaternion order: every reading is tested on every pair."""
-    if not any(look.frame.pose_7 is not None for look in study.frames):
+    if not any(examined.frame.pose_7 is not None for examined in study.frames):
         yield Finding("info", "cannot-tell", "poses", "there are none: only images and masks were looked at", 0.0)
         return
     if not study.verdicts:
@@ -81,8 +81,8 @@ def check_offset(study: Study) -> Iterator[Finding]:
 
 def _principal_point(study: Study) -> Iterator[Finding]:
     seen = set()
-    for look in study.frames:
-        K, (height, width) = look.frame.K_33, look.size
+    for examined in study.frames:
+        K, (height, width) = examined.frame.K_33, examined.size
         key = (width, height, *K.ravel())
         if not width or key in seen:
             continue
@@ -93,7 +93,7 @@ def _principal_point(study: Study) -> Iterator[Finding]:
         same = abs(across / down - 1) < 0.15
         guess = f"; K is that of an image about {across:.2g} times as large" if same else ""
         yield Finding(
-            "error", "intrinsics", look.frame.name,
+            "error", "intrinsics", examined.frame.name,
             f"the centre is at {K[0, 2]:.4g}, {K[1, 2]:.4g} px in an image of {width} x {height}{guess}", 0.95,
         )  # fmt: skip
 
@@ -126,7 +126,7 @@ def _sure(off: float, spread: float) -> float:
 
 def _likelier(study: Study) -> str:
     """Which of poses and depth is more likely wrong, by typical distances from camera to scene."""
-    depths = [look.depth_m for look in study.frames if np.isfinite(look.depth_m)]
+    depths = [examined.depth_m for examined in study.frames if np.isfinite(examined.depth_m)]
     median = float(np.median(depths))
     if 0.3 < median < 60:
         return f"the depth, {median:.2g} m in the median, is plausible, so look at the poses first"

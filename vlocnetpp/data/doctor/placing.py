@@ -11,7 +11,7 @@ from vlocnetpp.data.doctor.findings import Finding, listing
 from vlocnetpp.data.doctor.hypotheses import motion, point_errors
 from vlocnetpp.data.doctor.matches import Pair, features_of, match_frames
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.progress import track
 
@@ -52,7 +52,7 @@ def check_placing(study: Study) -> Iterator[Finding]:
     for sequence, first, second in track(wanted, "images against poses"):
         agrees = _agrees(study, sequence[first], sequence[second])
         links.setdefault(id(sequence), []).append(Link(first, second, agrees))
-    strangers: list[tuple[list[Look], int]] = []
+    strangers: list[tuple[list[ExaminedFrame], int]] = []
     for sequence in study.sequences:
         wrong = misplaced(links.get(id(sequence), []))
         if len(wrong) > FRAMES_OF_A_BROKEN_SEQUENCE * len(sequence):
@@ -103,14 +103,14 @@ def _gap(study: Study) -> int:
     return int(np.clip(round(0.1 / float(np.median(speeds))), 1, 20))
 
 
-def _agrees(study: Study, first: Look, second: Look) -> bool | None:
+def _agrees(study: Study, first: ExaminedFrame, second: ExaminedFrame) -> bool | None:
     if first.frame.pose_7 is None or second.frame.pose_7 is None:
         return None
     pair = match_frames(first.frame, second.frame)
     if pair is not None:
         return _fits(study, pair)
     # No common point: a contradiction where the poses are as near as those of pairs that have plenty.
-    usable = [features_of(look.frame) for look in (first, second)]
+    usable = [features_of(examined.frame) for examined in (first, second)]
     if any(each is None or len(each.x_N2) < LEAST_FEATURES for each in usable):
         return None
     return None if _apart(study, first.frame, second.frame) > 0.7 else False
@@ -136,13 +136,13 @@ def _apart(study: Study, first: Frame, second: Frame) -> float:
     return max(step / max(each, 1e-9) for step, each in zip(steps(first, second), usual, strict=True))
 
 
-def _exchanges(study: Study, strangers: list[tuple[list[Look], int]], gap: int) -> list[tuple[str, str]]:
+def _exchanges(study: Study, strangers: list[tuple[list[ExaminedFrame], int]], gap: int) -> list[tuple[str, str]]:
     """Which of the misplaced frames fit each other's pose."""
     if len(strangers) > MOST_EXCHANGES:
         return []
     places = {(id(sequence), i) for sequence, i in strangers}
 
-    def fits(image: Look, sequence: list[Look], place: int) -> bool:
+    def fits(image: ExaminedFrame, sequence: list[ExaminedFrame], place: int) -> bool:
         """The image of one frame with the pose at another place, beside the neighbours of that place."""
         moved = replace(image.frame, pose_7=sequence[place].frame.pose_7)
         answers: list[bool] = []

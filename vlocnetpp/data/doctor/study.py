@@ -11,7 +11,7 @@ from vlocnetpp.data.doctor.delay import Delay, find_delay
 from vlocnetpp.data.doctor.hypotheses import STORED, Verdict, judge, motion
 from vlocnetpp.data.doctor.matches import Floats, Pair, match_frames
 from vlocnetpp.data.doctor.surfaces import CAP, Fit, Surfaces, fit_lines, fit_surfaces
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.doctor.wild import Wild, set_wild_poses_aside
 from vlocnetpp.data.frames import Dataset
 from vlocnetpp.progress import track
@@ -32,27 +32,27 @@ class Study:
     """A dataset under examination."""
 
     dataset: Dataset
-    looks: dict[str, list[list[Look]]]
+    splits: dict[str, list[list[ExaminedFrame]]]
     """For each split its sequences of frames."""
     wanted_pairs: int
     seed: int
     pairs: list[Pair] = field(default_factory=list)
     """Frames of one sequence, both with a pose, that see the same from clearly different places."""
-    places: list[tuple[list[Look], int, int]] = field(default_factory=list)
+    places: list[tuple[list[ExaminedFrame], int, int]] = field(default_factory=list)
     """Where each pair comes from: its sequence and the two places in it."""
     tried: int = 0
     wild: list[Wild] = field(default_factory=list)
     """Wild poses, which no check uses."""
 
     @property
-    def sequences(self) -> list[list[Look]]:
+    def sequences(self) -> list[list[ExaminedFrame]]:
         """Every sequence of every split."""
-        return [sequence for sequences in self.looks.values() for sequence in sequences]
+        return [sequence for sequences in self.splits.values() for sequence in sequences]
 
     @property
-    def frames(self) -> list[Look]:
+    def frames(self) -> list[ExaminedFrame]:
         """Every frame of every split."""
-        return [look for sequence in self.sequences for look in sequence]
+        return [examined for sequence in self.sequences for examined in sequence]
 
     def set_wild_poses_aside(self) -> None:
         """Exclude poses far off the path of their neighbours from everything that follows."""
@@ -61,7 +61,7 @@ class Study:
     def choose_pairs(self) -> None:
         """Draw pairs at random from all sequences, by what the images show and never by what the poses say."""
         usable = [sequence for sequence in self.sequences if len(sequence) > 1]
-        if not usable or not any(look.frame.pose_7 is not None for look in self.frames):
+        if not usable or not any(examined.frame.pose_7 is not None for examined in self.frames):
             return
         random = np.random.default_rng(self.seed)
         share = np.array([len(sequence) for sequence in usable], np.float64)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlocnetpp.data.doctor.matches import Floats
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 
 SHORTEST = 8
 """Frames that a sequence needs before its usual step is known."""
@@ -27,7 +27,7 @@ BACK = 0.1
 class Wild:
     """A pose far off the path."""
 
-    look: Look
+    examined: ExaminedFrame
     metres: float
     """From the neighbour before, or behind at the beginning of a sequence."""
     usual_m: float
@@ -39,12 +39,12 @@ def local_median(values_N: Floats, reach: int = 10) -> Floats:
     return np.array([np.median(values_N[max(i - reach, 0) : i + reach + 1]) for i in range(len(values_N))])
 
 
-def set_wild_poses_aside(sequence: Sequence[Look]) -> list[Wild]:
+def set_wild_poses_aside(sequence: Sequence[ExaminedFrame]) -> list[Wild]:
     """Remove the wild poses from the frames of a sequence. Returns them."""
-    posed = [look for look in sequence if look.frame.pose_7 is not None]
+    posed = [examined for examined in sequence if examined.frame.pose_7 is not None]
     if len(posed) < SHORTEST:
         return []
-    place = np.array([look.frame.pose_7 for look in posed], np.float64)[:, :3]
+    place = np.array([examined.frame.pose_7 for examined in posed], np.float64)[:, :3]
     steps = np.linalg.norm(np.diff(place, axis=0), axis=1)
     usual = local_median(steps)
     jumps = np.flatnonzero((steps > JUMP * usual) & (steps > LEAST_M))
@@ -59,8 +59,8 @@ def set_wild_poses_aside(sequence: Sequence[Look]) -> list[Wild]:
         if inner and np.linalg.norm(place[end] - place[first - 1]) > BACK * far:
             continue
         ordinary = float(usual[min(first, len(usual) - 1)])
-        found += [Wild(look, float(far), ordinary) for look in posed[first:end]]
+        found += [Wild(examined, float(far), ordinary) for examined in posed[first:end]]
     for wild in found:
-        wild.look.frame = replace(wild.look.frame, pose_7=None)
-        wild.look.set_aside = True
+        wild.examined.frame = replace(wild.examined.frame, pose_7=None)
+        wild.examined.set_aside = True
     return found

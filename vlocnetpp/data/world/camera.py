@@ -102,7 +102,7 @@ class Camera:
         model.vis.headlight.ambient[:] = light.ambient
         self._conditions = conditions
 
-    def look(self, pose_7: NDArray[np.float64], time_s: float = 0.0) -> View:
+    def render(self, pose_7: NDArray[np.float64], time_s: float = 0.0) -> View:
         """Render from a camera-to-world pose (optical frame), `time_s` after the start of the recording."""
         return self.expose(np.stack([pose_7] * 3), time_s, 1.0)
 
