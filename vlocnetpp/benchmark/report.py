@@ -32,12 +32,12 @@ Result = tuple[Job, Record, Errors | None]
 
 @dataclass(frozen=True)
 class About:
-    """What a report says of itself."""
+    """The head of a report: data, machine, command."""
 
     dataset: Dataset
     settings: Settings
     splits: tuple[str, ...]
-    """That were judged on."""
+    """The splits that were judged on."""
     digest: str
     command: str
 
@@ -97,8 +97,8 @@ def write_files(
     """Write report.md, report.html and benchmark.json. Raises DataError where they cannot be written.
 
     Args:
-        judged: what the JSON says of the split or splits, beside the dataset.
-        content: the rows, their comparisons and what is said of them, as plain data.
+        judged: the split or splits, for the JSON's description of the dataset. content: the rows, their comparisons and
+        the sentences about them, as plain data.
     """
     write_text(out / "report.md", text)
     write_page(out / "report.html", title, text)
@@ -136,7 +136,7 @@ def drift_words(rows: Sequence[Row]) -> str:
 
 
 def draw(out: Path, rows: Sequence[Row], distance_N: Floats, name: str) -> dict[str, Path]:
-    """The figures that the rows allow, by caption."""
+    """Draw the figures for which there are rows. Returns them by caption."""
     if not rows:
         return {}
     folder = out / "figures"

@@ -1,6 +1,6 @@
 """The report of a benchmark on several splits: tables of methods by splits, a picture, then a table for each split.
 
-Maps were built and networks trained once; each split asks them another question (docs/rendered-suite.md).
+Maps are built and networks trained once; each split tests them under another condition (docs/rendered-suite.md).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
 
 
 def splits_table(rows: Rows, about: About) -> Table:
-    """What each split holds, and how far it is from what was learned from."""
+    """Content of each split, and its distance to the training frames."""
     cells = []
     for split in rows:
         sequences = about.dataset.sequences(split)
@@ -119,7 +119,7 @@ def splits_table(rows: Rows, about: About) -> Table:
 
 
 def localization_table(rows: Sequence[Row], name: str) -> Table:
-    """As of one split, but without the published figures: those are of recordings like the training's."""
+    """The table of one split without the published figures, which are of test recordings like the training's."""
     table = tables.localization_table(rows, name)
     return Table(table.title, table.columns[:-1], [cells[:-1] for cells in table.rows])
 
@@ -148,7 +148,7 @@ def duel_table(duels_by_split: Mapping[str, Sequence[Duel]]) -> Table:
 
 
 def uncertainty_table(rows: Rows) -> Table:
-    """What each network says of its errors, by split, and the share of the errors for which that holds."""
+    """The predicted bounds of each network by split, and the share of errors within them."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for split, of_split in rows.items():
         for row in of_split:

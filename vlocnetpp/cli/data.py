@@ -12,7 +12,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
 
 
 def data_info(args: argparse.Namespace) -> int:
-    """Print what a dataset holds."""
+    """Print the contents of a dataset."""
     from vlocnetpp.data import open_dataset
     from vlocnetpp.reporting import print_table
 
@@ -89,7 +89,7 @@ def data_from_bag(args: argparse.Namespace) -> int:
 
 
 def stop_cleanly() -> None:
-    """Let SIGTERM end a conversion as Ctrl-C does, so that nothing half-written stays behind."""
+    """Let SIGTERM end a conversion as Ctrl-C does, so that no partial output is left."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -164,14 +164,14 @@ def _add_from_bag(actions: Subcommands[argparse.ArgumentParser]) -> None:
         "--poses",
         type=Path,
         metavar="FILE",
-        help="poses from a file, of a SLAM run offline, instead of a topic: TUM text (stamp x y z qx qy qz qw) or CSV",
+        help="poses from a file, e.g. of an offline SLAM, instead of a topic: TUM text (stamp x y z qx qy qz qw) or CSV",
     )
     option("--test-poses", type=Path, metavar="FILE", help="the same for the recording of --test")
     option(
         "--pose-offset",
         type=offset,
         metavar="S",
-        help="seconds to add to the stamps of --poses (default: found from how fast the camera turns, and printed)",
+        help="seconds to add to the stamps of --poses (default: estimated from the camera's rotation, and printed)",
     )
     option("--map-frame", metavar="FRAME", help="with /tf: frame that poses are in (default: map, or the tree's root)")
     option("--camera-frame", metavar="FRAME", help="the camera's optical frame (default: frame_id of the images)")

@@ -12,7 +12,7 @@ from vlocnetpp.extras import missing_extra
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    # Here, so that Ctrl-C while they are read is answered like any other.
+    # Imported here, so that Ctrl-C during the imports is handled like any other.
     from vlocnetpp.cli import benchmark, data, evaluate, explain, export, inspect, speed, training
 
     parser = argparse.ArgumentParser(prog="vlocnetpp", description=__doc__)
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.override = rest
         return int(args.command(args))
     except BrokenPipeError:
-        # The reader of a pipe has seen enough (`| head`); what is left must not be flushed into it at exit.
+        # The reader of a pipe has closed it (`| head`); the rest must not be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

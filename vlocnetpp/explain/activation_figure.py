@@ -1,4 +1,4 @@
-"""Frames, their segmentation and what the pose rests on, side by side (paper, Fig. 6)."""
+"""Frames, their segmentation and the activation maps of the pose, side by side (paper, Fig. 6)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMN_IN = 2.2
 
 
 class SheetRow(NamedTuple):
-    """One frame and what the models make of it."""
+    """One frame, its masks and the models' activation maps."""
 
     name: str
     image_HW3: NDArray[np.uint8]
@@ -88,5 +88,5 @@ def plot_activations(path: Path, rows: Sequence[SheetRow], classes: Classes, sca
 
 
 def shares(map_hw: Floats) -> Floats:
-    """A map in parts of its maximum; one of zeros, where nothing raises the scalar, stays zero."""
+    """A map divided by its maximum; a map of zeros stays zero."""
     return map_hw / max(float(map_hw.max()), 1e-30)

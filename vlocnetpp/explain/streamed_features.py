@@ -1,4 +1,4 @@
-"""A split streamed as on the robot, with an eye on what happens inside of the network."""
+"""A split streamed as on the robot, with features and activation maps from inside the network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from vlocnetpp.runtime import Localizer, Model
 
 
 class Insight(NamedTuple):
-    """One frame, looked at closely."""
+    """Activation maps and mask of one frame."""
 
     maps: dict[str, Floats]
     """Grad-CAM++ (h, w) by layer, at the layer's resolution."""
     view: tuple[float, float, float, float]
     """Left, right, bottom and top edge of what the network saw, in pixels of the image: `extent` of matplotlib."""
     mask_HW: NDArray[np.uint8] | None
-    """Answered class ids at the image's resolution, 255 where the network did not look; None without the task."""
+    """Predicted class ids at the image's resolution, 255 outside the network's field of view; None without the task."""
 
 
 class StreamedFeatures(NamedTuple):
@@ -35,9 +35,9 @@ class StreamedFeatures(NamedTuple):
     pose_N7: Floats
     """Answered camera-to-map poses."""
     features_NC: Floats
-    """What the pose is made from last, see `Explanation.features`; maps are averaged."""
+    """Features before the pose, see `Explanation.features`; maps are averaged."""
     insights: dict[int, Insight]
-    """Of the frames that were asked for, by their index."""
+    """Of the chosen frames, by their index."""
 
 
 def stream_features(

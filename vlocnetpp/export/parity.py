@@ -1,6 +1,5 @@
-"""Whether the files answer as the trained network does, frame by frame over a clip that starts cold.
-
-Every way keeps its own state, so that a difference in the past counts in every later frame as it would on the robot.
+"""Compares the files' answers with the trained network's, frame by frame over a clip that starts cold. Each file keeps
+its own state, so that a difference carries over to later frames as it would on the robot.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Runner = Callable[[Inputs, State], tuple[Answer, State]]
 
 
 POSES = {"pose_B7": ("position_m", "rotation_rad"), "relative_B7": ("motion_m", "motion_rad")}
-"""Answers that are poses, and where their differences stand."""
+"""Answers that are poses, and the fields of their differences."""
 
 
 class ParityError(ValueError):
@@ -39,7 +38,7 @@ class ParityError(ValueError):
 
 @dataclass(frozen=True)
 class Difference:
-    """Largest differences of one frame from the network in full precision; NaN where one of both has no number."""
+    """Largest differences of one frame from the network in full precision; NaN where one of the two is NaN."""
 
     position_m: float = 0.0
     """Of the pose, any axis."""
@@ -60,7 +59,7 @@ TOLERANCES = {
     "bf16": Difference(1e-1, 1e-1, 1e-1, 1e-1, 5e-1, 2e-1),
 }
 """By the precision of the weights. Metres are for a map, or a motion, with a spread of one metre or less, and grow with
-the spread beyond: a number keeps a share of its size, not a length."""
+the spread beyond, since rounding errors are relative."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What was compared, and what was allowed."""
+    """The compared frames and the tolerance."""
 
     precision: str
     tolerance: Difference
@@ -103,7 +102,7 @@ class Report:
 
 
 def tolerance(config: NetworkConfig, precision: str) -> Difference:
-    """What may differ at this precision in the map of this network."""
+    """The tolerance at this precision in the map of this network."""
     base = asdict(TOLERANCES[precision])
     base["position_m"] *= max(1.0, config.scene.position_spread)
     base["motion_m"] *= max(1.0, config.scene.motion_spread)
@@ -144,9 +143,9 @@ def onnx_runner(path: Path) -> Runner:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # remarks on unused initializers are no news to the user
+    options.log_severity_level = 3  # silences warnings on unused initializers
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would go on turning after the answer and slow down whatever is timed next.
+    # Its threads would keep spinning after the answer and slow down whatever is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     outputs = [value.name for value in session.get_outputs()]
@@ -162,7 +161,7 @@ def onnx_runner(path: Path) -> Runner:
 
 
 def stream(runner: Runner, clip: Sequence[Inputs], cold: State) -> list[Answer]:
-    """The answers to the frames of a clip, each with the state that the one before left."""
+    """The answers to the frames of a clip, each with the state after the previous frame."""
     answers, state = [], cold
     for inputs in clip:
         answer, state = runner(inputs, state)
@@ -171,9 +170,8 @@ def stream(runner: Runner, clip: Sequence[Inputs], cold: State) -> list[Answer]:
 
 
 def difference(a: Answer, b: Answer) -> Difference:
-    """Between two answers to one frame; what the network does not answer differs by nothing.
-
-    Raises ParityError where one answers what the other does not.
+    """The difference between two answers to one frame; fields without an answer differ by 0. Raises ParityError where
+    only one of the two has an answer.
     """
     if set(a) != set(b):
         raise ParityError(f"the file answers {', '.join(a)}, the network {', '.join(b)}; nothing was written")
@@ -188,12 +186,12 @@ def difference(a: Answer, b: Answer) -> Difference:
             found["mask_share"] = float((value != b[name]).double().mean())
         else:
             others.append(largest(value, b[name]))
-    # NumPy's maximum keeps NaN, Python's does not.
+    # NumPy's maximum propagates NaN, Python's does not.
     return Difference(log_scale=float(np.max(others)), **found)
 
 
 def largest(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference; NaN where one has no number, since `max` of torch keeps it."""
+    """Largest absolute difference; NaN where one is NaN, which torch's `max` propagates."""
     return float((a.double() - b.double()).abs().max())
 
 
@@ -222,7 +220,7 @@ def compare(
 
 
 def table_rows(report: Report) -> list[list[Any]]:
-    """Rows of a table: each file and clip frame by frame, and what is allowed."""
+    """Rows of a table: each file and clip frame by frame, and the tolerance."""
     rows: list[list[Any]] = [
         [r.file, r.clip, r.frame, *(scientific(value) for value in asdict(r.difference).values())] for r in report.rows
     ]

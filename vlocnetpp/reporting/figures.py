@@ -20,7 +20,7 @@ TRUTH, TRAINING, MISSING = "#333333", "#C8C8C8", "#D55E00"
 ARROWS = 24
 """About so many headings are drawn, spread evenly over the frames."""
 MARGIN = 0.12
-"""How far the picture reaches beyond truth and training, in parts of their extent: estimates there are still shown."""
+"""Margin of the picture around truth and training, as a share of their extent; estimates within it are shown."""
 
 
 class View(NamedTuple):

@@ -1,4 +1,4 @@
-"""What is timed: a network on a device, two frames for it, and the state at the start."""
+"""The subject of a timing: a network on a device, two frames for it, and the initial state."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from vlocnetpp.runtime.model_file import choose_device, dtype_of, fastest_precis
 from vlocnetpp.step import Answer, State
 
 Run = Callable[[Inputs, State], tuple[Answer, State]]
-"""One way to take a step."""
+"""One way to run a step."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A step that every way takes alike."""
+    """A step and its inputs, the same for every way to run it."""
 
     name: str
     step: ExportedStep
@@ -34,7 +34,7 @@ class Case:
     metadata: Metadata
     device: torch.device
     precision: str
-    """Of every way but `runtime`, which chooses for itself unless one was asked for."""
+    """Of every way but `runtime`, which chooses its own unless a precision was given."""
     runtime_precision: str
     frames: tuple[Inputs, Inputs]
     """Raw images of the size that an export chooses for ONNX, as a camera gives them, already on the device."""
@@ -57,7 +57,7 @@ class Case:
 
 
 def case_of_preset(config: NetworkConfig, device: str = "auto", precision: str | None = None) -> Case:
-    """A configuration with random weights and statistics. Raises ModelFileError for a device that is not there."""
+    """A configuration with random weights and statistics. Raises ModelFileError for a device that does not exist."""
     torch.manual_seed(0)
     network = build_network(config)
     height, width = config.view.height, config.view.width_px

@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list of the signals that asked to end; a second Ctrl-C ends at once. What was before is restored afterwards."""
+    """A list of the signals received; a second Ctrl-C ends at once. The earlier handlers are restored afterwards."""
     seen: list[int] = []
 
     def request_stop(number: int, frame: FrameType | None) -> None:

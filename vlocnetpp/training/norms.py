@@ -1,8 +1,8 @@
 """Batch-norm statistics for the robot's stream instead of the trainer's clips.
 
-While training, a short clip begins cold, so up to half of what the running averages see has no past; the robot starts
-cold once. Before a network is judged or exported its averages are taken anew, exactly and over longer clips of the
-training frames as the camera saw them (Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021).
+While training, a short clip begins cold, so up to half of the frames in the running averages are cold starts; the robot
+starts cold once. Before a network is validated or exported its averages are computed anew, exactly and over longer
+clips of the training frames as the camera saw them (Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One step of the optimizer: what is trained, the loss of a batch in parts, gradients, and what they cost."""
+"""One step of the optimizer: the trained parameters, the loss of a batch in parts, and the optimizer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GRADIENT_NORM = 20.0
 
 
 class ClipLoss(nn.Module):
-    """The loss of clips under a stage: one forward call, which is what several processes can share."""
+    """The loss of clips under a stage as one forward call, which Fabric can distribute over processes."""
 
     def __init__(self, network: Network, loss: MultitaskLoss, stage: StageConfig, config: TrainConfig) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ClipLoss(nn.Module):
         Args:
             clips: the fields of `Clips`, on the network's device: a part of the batch.
             counts: labels of the whole batch of all processes.
-            share: of the batch that this part and its like in the other processes are.
+            share: of the batch in this part, together with the same part of the other processes.
 
         Returns:
             The total, and the detached terms of the part of all processes; both add up over the parts.

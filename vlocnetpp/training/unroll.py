@@ -24,7 +24,7 @@ def unroll(
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Run clips from a cold start and average the loss terms over their labels.
 
-    The ground truth is read only here, after the step has answered; only a leak probe carries it into the next step.
+    The ground truth is read only after the step; only a leak probe carries it into the next one.
 
     Args:
         terms: those that the stage trains (`losses.select_terms`).
@@ -32,7 +32,7 @@ def unroll(
             add up to its means.
         truncate: gradients flow back through at most this many frames; 0: through all.
         leak_probe: see `TrainConfig.leak_probe`.
-        class_weights_C: from `losses.class_weights`; None: all alike.
+        class_weights_C: from `losses.class_weights`; None: equal weights.
 
     Returns:
         The mean terms, and the predicted poses (B, 7) of each frame; none without localization.
