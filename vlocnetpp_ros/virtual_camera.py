@@ -22,7 +22,7 @@ SAME = 1e-3
 
 @dataclass(frozen=True)
 class View:
-    """How pixels of one camera go to the training camera's image of the same size, and masks back."""
+    """Maps pixels of one camera to the training camera's image of the same size, and masks back."""
 
     forward_map: tuple[NDArray[np.float32], NDArray[np.float32]]
     """(H, W) columns and rows of the image for each pixel of the training camera."""
@@ -39,7 +39,7 @@ class View:
         return np.asarray(cv2.remap(depth_HW, *self.forward_map, cv2.INTER_NEAREST), np.float32)
 
     def mask(self, mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A mask of the training camera's view on the pixels of the image; 255 where it does not reach."""
+        """A mask of the training camera's view, mapped to the pixels of the image; 255 outside the view."""
         border: Any = VOID
         mapped = cv2.remap(
             mask_HW, *self.backward_map, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
@@ -48,7 +48,9 @@ class View:
 
 
 def view(K_33: Floats, training_K_33: Floats, height: int, width: int) -> View | None:
-    """The way from a camera with `K_33` to the training camera's intrinsics at this image size; None if they agree."""
+    """The mapping from a camera with `K_33` to the training camera's intrinsics at this image size; None if they
+    agree.
+    """
     if np.allclose(K_33, training_K_33, rtol=SAME, atol=SAME * width):
         return None
     forward_map = _map(training_K_33, K_33, height, width)

@@ -164,7 +164,7 @@ def _add_from_bag(actions: Subcommands[argparse.ArgumentParser]) -> None:
         "--poses",
         type=Path,
         metavar="FILE",
-        help="poses from a file, e.g. of an offline SLAM, instead of a topic: TUM text (stamp x y z qx qy qz qw) or CSV",
+        help="poses from a file, e.g. of an offline SLAM, not a topic: TUM text (stamp x y z qx qy qz qw) or CSV",
     )
     option("--test-poses", type=Path, metavar="FILE", help="the same for the recording of --test")
     option(
