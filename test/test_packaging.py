@@ -1,4 +1,4 @@
-"""What is installed, what it needs, and which way the arrows between the rooms point."""
+"""What is installed, what it needs, and in which direction packages import each other."""
 
 from __future__ import annotations
 

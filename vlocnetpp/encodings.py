@@ -1,4 +1,4 @@
-"""What the numbers of an image mean: colour encodings and the unlabelled class id, one home for all rooms."""
+"""Colour encodings of images and the unlabelled class id, shared by all packages."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
         out: folder of the benchmark; finished rows in it are not repeated, an interrupted training is continued.
         command: how it was called, for the report.
 
-    Raises BenchmarkError where `out` holds a benchmark with other settings, and what the rooms raise: DataError,
+    Raises BenchmarkError where `out` holds a benchmark with other settings, and the errors of its parts: DataError,
     ConfigError, CheckpointError, ModelFileError.
     """
     dataset = open_dataset(root, settings.layout or None)

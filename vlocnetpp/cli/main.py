@@ -17,8 +17,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="vlocnetpp", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for room in (data, training, export, evaluate, inspect, speed, benchmark, explain):
-        room.add_commands(commands)
+    for module in (data, training, export, evaluate, inspect, speed, benchmark, explain):
+        module.add_commands(commands)
     return parser
 
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vlocnetpp: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except ValueError as error:
-        # The rooms' own errors are a user's mistakes and name file and reason; any other ValueError is a bug.
+        # Our own errors are mistakes of the user and name file and reason; any other ValueError is a bug.
         if not type(error).__module__.startswith("vlocnetpp"):
             raise
         print(f"vlocnetpp: {error}", file=sys.stderr)
