@@ -155,11 +155,11 @@ def test_the_rebuilt_network_answers_as_the_file_and_its_features_make_its_pose(
         head = model.step.network.localization.head
         position = head.fc2(torch.from_numpy(watched.features_NC).float())  # spread 1 and centre 0 in these models
         np.testing.assert_allclose(position.detach().numpy(), watched.pose_N7[:, :3], atol=1e-5)
-        assert set(watched.insights) == {1, 6} and set(watched.insights[1].maps) == {"last", "res4c"}
-    left, right, bottom, top = watched.insights[1].view
+        assert set(watched.explanations) == {1, 6} and set(watched.explanations[1].maps) == {"last", "res4c"}
+    left, right, bottom, top = watched.explanations[1].view
     # 48 x 64 pixels become 37 x 49 for a crop of 32 x 32, as wide as it is high and in the middle
     assert (right - left) / (bottom - top) == pytest.approx(1, abs=0.02)
-    assert (left + right) / 2 == pytest.approx(31.5, abs=1) and watched.insights[1].mask_HW is None
+    assert (left + right) / 2 == pytest.approx(31.5, abs=1) and watched.explanations[1].mask_HW is None
 
 
 def test_a_run_is_explained_without_an_export(folder):

@@ -69,7 +69,7 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         (tables.cost_table(rows), COST),
     ]
     chapters = [(table, words) for table, words in chapters if table.rows]
-    says = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
+    sentences = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
     title = f"Benchmark on {about.name}, {split}"
     body: list[str] = []
     for number, (table, words) in enumerate(chapters):
@@ -77,10 +77,10 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         if number == 0:
             body += [picture(caption, file) for caption, file in pictures.items()]
     notes = facts([record for _, record, _ in results], about)
-    text = markdown_report(title, notes, says, body, rows, [*skipped, *failed])
+    text = markdown_report(title, notes, sentences, body, rows, [*skipped, *failed])
     of_rows = [{"key": job.key, **asdict(record)} for job, record, _ in results]
     comparisons = [as_json(duel) for duel in found]
-    content = {"rows": of_rows, "comparisons": comparisons, "says": says}
+    content = {"rows": of_rows, "comparisons": comparisons, "says": sentences}
     write_files(out, title, text, about, {"split": split}, content, skipped, chapters)
 
 
@@ -189,15 +189,15 @@ def facts(records: Sequence[Record], about: About) -> list[str]:
 def markdown_report(
     title: str,
     notes: Sequence[str],
-    says: Sequence[str],
+    sentences: Sequence[str],
     body: Sequence[str],
     rows: Sequence[Row],
     without_result: Sequence[Skipped],
 ) -> str:
     """The whole page; `body` are its chapters and pictures."""
     parts = [f"# {title}", markdown_list(notes)]
-    if says:
-        parts += ["## What the figures say", markdown_list(says)]
+    if sentences:
+        parts += ["## What the figures say", markdown_list(sentences)]
     parts += [*body, "## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
     if without_result:
         parts += ["## Rows without a result", markdown_list([f"{each.name}: {each.reason}" for each in without_result])]

@@ -80,8 +80,8 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
     ]
     chapters = [(table, words) for table, words in chapters if table.rows]
     best = {split: nearest(found) for split, found in rows.items()}
-    says = [f"{split}: nearest in the median is {said}" for split, said in best.items() if said]
-    says += costs(rows[about.splits[0]])
+    sentences = [f"{split}: nearest in the median is {said}" for split, said in best.items() if said]
+    sentences += costs(rows[about.splits[0]])
     failed = {job.key: record.failed for found in results.values() for job, record, _ in found if record.failed}
     localizing: Rows = {split: [row for row in found if row.errors] for split, found in rows.items()}
     body: list[str] = []
@@ -94,14 +94,14 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
     title = f"Benchmark on {about.name}, {len(about.splits)} splits"
     notes = facts([record for found in results.values() for _, record, _ in found], about)
     without = [*skipped, *(Skipped(key, reason) for key, reason in failed.items())]
-    text = markdown_report(title, notes, says, body, once, without)
+    text = markdown_report(title, notes, sentences, body, once, without)
     of_rows = [
         {"split": split, "key": job.key, **asdict(record)}
         for split, found in results.items()
         for job, record, _ in found
     ]
     comparisons = [{"split": split, **as_json(duel)} for split, found in found_duels.items() for duel in found]
-    content = {"rows": of_rows, "comparisons": comparisons, "says": says}
+    content = {"rows": of_rows, "comparisons": comparisons, "says": sentences}
     write_files(out, title, text, about, {"splits": list(about.splits)}, content, skipped, chapters)
 
 

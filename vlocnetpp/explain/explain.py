@@ -95,7 +95,7 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
 
     rows = [
         SheetRow(
-            frames[i].name, frames[i].image(), frames[i].mask(), {name: watched[name].insights[i] for name in names}
+            frames[i].name, frames[i].image(), frames[i].mask(), {name: watched[name].explanations[i] for name in names}
         )
         for i in closely
     ]

@@ -18,7 +18,7 @@ from vlocnetpp.poses import Floats
 from vlocnetpp.runtime import Localizer, Model
 
 
-class Insight(NamedTuple):
+class FrameExplanation(NamedTuple):
     """Activation maps and mask of one frame."""
 
     maps: dict[str, Floats]
@@ -36,7 +36,7 @@ class StreamedFeatures(NamedTuple):
     """Answered camera-to-map poses."""
     features_NC: Floats
     """Features before the pose, see `Explanation.features`; maps are averaged."""
-    insights: dict[int, Insight]
+    explanations: dict[int, FrameExplanation]
     """Of the chosen frames, by their index."""
 
 
@@ -69,7 +69,7 @@ def stream_features(
         explanation.features.register_forward_hook(remember_features),
         model.step.register_forward_pre_hook(remember_inputs),
     ]
-    poses, features, insights = [], [], {}
+    poses, features, explanations = [], [], {}
     try:
         text = f"explaining {model.path.name} on {split}"
         for i, frame, pixels, estimate, _ in answer_frames(localizer, dataset, split, text):
@@ -80,7 +80,7 @@ def stream_features(
             features.append(row)
             if i in closely:
                 maps = activation_maps(model.step, last["inputs"], explanation, watched, scalar)
-                insights[i] = Insight(
+                explanations[i] = FrameExplanation(
                     {name: map_.cpu().numpy().astype(np.float64) for name, map_ in maps.items()},
                     seen_part(model, *pixels.shape[:2]),
                     None if estimate.mask_hw is None else localizer.full_mask(estimate),
@@ -88,7 +88,7 @@ def stream_features(
     finally:
         for hook in hooks:
             hook.remove()
-    return StreamedFeatures(np.array(poses).reshape(-1, 7), np.array(features), insights)
+    return StreamedFeatures(np.array(poses).reshape(-1, 7), np.array(features), explanations)
 
 
 def seen_part(model: Model, height: int, width: int) -> tuple[float, float, float, float]:

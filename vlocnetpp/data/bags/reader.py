@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vlocnetpp.data.bags.promises import METADATA, Promises, differences, read_promises
+from vlocnetpp.data.bags.bag_metadata import METADATA, BagMetadata, differences, read_bag_metadata
 from vlocnetpp.data.bags.storage import SUFFIXES, Channel, Storage, open_storage, remedy
 from vlocnetpp.data.files import visible
 from vlocnetpp.errors import DataError
@@ -186,10 +186,10 @@ def open_bag(bag: Path) -> Iterator[Bag]:
     bag = Path(bag)
     if not bag.exists():
         raise DataError(f"{bag}: does not exist")
-    promises: Promises | None = None
+    bag_metadata: BagMetadata | None = None
     notes: list[str] = []
     if bag.is_dir():
-        paths, promises, notes = _parts(bag)
+        paths, bag_metadata, notes = _parts(bag)
     elif _storage_suffix(bag) not in SUFFIXES:
         raise DataError(f"{bag}: is no bag; a rosbag2 folder, .mcap, .db3 or .bag is")
     else:
@@ -206,18 +206,18 @@ def open_bag(bag: Path) -> Iterator[Bag]:
                 raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
             stack.callback(storage.close)
             storages.append((path, storage))
-        if promises is not None:
+        if bag_metadata is not None:
             stored: dict[str, tuple[str, int]] = {}
             for _, storage in storages:
                 for channel in storage.channels:
                     before = stored.get(channel.topic, ("", 0))[1]
                     stored[channel.topic] = channel.msgtype, before + channel.count
-            notes += differences(promises, stored)
+            notes += differences(bag_metadata, stored)
         notes += [note for _, storage in storages for note in storage.notes]
         yield Bag(bag, storages, tuple(notes))
 
 
-def _parts(folder: Path) -> tuple[list[Path], Promises | None, list[str]]:
+def _parts(folder: Path) -> tuple[list[Path], BagMetadata | None, list[str]]:
     """The storage files of a folder, the contents of metadata.yaml, and notes on both.
 
     metadata.yaml is written last, so a recorder that was killed leaves the storage files alone; rosbag1 has none.
@@ -229,16 +229,16 @@ def _parts(folder: Path) -> tuple[list[Path], Promises | None, list[str]]:
     notes: list[str] = []
     if (folder / METADATA).is_file():
         try:
-            promises = read_promises(folder)
+            bag_metadata = read_bag_metadata(folder)
         except DataError as error:
             notes.append(f"{error}; the storage files are read as they are")
         else:
-            listed = [_listed(folder, name, promises.path) for name in promises.files]
+            listed = [_listed(folder, name, bag_metadata.path) for name in bag_metadata.files]
             more = [path for path in files if path not in listed]
             notes += [
                 f"{path}: is not in {METADATA} and not read; remove {METADATA} to read all parts" for path in more
             ]
-            return listed, promises, notes
+            return listed, bag_metadata, notes
     recordings = {
         (_PART.sub("", path.name.partition(_storage_suffix(path))[0]), _storage_suffix(path)) for path in files
     }

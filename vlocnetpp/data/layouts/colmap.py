@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError, Dataset, image_size, read_bytes
 from vlocnetpp.data.layouts.text_files import inside, listed_splits, numbers, read_text
-from vlocnetpp.data.layouts.unstamped import Shot, by_folder, splits_of
+from vlocnetpp.data.layouts.unstamped import UnstampedFrame, by_folder, splits_of
 from vlocnetpp.data.poses import checked_intrinsics, known_pose, note_of_lost
 from vlocnetpp.poses import inverse
 
@@ -79,7 +79,7 @@ def read(root: Path) -> Dataset:
     base = root / IMAGES if (root / IMAGES).is_dir() else root
     lost: list[str] = []
     K_of: dict[int, NDArray[np.float64]] = {}
-    groups: dict[str, list[Shot]] = {}
+    groups: dict[str, list[UnstampedFrame]] = {}
     for folder, names in by_folder(list(listed)).items():
         shots = groups.setdefault(folder.replace("/", "-") or IMAGES, [])
         for name in names:
@@ -91,7 +91,9 @@ def read(root: Path) -> Dataset:
             if image.camera not in K_of:
                 K_of[image.camera] = _intrinsics(cameras[image.camera], path, cameras_file)
             pose = known_pose(image.pose_7, f"{images_file}: {name}", lost)
-            shots.append(Shot(Path(name).stem, path, K_of[image.camera], None if pose is None else _inverted(pose)))
+            shots.append(
+                UnstampedFrame(Path(name).stem, path, K_of[image.camera], None if pose is None else _inverted(pose))
+            )
     splits = listed_splits(root, list(groups), f"a folder of images in {base}")
     chosen = {split: {name: groups[name] for name in folders} for split, folders in splits.items()}
     return Dataset(

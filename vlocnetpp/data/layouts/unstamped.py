@@ -19,7 +19,7 @@ GAP_NS = 10_000_000_000
 
 
 @dataclass(frozen=True)
-class Shot:
+class UnstampedFrame:
     """An image before it has a stamp."""
 
     name: str
@@ -55,7 +55,7 @@ def usable_depths(
     return {}, (f"{text}: left out, resize the colour images and K to the depth to use it",)
 
 
-def splits_of(groups: Mapping[str, Mapping[str, list[Shot]]]) -> dict[str, tuple[Sequence, ...]]:
+def splits_of(groups: Mapping[str, Mapping[str, list[UnstampedFrame]]]) -> dict[str, tuple[Sequence, ...]]:
     """Split -> sequence -> shots in order, as sequences with stamps that are unique in the dataset."""
     splits: dict[str, tuple[Sequence, ...]] = {}
     start_ns = GAP_NS  # not 0: a stamp of 0 means "not set" in a ROS header
@@ -69,7 +69,7 @@ def splits_of(groups: Mapping[str, Mapping[str, list[Shot]]]) -> dict[str, tuple
     return splits
 
 
-def _frame(sequence: str, stamp_ns: int, shot: Shot) -> Frame:
+def _frame(sequence: str, stamp_ns: int, shot: UnstampedFrame) -> Frame:
     return Frame(
         f"{sequence}/{shot.name}",
         stamp_ns,

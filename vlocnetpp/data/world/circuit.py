@@ -1,4 +1,4 @@
-"""A robot going round a closed route in a lane, and the splits that ask a pose regressor for more than it was shown."""
+"""A robot that drives a closed route in a lane, and splits that leave the training path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Route:
     rounding: float
     """Standard deviation of the Gaussian that rounds the corners."""
     lane: float
-    """Where the training loops run: distance from the route to its left, negative is to its right."""
+    """Lane of the training loops: distance from the route to its left, negative to its right."""
     speed: float
     """Metres a second."""
     height: float
@@ -69,7 +69,7 @@ class Lap:
     pitch_swing: float = 0.006
     """Amplitude of pitching and rolling."""
     speed_variation: float = 0.15
-    """How much the speed varies about its mean."""
+    """Relative variation of the speed about its mean."""
 
     def frames(self) -> int:
         """How many at the suite's rate."""
@@ -94,14 +94,16 @@ class Lap:
         duration = self.share * self.route.length() / self.route.speed
         time = np.arange(frames) * duration / frames
         speed = self.share * length / duration
-        omega = 2 * np.pi * max(1, round(7 * self.share)) / duration  # whole hurries leave the mean speed as it is
+        omega = (
+            2 * np.pi * max(1, round(7 * self.share)) / duration
+        )  # whole periods of the variation keep the mean speed
         eased = time - self.speed_variation / omega * (np.cos(omega * time + phase[2]) - np.cos(phase[2]))
         along = ((1 - start if self.reverse else start) * length + speed * eased) % length
 
         def at(shift: float) -> NDArray[np.float64]:
             return np.stack([np.interp((along + shift) % length, travelled, closed[:, k]) for k in range(2)], 1)
 
-        position, direction = at(0), at(0.25) - at(-0.15)  # a driver looks a little ahead
+        position, direction = at(0), at(0.25) - at(-0.15)  # the camera is turned a little ahead of the motion
         yaw = np.arctan2(direction[:, 1], direction[:, 0]) + self.yaw_swing * (
             0.7 * np.sin(2 * np.pi * 0.13 * time + phase[3]) + 0.3 * np.sin(2 * np.pi * 0.31 * time + phase[4])
         )

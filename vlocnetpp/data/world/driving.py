@@ -36,7 +36,7 @@ class Style:
     pitch_swing: float = 0.010
     """Amplitude of the pitching."""
     speed_variation: float = 0.15
-    """How much the speed varies about its mean."""
+    """Relative variation of the speed about its mean."""
 
     def drive(self, frames: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """See `driving.drive`."""
@@ -77,7 +77,7 @@ def drive(style: Style, frames: int, rng: np.random.Generator) -> tuple[NDArray[
 
     time = np.arange(frames) / RATE_HZ
     speed = np.clip(length * RATE_HZ / max(frames, 1), MIN_SPEED, MAX_SPEED)
-    # A whole number of hurries per loop leaves the mean speed as it is.
+    # A whole number of periods per loop keeps the mean speed.
     omega = 2 * np.pi * 3 * speed / length
     eased = time - style.speed_variation / omega * (np.cos(omega * time + phase[2]) - np.cos(phase[2]))
     start = length * rng.uniform()
