@@ -59,7 +59,7 @@ TOLERANCES = {
     "bf16": Difference(1e-1, 1e-1, 1e-1, 1e-1, 5e-1, 2e-1),
 }
 """By the precision of the weights. Metres are for a map, or a motion, with a spread of one metre or less, and grow with
-the spread beyond, since rounding errors are relative."""
+the spread beyond: a number keeps a share of its size, not a length."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def difference(a: Answer, b: Answer) -> Difference:
             found["mask_share"] = float((value != b[name]).double().mean())
         else:
             others.append(largest(value, b[name]))
-    # NumPy's maximum propagates NaN, Python's does not.
+    # NumPy's maximum keeps NaN, Python's does not.
     return Difference(log_scale=float(np.max(others)), **found)
 
 

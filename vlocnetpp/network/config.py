@@ -70,8 +70,7 @@ class Traits:
     answers_coordinates: bool = False
     """Whether it predicts scene coordinates, which are learned from the depth of posed frames."""
     trains_cells: bool = False
-    """Whether a stage of its own trains scene coordinates on single cells, from poses and from depth where frames have
-    it."""
+    """Whether a stage of its own trains scene coordinates on single cells, from poses and what depth there is."""
     own_answers: Mapping[str, str] = field(default_factory=dict)
     """Fields of the state that repeat a prediction of the step before, and which: `{"pose_B7": "pose_B7"}`."""
 

@@ -1,9 +1,9 @@
-"""The step optimized for a CPU: its convolutions are replaced by oneDNN's fastest form.
+"""What a CPU runs in place of what the file says: the same step, its convolutions as oneDNN runs them fastest.
 
 `aten::conv2d` brings the weights into oneDNN's layout at every call and leaves small 1x1 convolutions to a matrix
 product. Here each becomes `mkldnn::_convolution_pointwise`, the operator that PyTorch's own compiler uses, with weights
-that were laid out once, and with the sum that follows as part of it, one pass over the map less. A ReLU is not fused:
-oneDNN's turns NaN into 0, and a broken answer would look like a pose.
+that were laid out once, and with the sum that follows as part of it, one pass over the map less. A ReLU stays outside:
+oneDNN's makes 0 of NaN, and a broken answer would look like a pose.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ REWRITES = (
     (f"{WITH_ANOTHER}\n  {CONVOLUTION}\n  %r : Tensor = aten::add(%y, %c, %alpha)\n  return (%r)", SUM),
     (f"{ALONE}\n  {CONVOLUTION}\n  return (%c)", PLAIN),
 )
-"""Patterns and their replacements, in this order. oneDNN's sum needs maps of one shape and a factor of 1, else the run
-on the example fails."""
+"""What is looked for and what takes its place, in this order.
+
+oneDNN's sum wants maps of one shape and a factor of 1, else the run on the example fails."""
 
 
 def freeze_for_cpu(
@@ -43,8 +44,7 @@ def freeze_for_cpu(
 ) -> tuple[torch.jit.ScriptModule, tuple[str, ...]]:
     """The step frozen, channels last and, where `packs`, its convolutions packed; and what was done.
 
-    Where packing fails, or the packed step does not run, the step is only frozen, and the list of optimizations says
-    why.
+    Where packing fails, or the packed step does not run, the step is only frozen, and what was done says why.
     """
     layout: Any = {"memory_format": torch.channels_last}  # which the annotations of `to` leave out
     step.to(**layout)
@@ -55,7 +55,7 @@ def freeze_for_cpu(
             pack_convolutions(frozen, example)
             run_twice(frozen, example)
         except (RuntimeError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[-1]  # the lines before it give the position in the graph
+            reason = str(error).strip().splitlines()[-1]  # the lines before say where in the graph
             frozen, done = freeze_for_cpu(step, example, False)
             return frozen, (*done, f"convolutions not packed: {reason}")
         done = (*done, "packed")
@@ -75,14 +75,13 @@ def run_twice(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> None:
 
 
 def pack_convolutions(step: torch.jit.ScriptModule, example: tuple[Any, ...]) -> int:
-    """Rewrite the graph of a frozen step on the CPU, which must not have run yet. Returns the number of its
-    convolutions.
+    """Rewrite the graph of a frozen step on the CPU, which must not have run yet; return how many convolutions it has.
 
     Args:
         example: inputs of the size of every frame; they are run once, since the best layout depends on a map's size.
 
     Raises:
-        RuntimeError, AttributeError: this PyTorch lacks the operator or access to the graph. The step may have been
+        RuntimeError, AttributeError: this PyTorch lacks the operator or a way into the graph. The step may have been
             rewritten in part and must not be used.
     """
     graph: Any = step.graph
@@ -116,7 +115,7 @@ def _input_sizes(graph: Any, example: tuple[Any, ...]) -> list[list[int]]:
         size.insertBefore(node)
         size.output().setType(torch._C.ListType.ofInts())
         copy.registerOutput(size.output())
-    copy.eraseInput(0)  # the module itself, which a frozen graph does not use
+    copy.eraseInput(0)  # the module, of which nothing is left in a frozen graph
     copy.makeMultiOutputIntoTuple()
     with torch.inference_mode():
         return list(torch._C._create_function_from_graph("sizes", copy)(*example))

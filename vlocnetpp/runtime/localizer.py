@@ -48,7 +48,7 @@ class Estimate:
     novelty: float | None = None
     """How unlike the training images this one is; None where the model has no such score."""
     coordinates_hw3: NDArray[np.float32] | None = None
-    """Map coordinates of each pixel, metres, at the network's resolution; None where the model has none."""
+    """Where in the map what is seen lies, metres, at the network's resolution; None where the model does not say."""
 
 
 class Localizer:

@@ -34,7 +34,7 @@ LARGEST_STEP = 0.5
 SUPPORT_WIDTH = 0.05
 """Radians between a point and its ray at which its vote for a hypothesis has a weight of a quarter."""
 SCORED = 160
-"""About so many points score a hypothesis."""
+"""Points, about, that judge a hypothesis."""
 ROUNDS = 10
 WIDEST, NARROWEST, NARROWING = 0.05, 0.015, 0.8
 """Radians: width of the kernel in the first and in the last rounds of the refinement, and its factor between rounds."""
@@ -58,7 +58,7 @@ class PoseHypotheses(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         table_T3 = torch.stack([torch.randperm(10_000, generator=generator)[:3] for _ in range(triples)]) / 10_000.0
-        # Relative ranks, since the number of points is known only at run time.
+        # Shares of the ranks, since the number of points is known only when it runs.
         self.table_T3: Tensor
         self.register_buffer("table_T3", table_T3, persistent=False)
         self.starts_S3: Tensor
