@@ -50,8 +50,9 @@ LOWEST := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41
 # Where rounding and precision decide; not exports to ONNX, which take longest, nor what is not numerics.
 ON_LOWEST := $(addprefix test/test_,speed.py runtime.py alignment.py pose_hypotheses.py) \
     test/test_distributed.py::test_a_batch_in_parts_is_weighted_like_a_whole_one -k 'not (onnx or refused or bound or command)'
-QUICK := $(patsubst %,test/test_%.py,arrivals bags contributing docs figures geometry layouts losses messages \
-    metrics pairing parameters rooms runtime settings trajectory_files transforms virtual_camera warping)
+QUICK := $(patsubst %,test/test_%.py,arrivals bags calibration contributing docs figures foreign_bags geometry \
+    layers layout_details layouts losses messages metrics pairing parameters ring_buffer runtime settings \
+    trajectory_files transforms virtual_camera warping)
 .PHONY: help demo test test-quick test-lowest format venv clean
 
 help:

@@ -1,4 +1,4 @@
-"""Kill a training run at random moments (kill -9), resume it, and see that it ends as if nothing had happened.
+"""Kill a training run at random moments (kill -9), resume it, and check that it ends like an uninterrupted run.
 
     python benchmarks/kill_resume.py CONFIG.yaml --data.root ROOT --out DIR [--kills 20]
 

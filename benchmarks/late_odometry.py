@@ -1,4 +1,4 @@
-"""Does odometry that comes late to TF, or never, cost the poses anything?
+"""Does late or missing odometry in TF delay the poses?
 
     python -m benchmarks.late_odometry --out docs/benchmarks/late_odometry.json
 

@@ -23,8 +23,8 @@ def measure(model: Path, encoding: str, images: int, reliable: bool, seconds: fl
     parameters = {**UNGATED, "image_transport": transport}
     with Camera(model, 1280, 720, encoding, reliable) as camera, node(model, **parameters) as process:
         camera.wait_for_node(process.pid)
-        camera.ask(30)
-        whole_s = camera.ask(images)
+        camera.answer_times(30)
+        whole_s = camera.answer_times(images)
         said = camera.settle()
         figures: dict[str, Any] = {"stamp_to_pose_ms": percentiles_ms(whole_s)}
         for name in ("latency", "model", "own", "pixels", "publish"):

@@ -59,7 +59,7 @@ def errors(localizer: Localizer, source: Any, pictures: list[Any], seen: View | 
 
 def _taken(picture: Any, seen: View) -> Any:
     """The training camera's picture as the other camera would have taken it, black beyond the training camera."""
-    return View(seen.back, seen.there, 1.0).image(picture)
+    return View(seen.backward_map, seen.forward_map, 1.0).image(picture)
 
 
 def run(model: Path, bag: Path, every: int) -> dict[str, Any]:

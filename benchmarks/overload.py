@@ -34,8 +34,8 @@ def run(model: Path, seconds: float, factor: float, width: int, height: int, enc
         node(model, image_transport=transport, **UNGATED) as process,
     ):
         camera.wait_for_node(process.pid)
-        camera.ask(20)
-        alone_s = camera.ask(60)
+        camera.answer_times(20)
+        alone_s = camera.answer_times(60)
         processing_s = float(np.median(alone_s))
         rate_hz = factor / processing_s
         camera.at_rate(rate_hz, min(5.0, seconds))  # its buffers have their size before memory is looked at

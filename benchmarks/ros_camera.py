@@ -164,7 +164,7 @@ class Camera:
             stamps.append(self.publish())
         return stamps
 
-    def ask(self, count: int) -> list[float]:
+    def answer_times(self, count: int) -> list[float]:
         """Images one by one, the next when the last was answered: seconds from stamp to pose of each.
 
         An image that is not answered within two seconds was lost by the transport; the next one follows it.

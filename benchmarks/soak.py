@@ -1,4 +1,4 @@
-"""Hours in minutes: a bag looped through the node, then the lifecycle round and round. Does anything grow?
+"""Soak test: a bag looped through the node, then the lifecycle repeated. Do memory, threads or open files grow?
 
     python -m benchmarks.soak models/demo.ts --minutes 10 --cycles 100 --out docs/benchmarks/soak.json
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from kill_resume import command
 
 
-def watch(config: Path, out: Path, rest: tuple[str, ...]) -> list[tuple[float, float]]:
+def measure_memory(config: Path, out: Path, rest: tuple[str, ...]) -> list[tuple[float, float]]:
     """Train, and note (share of the run, resident MB) whenever the run says how far it is.
 
     Raises RuntimeError where the run fails.
@@ -44,7 +44,7 @@ def main() -> int:
     parser.add_argument("config", type=Path, help="configuration; it or --epochs must count in epochs")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     args, rest = parser.parse_known_args()
-    seen = watch(args.config, args.out, tuple(rest))
+    seen = measure_memory(args.config, args.out, tuple(rest))
     with (args.out / "metrics.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     steps = int(rows[-1]["step"])

@@ -30,7 +30,7 @@ SHOWN = ("map", "points", "path", "pose_with_covariance", "odometry", "semantic/
 
 
 def parameters(given: dict[str, str]) -> list[str | dict[str, Value]]:
-    """Files and values for the node, the later wins. Raises ValueError, in one line, for what cannot be meant."""
+    """Files and values for the node, the later wins. Raises ValueError, in one line, for invalid values."""
     chosen: list[str | dict[str, Value]] = []
     if given["camera"] != NO_CAMERA:
         chosen.append(str(CAMERAS / f"{given['camera']}.yaml"))

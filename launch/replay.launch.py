@@ -3,7 +3,7 @@
     ros2 launch vlocnetpp_ros replay.launch.py model:=lab.ts bag:=monday out:=out/monday
     ros2 launch vlocnetpp_ros replay.launch.py model:=lab.ts bag:=monday out:=out/monday fast:=true
 
-Without launch, `ros2 run vlocnetpp_ros replay --help` does the same and knows more options.
+Without launch, `ros2 run vlocnetpp_ros replay --help` does the same and has more options.
 """
 
 from pathlib import Path

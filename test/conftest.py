@@ -1,4 +1,4 @@
-"""Shared by all tests: where the real recordings are, and small things that several rooms need."""
+"""Shared by all tests: where the real recordings are, and fixtures that many tests need."""
 
 from __future__ import annotations
 

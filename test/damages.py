@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from bag_recorder import START, K, Recorder, rgb
-from tiny_datasets import save, write_folder
+from dataset_parts import save
+from tiny_datasets import write_folder
 
 Damage = Callable[[Path], None]
 """Does its harm below the folder that it gets."""

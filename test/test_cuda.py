@@ -27,7 +27,7 @@ from benchmarks.gpu.part import Order
 from vlocnetpp.export import ExportedStep, export_network
 from vlocnetpp.export.parity import Difference, difference, random_clip, stream, tolerance, torch_runner
 from vlocnetpp.geometry import normalize_quaternion, rotate
-from vlocnetpp.network import create, start
+from vlocnetpp.network import cold_state_of, create
 from vlocnetpp.network.blocks.alignment import DirectAlignment
 from vlocnetpp.network.blocks.pose_hypotheses import PoseHypotheses
 from vlocnetpp.network.blocks.warping import warp_features, warping_flow
@@ -125,9 +125,9 @@ def test_a_device_answers_as_the_network_does_in_full_precision_on_the_cpu(devic
     network = random_network()
     model = load_model(files["mtl"], device, precision)
     clip = random_clip(network.config, IMAGE_SHAPE, K_33)
-    expected = stream(torch_runner(ExportedStep(network)), clip, start(network))
+    expected = stream(torch_runner(ExportedStep(network)), clip, cold_state_of(network))
     there = [tuple(value.to(device) for value in inputs) for inputs in clip]
-    cold = {name: value.to(device, model.dtype) for name, value in start(network).items()}
+    cold = {name: value.to(device, model.dtype) for name, value in cold_state_of(network).items()}
     allowed = tolerance(network.config, precision)
     for right, answer in zip(expected, stream(torch_runner(model.step), there, cold)):
         gaps: Difference = difference(right, {name: value.cpu() for name, value in answer.items()})
@@ -140,9 +140,9 @@ def test_a_network_on_a_device_is_exported_for_every_other(device, tmp_path):
     export_network(network, tmp_path / "mtl.ts", "fp32", K_33=((60.0, 0, 48), (0, 60.0, 32), (0, 0, 1)))
     model = load_model(tmp_path / "mtl.ts", "cpu", "fp32")
     clip = random_clip(network.config, IMAGE_SHAPE, K_33)[:2]
-    found = stream(torch_runner(model.step), clip, start(random_network()))
+    found = stream(torch_runner(model.step), clip, cold_state_of(random_network()))
     there = [tuple(value.to(device) for value in inputs) for inputs in clip]
-    expected = stream(torch_runner(ExportedStep(network)), there, start(network))
+    expected = stream(torch_runner(ExportedStep(network)), there, cold_state_of(network))
     for answer, right in zip(found, expected):
         torch.testing.assert_close(answer["pose_B7"], right["pose_B7"].cpu(), atol=1e-3, rtol=0)
 

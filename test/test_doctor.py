@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
-from pathlib import Path
 
 import broken_copies as broken
 import cv2
@@ -13,73 +11,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, real_data
 from damages import every_pose
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
+from made_room import K_33, PAIRS, SIZE, Room, drive, pose_7, write_room
 
 from vlocnetpp.cli import main
-from vlocnetpp.data import DataError, FolderWriter, Frame, LabelClass
+from vlocnetpp.data import DataError
 from vlocnetpp.data.doctor import KINDS, Finding, Report, examine
-from vlocnetpp.data.doctor.hypotheses import ALL, AXES, FORMS, QUATERNIONS, STORED, Hypothesis, fit_scale, judge, motion
-from vlocnetpp.data.doctor.masks import numbering_costs
-from vlocnetpp.data.doctor.matches import Pair
-from vlocnetpp.data.doctor.placing import Link, misplaced
-from vlocnetpp.data.doctor.splits import nearest_poses
-
-PAIRS = 14
-K_33 = np.array([[150.0, 0, 79.5], [0, 150.0, 59.5], [0, 0, 1]])
-SIZE = (120, 160)
-CLASSES = [LabelClass(name, (40 * i, 0, 0)) for i, name in enumerate(("Sky", "Building", "Sidewalk", "Road"))]
-
-
-@dataclass(frozen=True)
-class Room:
-    """A corner of two textured walls and a floor, drawn exactly by intersecting rays with planes."""
-
-    planes: tuple[tuple[np.ndarray, float], ...] = (
-        (np.array([0.0, 0.0, 1.0]), 4.0),
-        (np.array([0.8, 0.0, 0.6]), 4.0),
-        (np.array([0.0, 1.0, 0.0]), 1.2),
-    )
-
-    def draw(self, T_wc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Image (H, W, 3) and depth (H, W) from a camera-to-world pose."""
-        v, u = np.mgrid[: SIZE[0], : SIZE[1]]
-        rays = np.stack([(u - K_33[0, 2]) / K_33[0, 0], (v - K_33[1, 2]) / K_33[1, 1], np.ones(SIZE)], axis=-1)
-        world = rays @ T_wc[:3, :3].T
-        depths = []
-        for normal, distance in self.planes:
-            towards = world @ normal
-            reach = (distance - T_wc[:3, 3] @ normal) / np.where(towards > 1e-6, towards, np.nan)
-            depths.append(np.where(reach > 0, reach, np.inf))
-        nearest = np.nan_to_num(np.stack(depths), nan=np.inf)
-        which, depth = nearest.argmin(axis=0), nearest.min(axis=0)
-        points = T_wc[:3, 3] + world * depth[..., None]
-        texture = cv2.GaussianBlur(np.random.default_rng(3).random((3, 512, 512)).transpose(1, 2, 0), (0, 0), 1.5)
-        texture = (texture - texture.min()) / np.ptp(texture)
-        across = np.where(which == 0, points[..., 0], points[..., 2])
-        along = np.where(which == 2, points[..., 0], points[..., 1])
-        sample = [np.mod(axis * 60 + 150 * which, 510).astype(np.float32) for axis in (across, along)]
-        return (cv2.remap(texture, *sample, cv2.INTER_LINEAR) * 255).astype(np.uint8), depth.astype(np.float32)
-
-
-def drive(frames: int, side: float, hurry: float = 1.0) -> list[np.ndarray]:
-    """Camera-to-world poses of a hand-held drive that turns about all axes, swinging `hurry` times as often."""
-    poses = []
-    for i in range(frames):
-        s = i / 20
-        T = np.eye(4)
-        T[:3, :3] = Rotation.from_euler(
-            "yxz", [20 * np.sin(hurry * s), 6 * np.sin(1.7 * hurry * s) + 4, 9 * s - 6], degrees=True
-        ).as_matrix()
-        T[:3, 3] = [0.5 * s + side, 0.15 * np.sin(2 * s), 0.35 * s]
-        poses.append(T)
-    return poses
-
-
-def pose_7(T_44: np.ndarray) -> np.ndarray:
-    x, y, z, w = Rotation.from_matrix(T_44[:3, :3]).as_quat()
-    return np.array([*T_44[:3, 3], w, x, y, z])
 
 
 @pytest.fixture(scope="session")
@@ -87,18 +23,6 @@ def drawn() -> dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     """Pose, image and depth of a training and a test drive."""
     room = Room()
     return {split: [(T, *room.draw(T)) for T in drive(20, side)] for split, side in (("train", 0.0), ("test", 0.25))}
-
-
-def write_room(root: Path, drawn, change=pose_7, K=K_33, depth=True, mask=None) -> Path:
-    """The drives as the project's folder; `change` turns a pose into what is stored."""
-    with FolderWriter(root, classes=CLASSES if mask is not None else ()) as writer:
-        for n, (split, frames) in enumerate(drawn.items()):
-            for i, (T, image, metres) in enumerate(frames):
-                stamp = (1 + n * 100 + i / 30) * 1e9
-                layers = {"depth_HW": metres if depth else None, "mask_HW": mask}
-                png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-                writer.add(split, split, int(stamp), None, K, pose_7=change(T), encoded=png, **layers)
-    return root
 
 
 def kinds(report: Report, severity: str = "error") -> list[str]:
@@ -210,97 +134,6 @@ def test_light_and_files(tmp_path, drawn):
     assert kinds(report) == ["image"]
 
 
-# The rules, without any image.
-
-
-@given(st.lists(st.floats(-1, 1), min_size=7, max_size=7).filter(lambda v: np.linalg.norm(v[3:]) > 0.1))
-@settings(max_examples=50, deadline=None)
-def test_every_reading_is_a_rigid_transform(values):
-    pose = np.array(values)
-    pose[3:] /= np.linalg.norm(pose[3:])
-    assert len(ALL) == len(QUATERNIONS) * len(FORMS) * len(AXES)
-    for hypothesis in ALL:
-        T = hypothesis.camera_to_world(pose)
-        np.testing.assert_allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-9)
-        assert np.linalg.det(T[:3, :3]) == pytest.approx(1.0)
-    expected = Rotation.from_quat(pose[[4, 5, 6, 3]]).as_matrix()
-    np.testing.assert_allclose(STORED.camera_to_world(pose)[:3, :3], expected, atol=1e-9)
-    inverse = next(form for form in FORMS if FORMS[form] == "inverse")
-    product = STORED.camera_to_world(pose) @ Hypothesis(form=inverse).camera_to_world(pose)
-    np.testing.assert_allclose(product, np.eye(4), atol=1e-9)
-
-
-def made_pair(seed: int, scale: float = 1.0) -> Pair:
-    """Random points seen from two poses whose translations are stored in a unit of `1 / scale` metres."""
-    rng = np.random.default_rng(seed)
-    first, second = np.eye(4), np.eye(4)
-    second[:3, :3] = Rotation.from_rotvec(rng.uniform(-0.1, 0.1, 3)).as_matrix()
-    second[:3, 3] = rng.uniform(-0.3, 0.3, 3)
-    X1 = rng.uniform([-1, -1, 2], [1, 1, 5], (50, 3))
-    X2 = (X1 - second[:3, 3]) @ second[:3, :3]
-    x1, x2 = ((X @ K_33.T / X[:, 2:])[:, :2] for X in (X1, X2))
-    frames = [
-        Frame(str(i), i, Path("none"), K_33, pose_7(T) / ([scale] * 3 + [1] * 4)) for i, T in enumerate((first, second))
-    ]
-    return Pair(*frames, x1, x2, X1[:, 2], X2[:, 2], SIZE[1])
-
-
-@given(st.integers(0, 1000), st.floats(-7, 7))
-@settings(max_examples=30, deadline=None)
-def test_scale_is_found_in_any_unit(seed, log_scale):
-    pairs = [made_pair(seed + i, np.exp(log_scale)) for i in range(4)]
-    assert fit_scale(pairs, [motion(pair) for pair in pairs]) == pytest.approx(np.exp(log_scale), rel=1e-6)
-
-
-@pytest.mark.parametrize("depth", [True, False])
-def test_the_stored_reading_wins_where_it_is_right(depth):
-    pairs = [made_pair(seed) for seed in range(10)]
-    if not depth:
-        unknown = np.full(50, np.nan)
-        pairs = [replace(pair, z1_N=unknown, z2_N=unknown) for pair in pairs]
-    best, second = judge(pairs)[:2]
-    assert best.hypothesis == STORED and best.error < 1e-6 < 1e-3 < second.error
-
-
-@given(st.sets(st.integers(0, 29), max_size=3), st.integers(2, 6))
-@settings(max_examples=50, deadline=None)
-def test_exactly_the_misplaced_frames_are_named(wrong, gap):
-    links = [
-        Link(i, i + step, (i in wrong) == (i + step in wrong) == False)  # noqa: E712
-        for step in (gap, 1)
-        for i in range(30 - step)
-    ]
-    named = misplaced(links)
-    assert set(named) <= wrong
-    assert {i for i in wrong if gap <= i < 30 - gap} <= set(named)
-
-
-def test_one_bad_link_proves_nothing():
-    assert misplaced([Link(i, i + 1, i != 4) for i in range(10)]) == []
-
-
-@given(st.integers(-1, 1))
-def test_numbering_needs_known_classes_and_finds_the_shift(shift):
-    names = ["Void", "Sky", "Building", "Tree", "Road", "Car", "Other"]
-    share, height = np.zeros(255), np.full(255, np.nan)
-    for i, (part, place) in enumerate([(0.17, 0.15), (0.23, 0.4), (0.1, 0.35), (0.3, 0.8), (0.04, 0.6)], start=1):
-        share[i + shift], height[i + shift] = part, place
-    costs = numbering_costs(share, height, names)
-    assert min(costs, key=lambda key: costs[key]) == shift
-    assert numbering_costs(share, height, ["a", "b", "c", "d"]) == {}
-
-
-def test_nearest_pose_weighs_metres_and_degrees():
-    train = np.array([[0.0, 0, 0, 1, 0, 0, 0], [1.0, 0, 0, 1, 0, 0, 0]])
-    turned = pose_7(
-        np.block([[Rotation.from_euler("y", 30, degrees=True).as_matrix(), np.zeros((3, 1))], [0, 0, 0, 1]])
-    )
-    metres, degrees, nearest = nearest_poses(train, np.array([[0.9, 0, 0, 1, 0, 0, 0], turned]))
-    np.testing.assert_allclose(metres, [0.1, 0.0], atol=1e-9)
-    np.testing.assert_allclose(degrees, [0, 30], atol=1e-5)
-    assert nearest.tolist() == [1, 0]
-
-
 # One wild pose.
 
 
@@ -355,15 +188,6 @@ def test_one_wild_pose_is_named_and_changes_nothing_else(
     for now, then in zip(others, before, strict=True):
         assert now.confidence == pytest.approx(then.confidence, abs=0.05), (now, then)
         assert re.sub(r"[0-9.e+-]+", "", now.what) == re.sub(r"[0-9.e+-]+", "", then.what)
-
-
-def test_a_scale_is_not_what_one_pair_makes_of_it():
-    """One motion of a hundred metres among twenty that agree weighs no more than a few of them."""
-    pairs = [made_pair(seed, 0.5) for seed in range(20)]
-    motions = [motion(pair) for pair in pairs]
-    motions[3] = motions[3].copy()
-    motions[3][:3, 3] *= 1000.0
-    assert fit_scale(pairs, motions) == pytest.approx(fit_scale(pairs[4:], motions[4:]), rel=0.05)
 
 
 def test_a_drive_that_goes_on_elsewhere_is_no_wild_pose(tmp_path, drawn):

@@ -35,7 +35,7 @@ from vlocnetpp.explain.scene_figure import eyes
 from vlocnetpp.explain.spread import spread
 from vlocnetpp.export import ExportedStep, rebuild
 from vlocnetpp.export.rebuild import network_of_file
-from vlocnetpp.network import config_to_json, start
+from vlocnetpp.network import cold_state_of, config_to_json
 from vlocnetpp.network.blocks.heads import PoseHead
 from vlocnetpp.network.contract import Explanation
 from vlocnetpp.network.explaining import regression_scalars
@@ -114,7 +114,7 @@ def test_layers_are_those_that_the_pose_passes_through(preset):
     assert layers["res5c"] is network.localization.res5.blocks[2]
     size = {name: (64 // stride, 96 // stride) for name, stride in (("res3d", 8), ("res4c", 16), ("last", 32))}
     frame = (torch.randint(0, 256, (1, *IMAGE_SHAPE, 3), dtype=torch.uint8), torch.tensor([0, 1, 2]))
-    inputs = (*frame, torch.eye(3)[None], torch.zeros(1, 1, 1, 1), start(network))
+    inputs = (*frame, torch.eye(3)[None], torch.zeros(1, 1, 1, 1), cold_state_of(network))
     for scalar in ("position", "rotation"):
         chosen = {name: layers[name] for name in size}
         maps = activation_maps(ExportedStep(network).eval(), inputs, explanation, chosen, scalar)
@@ -155,11 +155,11 @@ def test_the_rebuilt_network_answers_as_the_file_and_its_features_make_its_pose(
         head = model.step.network.localization.head
         position = head.fc2(torch.from_numpy(watched.features_NC).float())  # spread 1 and centre 0 in these models
         np.testing.assert_allclose(position.detach().numpy(), watched.pose_N7[:, :3], atol=1e-5)
-        assert set(watched.insights) == {1, 6} and set(watched.insights[1].maps) == {"last", "res4c"}
-    left, right, bottom, top = watched.insights[1].view
+        assert set(watched.explanations) == {1, 6} and set(watched.explanations[1].maps) == {"last", "res4c"}
+    left, right, bottom, top = watched.explanations[1].view
     # 48 x 64 pixels become 37 x 49 for a crop of 32 x 32, as wide as it is high and in the middle
     assert (right - left) / (bottom - top) == pytest.approx(1, abs=0.02)
-    assert (left + right) / 2 == pytest.approx(31.5, abs=1) and watched.insights[1].mask_HW is None
+    assert (left + right) / 2 == pytest.approx(31.5, abs=1) and watched.explanations[1].mask_HW is None
 
 
 def test_a_run_is_explained_without_an_export(folder):

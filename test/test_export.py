@@ -18,7 +18,7 @@ from vlocnetpp.cli import main
 from vlocnetpp.data import open_dataset
 from vlocnetpp.export import ParityError, export_files, export_run, files, parity
 from vlocnetpp.export.onnx import read_onnx_metadata
-from vlocnetpp.network import Network, config_to_json, create, names, start
+from vlocnetpp.network import Network, cold_state_of, config_to_json, create, names
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.summary import summarize
 from vlocnetpp.runtime import Metadata, ModelFileError, load_model, read_metadata
@@ -114,7 +114,7 @@ def test_every_preset_answers_alike_in_every_format(preset, tmp_path):
 def test_the_clip_that_is_compared_moves_every_answer():
     network = answering("mtl", depth="sensor")
     clip = parity.random_clip(network.config, IMAGE_SHAPE, K_33)
-    answers = parity.stream(parity.torch_runner(parity.ExportedStep(network)), clip, start(network))
+    answers = parity.stream(parity.torch_runner(parity.ExportedStep(network)), clip, cold_state_of(network))
     for before, after in pairwise(answers):
         change = parity.difference(before, after)
         assert min(asdict(change).values()) > 1e-3, change
@@ -126,7 +126,7 @@ def test_half_precision_stays_within_what_is_stated(tmp_path):
         made = export_files(network, tmp_path / f"{precision}.ts", precision, **about(network))
         assert made.parity.precision == precision and not made.parity.beyond()
         model = load_model(tmp_path / f"{precision}.ts", "cpu", precision)
-        cold = {name: value.to(model.dtype) for name, value in start(network).items()}
+        cold = {name: value.to(model.dtype) for name, value in cold_state_of(network).items()}
         answer, state = model.step(*parity.random_clip(network.config, IMAGE_SHAPE, K_33)[0], cold)
         assert all(value.dtype in (torch.float32, torch.uint8) for value in answer.values())
         assert state and all(value.dtype == model.dtype for value in state.values())
@@ -169,7 +169,7 @@ def test_every_figure_can_refuse(name, value):
 def test_differences_are_measured():
     cold = answering("mtl", depth="sensor")
     clip = parity.random_clip(cold.config, IMAGE_SHAPE, K_33)[:1]
-    (answer,) = parity.stream(parity.torch_runner(parity.ExportedStep(cold)), clip, start(cold))
+    (answer,) = parity.stream(parity.torch_runner(parity.ExportedStep(cold)), clip, cold_state_of(cold))
     angle = 0.01
     turned = answer["pose_B7"].clone()
     turned[:, 3:] = torch.tensor([[np.cos(angle / 2), np.sin(angle / 2), 0, 0]])

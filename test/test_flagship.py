@@ -68,7 +68,7 @@ def test_the_file_answers_where_the_camera_is_and_what_it_sees(exported, wall):
         guessed.append(np.bincount(frame.mask().ravel()).max() / frame.mask().size)
     assert np.median(errors) < 0.15
     assert len(off_wall) > 100 and np.median(off_wall) < 0.1
-    assert np.mean(right) > np.mean(guessed) + 0.1, 'no better than the most frequent class everywhere'
+    assert np.mean(right) > np.mean(guessed) + 0.1, "no better than the most frequent class everywhere"
 
 
 def test_the_file_carries_the_map_as_a_cloud_and_the_origin_of_its_weights(exported):

@@ -8,66 +8,39 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from small_networks import K_33, build, images, small
 
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.export import export_network
 from vlocnetpp.losses import LossConfig, count_labels, make_terms
 from vlocnetpp.network import (
     Network,
-    NetworkConfig,
     build_network,
+    cold_state_of,
     config_from_json,
     config_to_json,
     configure,
-    create,
     models_page,
     names,
     pretrained,
-    start,
 )
-from vlocnetpp.network.blocks.dilation import PRINTED, dilations
-from vlocnetpp.network.blocks.fusion import AdaptiveFusion, ConcatFusion
-from vlocnetpp.network.blocks.units import Bottleneck, MultiScaleConv
 from vlocnetpp.network.contract import decayed_parameters
 from vlocnetpp.network.preprocess import network_intrinsics
-from vlocnetpp.network.summary import summarize
 from vlocnetpp.speed import Recompute
 from vlocnetpp.step import PREDICTIONS
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.unroll import unroll
 
-K_33 = np.array([[100.0, 0, 47.5], [0, 100, 31.5], [0, 0, 1]])
 WIDTHS = ["tiny", "full"]
-
-
-def small(preset: str, width: str | float = "tiny", **settings) -> NetworkConfig:
-    return configure(preset, width, height=64, width_px=96, resize="whole", classes=5, **settings)
-
-
-def build(config: NetworkConfig) -> Network:
-    torch.manual_seed(0)
-    network = build_network(config).eval()
-    # Statistics that are not the identity, so that a wrong batch norm would show.
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return network
-
-
-def images(count: int, batch: int = 1, config: NetworkConfig | None = None) -> torch.Tensor:
-    height, width = (config.view.height, config.view.width_px) if config else (64, 96)
-    return torch.rand(count, batch, 3, height, width, generator=torch.Generator().manual_seed(1)) * 255
 
 
 def stream(network: Network, frames: torch.Tensor) -> list:
     batch = frames.shape[1]
     K = torch.from_numpy(K_33).float().expand(batch, 3, 3)
     depth = torch.full((batch, 1, *frames.shape[-2:]), 2.0)
-    state = start(network, batch)
+    state = cold_state_of(network, batch)
     predictions = []
     for image in frames:
         prediction, state = network(image, K, depth, state)
@@ -172,7 +145,7 @@ def test_script_equals_eager(preset):
 def stream_scripted(network, frames):
     scripted = torch.jit.script(network)
     K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
-    state, predictions = start(network), []
+    state, predictions = cold_state_of(network), []
     for image in frames:
         prediction, state = scripted(image, K, depth, state)
         predictions.append(prediction)
@@ -187,7 +160,7 @@ def test_streaming_equals_recomputing_the_previous_frame(preset):
     first, second = images(2)
     K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
     streamed = stream_without_gradient(network, torch.stack((first, second)))[-1]
-    recomputed = Recompute(network)(first, second, K, depth, start(network))
+    recomputed = Recompute(network)(first, second, K, depth, cold_state_of(network))
     assert largest_difference(streamed, recomputed) < 1e-4
     # A longer past changes nothing but what segmentation has carried along through its fused 4f.
     longer = stream_without_gradient(network, torch.stack((images(3)[2], first, second)))[-1]
@@ -205,12 +178,12 @@ def test_no_place_for_a_ground_truth(preset):
     K, nothing = torch.from_numpy(K_33).float()[None], torch.zeros(1, 1, 64, 96)
     predictions, states = [], []
     for depth in (nothing, nothing + 2):  # measured depth is a label but where the step is said to read it
-        _, state = network(first, K, depth, start(network))
+        _, state = network(first, K, depth, cold_state_of(network))
         predictions.append(network(second, K, depth, state)[0])
         states.append(state)
     assert network.config.traits.reads_depth or largest_difference(*predictions) == 0
     # Nothing in a state is a pose, but what the network has answered itself.
-    answered, _ = network(first, K, nothing, start(network))
+    answered, _ = network(first, K, nothing, cold_state_of(network))
     for name, value in states[0].items():
         if value.shape[1:] == (7,):
             assert torch.equal(value, answered[network.config.traits.own_answers[name]])
@@ -252,7 +225,7 @@ def test_a_cold_start_forgets_everything(preset):
     if "odometry" in network.config.tasks:
         assert cold["relative_B7"].tolist() == [[0, 0, 0, 1, 0, 0, 0]]
     # A state that is marked invalid is not read, whatever it holds.
-    state = {name: torch.full_like(value, 7.0) for name, value in start(network).items()}
+    state = {name: torch.full_like(value, 7.0) for name, value in cold_state_of(network).items()}
     state["valid_B"] = torch.zeros(1)
     with torch.inference_mode():
         K, depth = torch.from_numpy(K_33).float()[None], torch.full((1, 1, 64, 96), 2.0)
@@ -265,100 +238,23 @@ def test_samples_of_a_batch_start_cold_independently():
     frames = images(2, batch=2)
     K, depth = torch.from_numpy(K_33).float().expand(2, 3, 3), torch.full((2, 1, 64, 96), 2.0)
     with torch.inference_mode():
-        _, state = network(frames[0], K, depth, start(network, 2))
+        _, state = network(frames[0], K, depth, cold_state_of(network, 2))
         mixed, _ = network(frames[1], K, depth, {**state, "valid_B": torch.tensor([1.0, 0.0])})
         warm, _ = network(frames[1], K, depth, state)
-        cold, _ = network(frames[1], K, depth, start(network, 2))
+        cold, _ = network(frames[1], K, depth, cold_state_of(network, 2))
     for name, value in mixed.items():
         assert torch.allclose(value[0], warm[name][0], atol=1e-5)
         assert torch.allclose(value[1], cold[name][1], atol=1e-5)
 
 
-FULL_MTL = {part.name: part for part in summarize(configure("mtl", "full"))}
-SIZES_OF_RESNET_50 = [
-    # part, output, parameters in M, GMAC: the well-known figures of ResNet-50, whose Res2 has 0.2158 M
-    ("front.stem", (64, 56, 56), 0.0094, 0.118),
-    ("front.res2", (256, 56, 56), 0.2158, 0.67),
-    ("front.res3", (512, 28, 28), 1.22, 1.03),
-    ("localization.res4", (1024, 14, 14), 7.10, 1.46),
-    ("localization.res5", (2048, 7, 7), 14.96, 0.81),
-    ("segmentation.res4", (1024, 14, 14), 7.10, 1.46),
-    ("segmentation.res5", (2048, 14, 14), 14.96, 2.93),
-]
-
-
-@pytest.mark.parametrize(("name", "shape", "parameters", "gmac"), SIZES_OF_RESNET_50)
-def test_sizes_of_the_full_network(name, shape, parameters, gmac):
-    part = FULL_MTL[name]
-    assert part.shape == shape
-    assert part.parameters / 1e6 == pytest.approx(parameters, rel=0.01)
-    assert part.macs / 1e9 == pytest.approx(gmac, rel=0.01)
-
-
-def test_segmentation_has_output_stride_16_and_scores_for_every_pixel():
-    assert FULL_MTL["segmentation.res5"].shape[1:] == (224 // 16, 224 // 16)
-    assert FULL_MTL["segmentation.decoder"].shape == (10, 224, 224)
-    assert FULL_MTL["odometry.res5"].shape == (2048, 7, 7)
-    assert FULL_MTL["localization.past_fusion"].shape == (2048, 7, 7)
-    assert FULL_MTL["localization.semantic_fusion"].shape == (1024, 14, 14)
-
-
-def test_fcn8s_scores_three_strides_of_a_plain_trunk():
-    """The trunk is localization's ResNet-50; the scores of Res5, Res4 and Res3 are upsampled bilinearly and added."""
-    parts = {part.name: part for part in summarize(configure("fcn8s", "full"))}
-    shapes = [parts[f"segmentation.{name}"].shape for name in ("front.res3", "res4", "res5", "decoder")]
-    assert shapes == [(512, 28, 28), (1024, 14, 14), (2048, 7, 7), (10, 224, 224)]
-    assert not any(isinstance(module, MultiScaleConv) for module in build(small("fcn8s")).modules())
-    decoder = build(small("fcn8s")).segmentation.decoder
-    maps = {5: torch.randn(1, 512, 4, 6), 4: torch.randn(1, 256, 8, 12), 3: torch.randn(1, 128, 16, 24)}
-    with torch.no_grad():
-        for conv in (decoder.score, decoder.skip4, decoder.skip3):
-            conv.weight.zero_()
-        decoder.score.bias[1], decoder.skip4.bias[1], decoder.skip3.bias[1] = 1.0, 20.0, 300.0
-        logits = decoder(maps[5], maps[4], maps[3])
-    assert torch.allclose(logits[0, 1, 36:-36, 36:-36], torch.tensor(321.0)), "constant maps stay constant inside"
-    assert (logits[0, [0, 2, 3, 4]] == 0).all() and logits.shape == (1, 5, 128, 192)
-
-
 def test_state_shapes_are_those_of_the_step():
     for preset in names():
         network = build(small(preset))
-        _, state = network(images(1)[0], torch.from_numpy(K_33).float()[None], torch.ones(1, 1, 64, 96), start(network))
+        _, state = network(
+            images(1)[0], torch.from_numpy(K_33).float()[None], torch.ones(1, 1, 64, 96), cold_state_of(network)
+        )
         shapes = {name: tuple(value.shape[1:]) for name, value in state.items()}
         assert shapes == network.state_shapes(), preset
-
-
-def test_adaptive_fusion_starts_as_a_convolution_of_the_concatenation():
-    torch.manual_seed(0)
-    fusion = AdaptiveFusion([4, 6, 2], 5)
-    maps = [torch.randn(2, channels, 3, 3) for channels in (4, 6, 2)]
-    expected = torch.relu(torch.nn.functional.conv2d(torch.cat(maps, 1), fusion.conv.weight, fusion.conv.bias))
-    assert torch.allclose(fusion(maps), expected)
-    fusion(maps).square().sum().backward()
-    assert fusion.weight.grad.shape == (1, 12, 1, 1) and (fusion.weight.grad != 0).all()
-
-
-def test_adaptive_fusion_weighs_each_channel_of_each_input():
-    fusion = AdaptiveFusion([2, 3], 4)
-    a, b = torch.randn(1, 2, 4, 4), torch.randn(1, 3, 4, 4)
-    with torch.no_grad():
-        fusion.weight[:, 2:] = 0
-    assert torch.allclose(fusion([a, b]), fusion([a, torch.randn(1, 3, 4, 4)])), "a weight of zero silences its input"
-    assert not hasattr(ConcatFusion([2, 3], 4), "weight")
-
-
-def test_fusion_refuses_other_maps():
-    with pytest.raises(RuntimeError):
-        AdaptiveFusion([2, 3], 4)([torch.randn(1, 2, 4, 4)])
-
-
-def test_multi_scale_unit_splits_its_filters_in_half():
-    conv = MultiScaleConv(8, (1, 4))
-    assert (conv.plain.out_channels, conv.dilated.out_channels) == (4, 4)
-    assert (conv.plain.dilation, conv.dilated.dilation) == ((1, 1), (4, 4))
-    assert conv(torch.zeros(1, 8, 16, 16)).shape == (1, 8, 16, 16)
-    with pytest.raises(ValueError, match="stride"):
-        Bottleneck(8, 8, 2, "relu", (1, 2))
 
 
 def test_half_precision_still_answers_in_millimetres():
@@ -369,7 +265,7 @@ def test_half_precision_still_answers_in_millimetres():
     network.to(torch.bfloat16)
     K = torch.from_numpy(K_33).float()[None]
     with torch.inference_mode():
-        half, _ = network(images(1)[0].bfloat16(), K, torch.zeros(1, 1, 64, 96), start(network))
+        half, _ = network(images(1)[0].bfloat16(), K, torch.zeros(1, 1, 64, 96), cold_state_of(network))
     assert half["pose_B7"].dtype == torch.float32
     assert (half["pose_B7"][:, :3] - full[:, :3]).abs().max() < 0.005
 
@@ -421,45 +317,6 @@ def test_flags_of_the_design_run_and_script(setting):
     assert largest_difference(eager, scripted) < 1e-5
 
 
-@pytest.mark.parametrize(("height", "width"), [(128, 160), (224, 224), (256, 448), (192, 256)])
-@pytest.mark.parametrize("preset", ["stl_segmentation", "adapnet"])
-def test_no_tap_of_a_multi_scale_unit_is_dead(preset, height, width):
-    """Every weight learns: none has a gradient of exactly zero, at every size that a shipped configuration has."""
-    torch.manual_seed(0)
-    network = create(preset, 0.0625, height=height, width_px=width, classes=3)
-    image = torch.rand(1, 3, height, width) * 255
-    prediction, _ = network(image, torch.eye(3)[None], torch.zeros(1, 1, height, width), {})
-    (prediction["logits_BCHW"] * torch.randn(prediction["logits_BCHW"].shape)).sum().backward()
-    units = [module for module in network.modules() if isinstance(module, MultiScaleConv)]
-    assert len(units) == 8
-    for unit in units:
-        for conv in (unit.plain, unit.dilated):
-            taps = conv.weight.grad.abs().sum(dim=(0, 1))
-            assert (taps > 0).all(), (preset, conv.dilation)
-
-
-def test_rates_are_the_papers_as_far_as_the_map_goes():
-    assert dilations("printed", 64, 64) == PRINTED
-    assert dilations("map", 512, 512) == PRINTED
-    at_224 = dilations("map", 224, 224)
-    assert at_224["res4"] == {"c": (1, 2), "d": (1, 4), "e": (1, 8), "f": (1, 8)}
-    assert dilations("map", 128, 160)["res5"] == {"a": (2, 4), "b": (2, 4), "c": (2, 4)}
-
-
-def test_adapnet_is_as_its_authors_built_it():
-    """A 3x3 before the stem, twice the classes on the skip, a norm after each convolution and deconvolution."""
-    network = create("adapnet", "full", rates="released")
-    assert network.first[0].weight.shape == (3, 3, 3, 3)
-    assert network.skip[0].out_channels == network.up2[0].out_channels == 2 * 10
-    convolutions = [m for m in network.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))]
-    units = [m for m in network.modules() if isinstance(m, MultiScaleConv)]
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert len(norms) == len(convolutions) - len(units), "both halves of a unit share one"
-    assert all(conv.bias is None for conv in convolutions)
-    rates = [(unit.plain.dilation[0], unit.dilated.dilation[0]) for unit in units]
-    assert rates == [(1, 2)] * 5 + [(2, 2)] * 3
-
-
 @pytest.mark.parametrize("preset", names())
 def test_a_network_answers_for_itself(preset):
     """Parts cover every weight, one in no other; what decays is convolutions and layers; parts for each task run."""
@@ -486,13 +343,6 @@ def test_a_network_answers_for_itself(preset):
 def test_the_page_of_networks_is_that_of_the_registry():
     page = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
     assert page == models_page.page(), "python -m vlocnetpp.network.models_page > docs/models.md"
-
-
-def test_fusion_scalars_do_not_decay():
-    network = create("mtl", 0.0625)
-    pulled = {id(p) for p in decayed_parameters(network)}
-    scalars = [module.weight for module in network.modules() if isinstance(module, AdaptiveFusion)]
-    assert len(scalars) == 4 and not any(id(weight) in pulled for weight in scalars)
 
 
 def test_public_names():

@@ -1,16 +1,14 @@
-"""The node as its own process, over DDS: lifecycle, answers, and everything that can be wrong with its input."""
+"""The node as its own process, over DDS: answers, everything that can be wrong with its input, load, and its end."""
 
 from __future__ import annotations
 
-import io
-import pickle
 import signal
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from lasting_node import lasting_node, unconfigured
 from random_camera_models import random_model
 from ros_peers import (
     FOCAL,
@@ -19,14 +17,13 @@ from ros_peers import (
     TIMEOUT_S,
     WIDTH,
     Peer,
-    interrupt,
     isolate,
     jpeg,
     node_process,
     picture,
 )
 
-from vlocnetpp_ros import environment, frames, images
+from vlocnetpp_ros import frames, images
 from vlocnetpp_ros.latest import NEWER
 from vlocnetpp_ros.odometry import OPTICAL, UNKNOWN_VARIANCE
 
@@ -45,34 +42,22 @@ def model(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def lasting_peer(folder: Path, model: Path) -> Iterator[Peer]:
-    """One node process for all tests of this module; after the last one Ctrl-C must end it cleanly."""
     isolate(folder)
-    peer = Peer()
-    try:
-        with node_process(folder, model=str(model)) as process:
-            peer.wait_for_node()
-            yield peer
-            assert interrupt(process) == 0, (folder / "node.log").read_text()
-    finally:
-        peer.close()
+    with lasting_node(folder, model) as peer:
+        yield peer
 
 
 @pytest.fixture
 def peer(lasting_peer: Peer, model: Path) -> Peer:
-    """The node at the beginning of its life, with a good model."""
-    lasting_peer.unconfigured()
-    lasting_peer.set_parameter("model", str(model))
-    lasting_peer.set_parameter("image_transport", "raw")
-    lasting_peer.set_enabled(True)
-    return lasting_peer
+    return unconfigured(lasting_peer, model)
 
 
 @pytest.fixture
-def active(lasting_peer: Peer, model: Path, request: pytest.FixtureRequest) -> Peer:
+def active(lasting_peer: Peer, model: Path) -> Peer:
     """An active node with a good model that has just been reset and answered one image: `peer.stamp_ns`."""
     peer = lasting_peer
     if peer.parameters != {"model": str(model), "image_transport": "raw"} or peer.state() != "active":
-        request.getfixturevalue("peer")
+        unconfigured(peer, model)
         peer.parameters = {"model": str(model), "image_transport": "raw"}
         assert peer.configure() and peer.activate()
         peer.wait_for_matches()
@@ -100,93 +85,6 @@ def balance(peer: Peer) -> tuple[int, int]:
     """(received, processed + dropped) once nothing is pending."""
     peer.refresh()
     return peer.count("received"), peer.count("processed") + peer.count("dropped")
-
-
-# The lifecycle.
-
-
-def test_the_lifecycle_by_service_calls(peer: Peer) -> None:
-    assert peer.state() == "unconfigured"
-    assert peer.configure() and peer.state() == "inactive"
-    assert peer.activate() and peer.state() == "active"
-    assert peer.deactivate() and peer.state() == "inactive"
-    assert peer.activate() and peer.deactivate()
-    assert peer.cleanup() and peer.state() == "unconfigured"
-
-
-def test_illegal_transitions_are_refused_and_change_nothing(peer: Peer) -> None:
-    assert not peer.activate()
-    assert not peer.deactivate()
-    assert not peer.cleanup()
-    assert peer.state() == "unconfigured"
-    assert peer.configure() and not peer.configure()
-    assert peer.state() == "inactive"
-    assert peer.activate() and not peer.cleanup()
-    assert peer.state() == "active"
-
-
-def _foreign_zip() -> bytes:
-    data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr("x/data.pkl", pickle.dumps({"weights": [1.0]}))
-    return data.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (lambda good: None, "no such file"),
-        (lambda good: good[: len(good) // 2], "truncated"),
-        (lambda good: b"", "truncated"),
-        (lambda good: b"a text file", "not a model file"),
-        (lambda good: pickle.dumps({"weights": [1.0]}), "not a model file"),
-        (lambda good: _foreign_zip(), "metadata.json"),
-    ],
-    ids=["missing", "truncated", "empty", "text", "pickle", "foreign zip"],
-)
-def test_a_bad_model_fails_configure_with_the_reason_and_can_be_corrected(
-    peer: Peer, model: Path, tmp_path: Path, spoil: Callable[[bytes], bytes | None], says: str
-) -> None:
-    bad = tmp_path / "bad.ts"
-    if (content := spoil(model.read_bytes())) is not None:
-        bad.write_bytes(content)
-    assert peer.set_parameter("model", str(bad)).successful
-    assert not peer.configure()
-    assert peer.state() == "unconfigured"
-    peer.wait(lambda: says in peer.diagnostics["message"], f"'{says}' on /diagnostics")
-    assert str(bad) in peer.diagnostics["message"]
-    assert peer.diagnostics["level"] == "2"
-    if says == "no such file":
-        assert peer.set_parameter("model", str(model)).successful
-        assert peer.configure() and peer.activate()
-
-
-def test_a_change_that_waits_for_the_next_configure_is_said_to(peer: Peer, folder: Path) -> None:
-    assert peer.configure()
-    assert peer.set_parameter("odom_frame", "elsewhere").successful
-    try:
-        said = "odom_frame: acts when the node is configured next"
-        peer.wait(lambda: said in (folder / "node.log").read_text(), said)
-    finally:
-        assert peer.set_parameter("odom_frame", "odom").successful
-        del peer.parameters["odom_frame"]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "says"),
-    [("device", "cuda:97", "cuda:97"), ("device", "toaster", "toaster"), ("publish_tf", "map_to_odom", "tf2_ros")],
-)
-def test_what_this_machine_lacks_fails_configure_by_name(peer: Peer, name: str, value: str, says: str) -> None:
-    if says == "tf2_ros" and environment.has("tf2_ros"):
-        pytest.skip("tf2_ros is installed here")
-    good = {"device": "cpu", "publish_tf": "none"}[name]
-    assert peer.set_parameter(name, value).successful
-    try:
-        assert not peer.configure()
-        peer.wait(lambda: says in peer.diagnostics["message"], f"'{says}' on /diagnostics")
-    finally:
-        assert peer.set_parameter(name, good).successful
-        del peer.parameters[name]
 
 
 # Answers.

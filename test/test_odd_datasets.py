@@ -12,24 +12,20 @@ import cv2
 import numpy as np
 import pytest
 from damages import every_pose
+from dataset_parts import HEIGHT, WIDTH, Want, row
 from tiny_datasets import (
-    HEIGHT,
-    WIDTH,
     WRITERS,
-    Want,
-    row,
     write_cambridge,
-    write_colmap,
     write_deeploc,
     write_euroc_alone,
     write_folder,
     write_kitti,
-    write_nerf_transforms,
     write_scannet,
     write_seven_scenes,
     write_tum_alone,
     write_twelve_scenes,
 )
+from tiny_reconstructions import write_colmap, write_nerf_transforms
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import DataError, open_dataset

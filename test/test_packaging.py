@@ -1,4 +1,4 @@
-"""What is installed, what it needs, and which way the arrows between the rooms point."""
+"""What is installed, what it needs, and in which direction packages import each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import os
 import re
 import runpy
 import shutil
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -252,65 +251,6 @@ def test_every_requirement_is_pinned_once_for_every_python(setup_arguments):
         versions = dict(zip(names, (str(pin.specifier)[2:] for pin in valid), strict=True))
         for tool in map(Requirement, tools):
             assert tool.specifier.contains(versions[canonicalize_name(tool.name)]), f"{tool} with Python {python}"
-
-
-# --- Makefile
-
-
-def make(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
-    kept = {"HOME": os.environ.get("HOME", "/"), "PATH": os.environ["PATH"]}
-    return subprocess.run(
-        ["make", "-f", ROOT / "Makefile", *arguments],
-        cwd=folder,
-        env={**kept, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_ci_runs_make_test_and_nothing_else():
-    script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & stat.S_IXUSR
-    commands = [line for line in script.read_text().splitlines() if line and not line.startswith("#")]
-    assert commands == ['cd "$(dirname "$0")/.." && exec make test']
-
-
-def test_make_without_a_suitable_python_says_so_in_one_line(tmp_path):
-    done = make(tmp_path, "demo", "PYTHON=no-such-python")
-    assert done.returncode == 2
-    reason, last = done.stderr.splitlines()
-    assert reason.startswith("No CPython 3.10, 3.11 or 3.12 among: no-such-python.")
-    assert last.startswith("make: ***")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_make_without_the_venv_package_names_it(tmp_path):
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\ncase "$2" in *ensurepip*) exit 1;; esac\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    done = make(tmp_path, "test", f"PYTHON={python}")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert done.returncode == 2
-    assert f"apt-get install python{version}-venv" in done.stderr.splitlines()[0]
-    assert [each.name for each in tmp_path.iterdir()] == ["python"]
-
-
-def test_a_sourced_ros_takes_the_place_of_the_wheels(tmp_path):
-    for name in ("setup.py", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
-    plain = make(tmp_path, "--dry-run", "demo").stdout
-    assert "ros-jazzy-rclpy[fastrtps]" in plain
-    assert "--system-site-packages" not in plain
-    for distribution in ("humble", "jazzy"):
-        prefix = f"/opt/ros/{distribution}"
-        sourced = make(tmp_path, "--dry-run", "demo", ROS_DISTRO=distribution, AMENT_PREFIX_PATH=prefix).stdout
-        assert "--system-site-packages" in sourced
-        assert "ros-jazzy" not in sourced
-        assert plain.splitlines()[-1] == sourced.splitlines()[-1]  # the same command runs the demo
 
 
 # --- arrows

@@ -132,7 +132,7 @@ def test_a_frame_warped_into_its_neighbour_looks_like_it(place):
     render.prepare(eye, scene, recording, 0)
     plain, warped = [], []
     for a in range(10, recording.frames - 4, recording.frames // 8):
-        here, there = (eye.look(poses_N7[i], (stamps[i] - stamps[0]) * 1e-9) for i in (a, a + 3))
+        here, there = (eye.render(poses_N7[i], (stamps[i] - stamps[0]) * 1e-9) for i in (a, a + 3))
         T_world_here, T_world_there = matrix_from_pose(torch.from_numpy(poses_N7[[a, a + 3]])).numpy()
         T = np.linalg.inv(T_world_there) @ T_world_here
         v, u = np.mgrid[:HEIGHT, :WIDTH]
@@ -166,9 +166,9 @@ def test_people_move_during_a_recording_and_light_differs(place):
         assert involved[differ].all(), "only what moves changes the mask"
     assert moved >= 1
     pose_7 = poses([recording])[0]
-    day = eye.look(pose_7).image_HW3.mean()
+    day = eye.render(pose_7).image_HW3.mean()
     render.prepare(eye, scene, of_split(scene, "light")[0], 0)
-    assert eye.look(pose_7).image_HW3.mean() < 0.85 * day
+    assert eye.render(pose_7).image_HW3.mean() < 0.85 * day
 
 
 def test_a_slow_shutter_blurs_what_moves(place):
@@ -188,7 +188,7 @@ def test_a_slow_shutter_blurs_what_moves(place):
 
     fastest = int(np.argmax(sweep(recording))) + 4
     time_s = (stamps[fastest] - stamps[0]) * 1e-9
-    still = eye.look(poses_N7[fastest], time_s)
+    still = eye.render(poses_N7[fastest], time_s)
     moving = eye.expose(poses_N7[fastest - 4 : fastest + 5 : 4], time_s, 0.1)  # four times as fast
     assert sharpness(moving) < 0.9 * sharpness(still)
     np.testing.assert_array_equal(moving.depth_HW, still.depth_HW)

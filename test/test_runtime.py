@@ -1,4 +1,4 @@
-"""The model file, the ring buffer and the streaming localizer."""
+"""The model file and the streaming localizer."""
 
 from __future__ import annotations
 
@@ -12,25 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from random_models import CLASSES, IMAGE_SHAPE, K_33, export_random, random_network
 
 import vlocnetpp.runtime
 from vlocnetpp.encodings import RGB_CHANNELS
-from vlocnetpp.network import start
+from vlocnetpp.network import cold_state_of
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.runtime import (
     CameraMismatchError,
     ImageError,
     Localizer,
     ModelFileError,
-    RingBuffer,
     load_model,
     read_metadata,
 )
 from vlocnetpp.runtime.model_file import METADATA_NAME
-from vlocnetpp.step import State
 
 SECOND = 1_000_000_000
 
@@ -213,63 +209,6 @@ def test_the_runtime_imports_nothing_that_the_robot_lacks():
                 assert name.startswith(allowed), f"{path.name} imports {name}"
 
 
-# --- the ring buffer ------------------------------------------------------------------------------------------------
-
-SHAPES = {"known": (2,), "seen": (2,)}
-"""Any names do."""
-
-
-def state_of(value: float) -> State:
-    return {name: torch.full((1, 2), value) for name in SHAPES}
-
-
-@given(st.integers(1, 5), st.lists(st.integers(1, 10), max_size=20))
-@settings(max_examples=60)
-def test_ring_keeps_the_last_n_by_stamp(capacity, steps):
-    ring = RingBuffer(capacity, SHAPES, torch.device("cpu"), torch.float32)
-    memory = ring.memory_bytes
-    stamps = np.cumsum(steps).tolist()
-    for stamp in stamps:
-        ring.push(stamp, state_of(float(stamp)))
-    kept = stamps[-capacity:] if stamps else []
-    assert list(ring.stamps_ns) == kept and len(ring) == len(kept)
-    for stamp in kept:
-        assert all((value == stamp).all() for value in ring.at(stamp).values())
-    for stamp in set(stamps) - set(kept):
-        with pytest.raises(KeyError):
-            ring.at(stamp)
-    latest = ring.latest()
-    assert all((value == (kept[-1] if kept else 0)).all() for value in latest.values())
-    assert ring.memory_bytes == memory
-
-
-@given(st.integers(-5, 0))
-def test_ring_refuses_stamps_that_do_not_advance(step):
-    ring = RingBuffer(3, SHAPES, torch.device("cpu"), torch.float32)
-    ring.push(10, state_of(1.0))
-    with pytest.raises(ValueError, match="not after"):
-        ring.push(10 + step, state_of(2.0))
-    assert ring.stamps_ns == (10,) and (ring.latest()["known"] == 1).all()
-
-
-def test_ring_never_allocates_and_forgets_on_clear():
-    ring = RingBuffer(2, SHAPES, torch.device("cpu"), torch.float32)
-    ring.push(1, state_of(1.0))
-    where = ring.at(1)["known"].data_ptr()
-    ring.push(2, state_of(2.0))
-    ring.push(3, state_of(3.0))
-    assert ring.at(3)["known"].data_ptr() == where
-    ring.clear()
-    assert len(ring) == 0 and (ring.latest()["known"] == 0).all()
-    ring.push(1, state_of(5.0))
-    assert (ring.latest()["known"] == 5).all()
-
-
-def test_ring_needs_room():
-    with pytest.raises(ValueError, match="at least one"):
-        RingBuffer(0, SHAPES, torch.device("cpu"), torch.float32)
-
-
 # --- the localizer --------------------------------------------------------------------------------------------------
 
 
@@ -277,7 +216,7 @@ def test_ring_needs_room():
 def eager(network, images):
     """The step as training unrolls it."""
     preprocess = Preprocess(64, 96, True)
-    state, predictions = start(network), []
+    state, predictions = cold_state_of(network), []
     for pixels in images:
         x, K, depth = preprocess(
             torch.from_numpy(pixels)[None], torch.tensor([0, 1, 2]), torch.from_numpy(K_33).float()[None],

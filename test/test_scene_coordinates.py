@@ -21,7 +21,7 @@ from vlocnetpp.export.onnx import OPSET, FixedPreprocess, quiet
 from vlocnetpp.geometry import compose, normalize_quaternion, project, rotate, rotation_angle
 from vlocnetpp.losses.coordinates import coordinate_errors
 from vlocnetpp.losses.term import masked_mean
-from vlocnetpp.network import configure, create, start
+from vlocnetpp.network import cold_state_of, configure, create
 from vlocnetpp.network.blocks.pose_solver import invert, solve_pose
 from vlocnetpp.network.blocks.scene_coordinates import cells, coordinate_labels, refine_pose
 from vlocnetpp.network.blocks.sharing import without
@@ -303,7 +303,7 @@ def test_the_step_answers_the_refined_pose_and_training_the_regressed():
     depth = 1 + torch.rand(1, 1, HEIGHT, WIDTH)
     target, _ = coordinate_labels(depth, K.float(), truth)
     network._modules["coordinates"] = Told(torch.cat((target, torch.full_like(target[:, :1], -3.0)), dim=1))
-    frame = (255 * torch.rand(1, 3, HEIGHT, WIDTH), K.float(), torch.zeros_like(depth), start(network))
+    frame = (255 * torch.rand(1, 3, HEIGHT, WIDTH), K.float(), torch.zeros_like(depth), cold_state_of(network))
     network.eval()
     regressed = without(network, ["coordinates", "solver"])(*frame)[0]["pose_B7"]
     assert errors(regressed, truth)[0] > 0.1

@@ -14,7 +14,7 @@ import torch
 from random_models import export_random, random_network
 
 from vlocnetpp.cli.main import main
-from vlocnetpp.network import start
+from vlocnetpp.network import cold_state_of
 from vlocnetpp.runtime import ModelFileError, RingBuffer, load_model, model_file, read_metadata
 from vlocnetpp.runtime.model_file import BF16_GMAC, example_frame, fastest_precision, multiplies_bf16
 from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
@@ -135,7 +135,7 @@ def test_the_loader_says_what_it_did_and_does_it(path):
     assert not list(model.step.named_parameters())
     norms = [str(torch.jit.load(str(path)).eval().inlined_graph), str(model.step.graph)]
     assert norms[1].count("aten::batch_norm") < norms[0].count("aten::batch_norm") / 2
-    _, state = model.step(*case_of_file(path, "cpu").frames[0], start(random_network()))
+    _, state = model.step(*case_of_file(path, "cpu").frames[0], cold_state_of(random_network()))
     made = state["odometry_4f"]
     assert made.is_contiguous(memory_format=torch.channels_last)
     ring = RingBuffer(2, model.metadata.state_shapes, CPU, torch.float32)

@@ -129,7 +129,7 @@ def test_ground_and_walls_are_where_they_were_built(eye):
     K_33 = camera.intrinsics(WIDTH, HEIGHT)
     wall_pixels = 0
     for pose_7 in poses(0)[::25]:
-        view = eye.look(pose_7)
+        view = eye.render(pose_7)
         points = world_points(view, K_33, pose_7)
         inside = (np.abs(points[..., 0]) < 6) & (np.abs(points[..., 1]) < 5)
         road = (view.mask_HW == labels.ROAD) & inside
@@ -149,7 +149,7 @@ def test_reprojection_meets_the_other_frame_to_a_fraction_of_a_pixel(eye):
     shifts = [(0, 0), (0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5)]
     depth_error, color_error = np.zeros(len(shifts)), np.zeros(len(shifts))
     for a, b in ((10, 16), (100, 106), (200, 206), (280, 286)):
-        here, there = eye.look(poses_N7[a]), eye.look(poses_N7[b])
+        here, there = eye.render(poses_N7[a]), eye.render(poses_N7[b])
         for index, (du, dv) in enumerate(shifts):
             K = K_33 + np.array([[0, 0, du], [0, 0, dv], [0, 0, 0]])
             seen = (world_points(here, K, poses_N7[a]) - poses_N7[b, :3]) @ rotation(poses_N7[b])
@@ -170,7 +170,7 @@ def test_reprojection_meets_the_other_frame_to_a_fraction_of_a_pixel(eye):
 
 def test_the_image_is_aligned_with_the_mask(eye):
     """Edges of the mask against the sky lie on edges of the image: the colours differ across them without a shift."""
-    view = eye.look(poses(1)[40])
+    view = eye.render(poses(1)[40])
     gray = cv2.cvtColor(view.image_HW3, cv2.COLOR_RGB2GRAY).astype(float)
     sky = (view.mask_HW == labels.SKY).astype(float)
     best = {}
@@ -183,7 +183,7 @@ def test_the_image_is_aligned_with_the_mask(eye):
 
 def test_sky_has_no_depth_and_everything_near_has(eye):
     for pose_7 in poses(5)[::60]:
-        view = eye.look(pose_7)
+        view = eye.render(pose_7)
         assert view.image_HW3.shape == (HEIGHT, WIDTH, 3) and view.image_HW3.dtype == np.uint8
         assert view.depth_HW.dtype == np.float32 and view.mask_HW.dtype == np.uint8
         assert (view.depth_HW[view.mask_HW == labels.SKY] == 0).all()
@@ -196,7 +196,7 @@ def test_classes_are_seen_often_and_nothing_is_run_over(eye):
     for index, recording in enumerate(DEFAULT):
         render.prepare(eye, COURTYARD, recording, 0)
         for pose_7 in poses(index)[:: recording.frames // 6]:
-            view = eye.look(pose_7)
+            view = eye.render(pose_7)
             share = np.bincount(view.mask_HW.ravel(), minlength=len(CLASSES)) / view.mask_HW.size
             seen += share > 0.002
             views += 1
@@ -208,7 +208,7 @@ def test_classes_are_seen_often_and_nothing_is_run_over(eye):
 
 def test_the_sun_casts_shadows(eye):
     """On the road, which is even, some of the pixels are darker by more than a texture makes them."""
-    view = eye.look(poses(0)[50])
+    view = eye.render(poses(0)[50])
     road = cv2.cvtColor(view.image_HW3, cv2.COLOR_RGB2GRAY)[view.mask_HW == labels.ROAD].astype(float)
     assert (road < 0.75 * np.median(road)).mean() > 0.02
 
@@ -216,9 +216,9 @@ def test_the_sun_casts_shadows(eye):
 def test_recordings_differ_in_people_and_light(eye):
     pose_7 = poses(0)[50]
     render.prepare(eye, COURTYARD, DEFAULT[0], 0)
-    first, again = eye.look(pose_7), eye.look(pose_7)
+    first, again = eye.render(pose_7), eye.render(pose_7)
     render.prepare(eye, COURTYARD, DEFAULT[1], 0)
-    other = eye.look(pose_7)
+    other = eye.render(pose_7)
     render.prepare(eye, COURTYARD, DEFAULT[0], 0)
     assert np.array_equal(first.image_HW3, again.image_HW3)
     assert (first.mask_HW != other.mask_HW).any()

@@ -2,71 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from dataset_parts import (
+    CLASSES,
+    HEIGHT,
+    SECOND_NS,
+    WIDTH,
+    K,
+    Want,
+    gapped,
+    inverted,
+    matrix_of,
+    random_image,
+    random_pose,
+    row,
+    save,
+    write,
+)
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
+from tiny_reconstructions import write_blender, write_colmap, write_colmap_binary, write_nerf_transforms
 
-from vlocnetpp.data import VOID, FolderWriter, LabelClass
+from vlocnetpp.data import VOID, FolderWriter
 from vlocnetpp.data.poses import checked_pose
-
-HEIGHT, WIDTH = 12, 16
-K = np.array([[9.0, 0.0, 7.5], [0.0, 8.5, 5.5], [0.0, 0.0, 1.0]])
-CLASSES = (LabelClass("wall", (10, 20, 30)), LabelClass("Tür", (0, 255, 0)))
-SECOND_NS = 1_000_000_000
-
-
-@dataclass
-class Want:
-    """What one frame must be read back as."""
-
-    split: str
-    sequence: str
-    name: str
-    stamp_ns: int
-    image_HW3: NDArray[np.uint8]
-    K_33: NDArray[np.float64]
-    pose_7: NDArray[np.float64] | None = None
-    depth_HW: NDArray[np.float32] | None = None
-    mask_HW: NDArray[np.uint8] | None = None
-
-
-def random_pose(rng: np.random.Generator) -> NDArray[np.float64]:
-    x, y, z, w = Rotation.random(random_state=rng).as_quat()
-    return checked_pose((*rng.normal(size=3), w, x, y, z), "test")
-
-
-def matrix_of(pose_7: NDArray[np.float64]) -> NDArray[np.float64]:
-    T_44 = np.eye(4)
-    T_44[:3, :3], T_44[:3, 3] = Rotation.from_quat(pose_7[[4, 5, 6, 3]]).as_matrix(), pose_7[:3]
-    return T_44
-
-
-def random_image(rng: np.random.Generator) -> NDArray[np.uint8]:
-    return rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-
-
-def save(path: Path, pixels: NDArray) -> None:
-    """Write an image that OpenCV decodes to these pixels; colour is RGB."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), pixels[:, :, ::-1] if pixels.ndim == 3 else pixels)
-
-
-def write(path: Path, *lines: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def row(values: NDArray[np.float64]) -> str:
-    """Numbers as Python writes them, which is read back bit for bit."""
-    return " ".join(repr(float(value)) for value in np.asarray(values).ravel())
 
 
 def write_folder(root: Path) -> list[Want]:
@@ -252,23 +214,6 @@ def write_camvid(root: Path) -> list[Want]:
     return wants
 
 
-def gapped(wants: list[Want], sizes: list[int]) -> list[Want]:
-    """Stamps at 30 Hz with ten seconds between sequences of these sizes."""
-    start, rest = 10 * SECOND_NS, iter(wants)
-    for size in sizes:
-        for index in range(size):
-            next(rest).stamp_ns = start + index * SECOND_NS // 30
-        start += (size - 1) * SECOND_NS // 30 + 10 * SECOND_NS
-    return wants
-
-
-def inverted(pose_7: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The world as seen from a camera."""
-    x, y, z, w = Rotation.from_quat(pose_7[[4, 5, 6, 3]]).inv().as_quat()
-    back = -Rotation.from_quat([x, y, z, w]).apply(pose_7[:3])
-    return checked_pose((*back, w, x, y, z), "test")
-
-
 def write_cambridge(root: Path) -> list[Want]:
     """Two train sequences, of which one image stands upright, and one in test; frame 10 comes after frame 2."""
     rng = np.random.default_rng(7)
@@ -348,101 +293,6 @@ def write_euroc(root: Path) -> list[Want]:
 def write_euroc_alone(root: Path) -> list[Want]:
     """One sequence by itself."""
     return write_euroc_sequence(root, "mav0", "train", 13, "state_groundtruth_estimate0")
-
-
-def write_colmap(root: Path, suffix: str = ".txt") -> list[Want]:
-    """Two folders of images with a camera each; the images of the second are half as large as its camera says."""
-    rng = np.random.default_rng(8)
-    cameras = {
-        3: ("OPENCV", WIDTH, HEIGHT, (K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5, 0.0, 0.0, 0.0, 0.0)),
-        7: ("SIMPLE_RADIAL", 2 * WIDTH, 2 * HEIGHT, (20.0, WIDTH + 1.0, HEIGHT + 2.0, 0.0)),
-    }
-    halved = np.array([[10.0, 0.0, WIDTH / 2], [0.0, 10.0, HEIGHT / 2 + 0.5], [0.0, 0.0, 1.0]])
-    wants, images = [], []
-    for camera, folder, number in ((3, "left", 2), (3, "left", 10), (7, "walk", 1)):
-        image, pose = random_image(rng), random_pose(rng)
-        save(root / f"images/{folder}/im {number}.png", image)
-        images.append((len(images) + 1, inverted(pose), camera, f"{folder}/im {number}.png"))
-        K_33 = K if camera == 3 else halved
-        wants.append(Want("train", folder, f"{folder}/im {number}", 0, image, K_33, pose))
-    if suffix == ".txt":
-        write(root / "sparse/0/cameras.txt", "# Camera list", *(
-            f"{key} {model} {width} {height} {row(np.array(values))}"
-            for key, (model, width, height, values) in cameras.items()
-        ))  # fmt: skip
-        lines = ["# Image list with two lines of data per image:"]
-        for points, (key, pose, camera, name) in enumerate(reversed(images)):
-            lines += [f"{key} {row(pose[3:])} {row(pose[:3])} {camera} {name}", "1.5 2.5 -1 " * points]
-        write(root / "sparse/0/images.txt", *lines)
-    else:
-        numbers = {"SIMPLE_RADIAL": 2, "OPENCV": 4}
-        data = struct.pack("<Q", len(cameras))
-        for key, (model, width, height, values) in cameras.items():
-            data += struct.pack(f"<iiQQ{len(values)}d", key, numbers[model], width, height, *values)
-        (root / "sparse/0").mkdir(parents=True)
-        (root / "sparse/0/cameras.bin").write_bytes(data)
-        data = struct.pack("<Q", len(images))
-        for points, (key, pose, camera, name) in enumerate(reversed(images)):
-            data += struct.pack("<i7di", key, *pose[3:], *pose[:3], camera) + name.encode() + b"\0"
-            data += struct.pack("<Q", points) + struct.pack("<ddq", 1.5, 2.5, -1) * points
-        (root / "sparse/0/images.bin").write_bytes(data)
-    return gapped(wants, [2, 1])
-
-
-def write_colmap_binary(root: Path) -> list[Want]:
-    """The same in binary files."""
-    return write_colmap(root, ".bin")
-
-
-def write_nerf_transforms(root: Path) -> list[Want]:
-    """One file with a split in it, one frame with intrinsics of its own, one with depth in fifths of millimetres."""
-    rng = np.random.default_rng(9)
-    own = np.array([[12.0, 0.0, 8.0], [0.0, 12.0, 6.0], [0.0, 0.0, 1.0]])
-    wants, frames = [], []
-    for split, number in (("train", 2), ("train", 10), ("test", 3)):
-        image, pose = random_image(rng), random_pose(rng)
-        save(root / f"images/frame_{number}.png", image)
-        T_44 = matrix_of(pose) @ np.diag([1.0, -1.0, -1.0, 1.0])
-        T_44[:3, 3] *= 0.5  # applied_scale
-        frame: dict[str, Any] = {"file_path": f"./images/frame_{number}.png", "transform_matrix": T_44.tolist()}
-        want = Want(split, f"{split}-images", f"{split}-images/frame_{number}", 0, image, K, pose)
-        if number == 10:
-            frame |= {"fl_x": 12.0, "fl_y": 12.0, "cx": 8.5, "cy": 6.5}
-            want.K_33 = own
-        if number == 2:
-            depth = rng.integers(0, 65535, (HEIGHT, WIDTH)).astype(np.uint16)
-            save(root / f"depth/{number}.png", depth)
-            frame["depth_file_path"] = f"depth/{number}.png"
-            want.depth_HW = depth.astype(np.float32) / np.float32(5000)
-        frames.append(frame)
-        wants.append(want)
-    content = {
-        "camera_model": "OPENCV", "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2] + 0.5, "cy": K[1, 2] + 0.5,
-        "w": WIDTH, "h": HEIGHT, "k1": 0.0, "applied_scale": 0.5, "depth_unit_scale_factor": 0.0002,
-        "train_filenames": ["images/frame_10.png", "./images/frame_2.png"], "test_filenames": ["images/frame_3.png"],
-        "frames": frames,
-    }  # fmt: skip
-    write(root / "transforms.json", json.dumps(content))
-    return gapped(wants, [2, 1])
-
-
-def write_blender(root: Path) -> list[Want]:
-    """A file for each split, the angle of view instead of a focal length, names without their ending."""
-    rng = np.random.default_rng(10)
-    wants = []
-    focal = 0.5 * WIDTH / np.tan(0.5 * 0.69)
-    K_33 = np.array([[focal, 0.0, (WIDTH - 1) / 2], [0.0, focal, (HEIGHT - 1) / 2], [0.0, 0.0, 1.0]])
-    for split in ("train", "test", "val"):
-        frames = []
-        for number in range(2):
-            image, pose = random_image(rng), random_pose(rng)
-            save(root / f"{split}/r_{number}.png", image)
-            T_44 = matrix_of(pose) @ np.diag([1.0, -1.0, -1.0, 1.0])
-            frames.append({"file_path": f"./{split}/r_{number}", "rotation": 0.01, "transform_matrix": T_44.tolist()})
-            sequence = f"{split}-{split}"
-            wants.append(Want(split, sequence, f"{sequence}/r_{number}", 0, image, K_33, pose))
-        write(root / f"transforms_{split}.json", json.dumps({"camera_angle_x": 0.69, "frames": frames}))
-    return gapped(wants, [2, 2, 2])
 
 
 def write_scannet(root: Path) -> list[Want]:

@@ -1,11 +1,11 @@
-"""What the numbers of an image mean: colour encodings and the unlabelled class id, one home for all rooms."""
+"""Colour encodings of images and the unlabelled class id, shared by all packages."""
 
 from __future__ import annotations
 
 import cv2
 
 VOID = 255
-"""Class id of a pixel without a label, in masks of the ground truth and where a network did not look."""
+"""Class id of a pixel without a label: in ground-truth masks, and outside a network's field of view."""
 COLOR_ENCODINGS: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
@@ -21,4 +21,4 @@ RGB_CHANNELS: dict[str, tuple[int, int, int]] = {
     "bgra8": (2, 1, 0),
     "mono8": (0, 0, 0),
 }
-"""Which channels of such an image are red, green and blue."""
+"""Encoding -> indices of its red, green and blue channels."""

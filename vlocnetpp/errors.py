@@ -1,4 +1,4 @@
-"""Errors for what a user gives that any room may raise, and the hint that goes with an unknown name."""
+"""Errors for invalid user input, which any package may raise, and the hint for an unknown name."""
 
 from __future__ import annotations
 

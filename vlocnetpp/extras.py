@@ -1,4 +1,4 @@
-"""Which optional extra of the package brings a module; the robot's installation has none of them."""
+"""Which optional extra of the package installs a module; the robot's installation has none of them."""
 
 from __future__ import annotations
 

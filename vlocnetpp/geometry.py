@@ -18,7 +18,7 @@ def normalize_quaternion(q_B4: Tensor) -> Tensor:
     """
     norm = torch.linalg.vector_norm(q_B4, dim=-1, keepdim=True)
     identity = torch.zeros_like(q_B4)
-    identity[..., 0].fill_(1.0)  # an assignment would bring the number to a GPU, and wait for it
+    identity[..., 0].fill_(1.0)  # assigning a Python number would copy it to the GPU and wait for it
     # Written as `<=`, which is false for NaN, so that NaN does not take the place of a zero quaternion.
     unit = torch.where(norm <= 1e-12, identity, q_B4 / norm.clamp_min(1e-12))
     return torch.where(unit[..., :1] < 0, -unit, unit)
@@ -47,7 +47,7 @@ def conjugate_quaternion(q_B4: Tensor) -> Tensor:
 def log_quaternion(q_B4: Tensor) -> Tensor:
     """Logarithm (..., 3) of unit quaternions (..., 4) with w >= 0: the axis times half the angle in radians.
 
-    Its gradient exists at the identity, too.
+    Its gradient is defined at the identity too.
     """
     w, axis = q_B4[..., :1], q_B4[..., 1:]
     squared = axis.square().sum(dim=-1, keepdim=True)

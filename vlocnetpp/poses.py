@@ -20,11 +20,12 @@ Floats = NDArray[np.float64]
 TOLERANCE = 1e-3
 """Largest deviation of R R^T from identity that passes as rounding in a text file."""
 QUATERNION_TOLERANCE = 1e-2
-"""Largest deviation of |q|^2 from 1, as tf2 has it (tf2/src/buffer_core.cpp, QUATERNION_NORMALIZATION_TOLERANCE)."""
+"""Largest deviation of |q|^2 from 1, the tolerance of tf2 (tf2/src/buffer_core.cpp,
+QUATERNION_NORMALIZATION_TOLERANCE)."""
 
 
 class PoseError(DataError):
-    """A stored pose is no rotation with a translation."""
+    """A stored pose is not a rigid transform."""
 
 
 def multiply_quaternions(a_N4: Floats, b_N4: Floats) -> Floats:

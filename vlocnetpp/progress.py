@@ -43,7 +43,7 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
 
 
 class Status:
-    """A bar over the share of a work that is done, with a changing text; plain lines where there is no terminal."""
+    """A progress bar with a changing text; plain lines where there is no terminal."""
 
     def __init__(self, description: str, quiet: bool = False) -> None:
         """`quiet` shows nothing, for processes beside the first."""
@@ -68,7 +68,7 @@ class Status:
             self._bar.stop()
 
     def update(self, share: float, text: str) -> None:
-        """Show that a share of 1 is done, and when the rest will be; plain lines come every ten seconds."""
+        """Show the share that is done, 0 to 1, and the time left; plain lines come every ten seconds."""
         now = time.monotonic()
         if self._began is None:
             self._began = now, share

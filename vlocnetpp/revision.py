@@ -1,4 +1,4 @@
-"""Which source wrote a file: what models, runs and reports say of themselves."""
+"""The revision of the source that wrote a model, run or report."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""The contract of one step: what a network takes from a frame and its past, and what it answers.
+"""The contract of one step: what a network takes from a frame and from earlier frames, and what it returns.
 
 Training unrolls `step(frame, state) -> prediction, state` over clips, the exported file carries the same function, and
-the robot calls it once per image. Nothing here has a place for a ground truth: the past enters only as what the network
-itself made of earlier frames.
+the robot calls it once per image. A ground truth has no place in it: the past enters only as what the network itself
+computed from earlier frames.
 
-A state, a prediction and an answer are tensors by name. A network keeps in its state whatever it wants to know of the
-past, under names of its own; `Network.state_shapes` lists them, and everything outside of the network treats the state
-as a mapping. A network that looks at no past has the empty state. Predictions and answers have the names of the tables
-below; what a network does not answer has no key.
+A state, a prediction and an answer are tensors by name. A network keeps in its state whatever it needs from earlier
+frames, under names of its own; `Network.state_shapes` lists them, and everything outside of the network treats the
+state as a mapping. A network without memory has the empty state. Predictions and answers have the names of the
+tables below; what a network does not predict has no key.
 """
 
 # No `from __future__ import annotations` here: TorchScript reads these types as objects, not as text.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
-"""What a network remembers of the past. All zeros is a cold start."""
+"""What a network remembers of earlier frames. All zeros is a cold start."""
 Prediction = dict[str, Tensor]
 """What one step says about the current frame; keys of `PREDICTIONS`."""
 Answer = dict[str, Tensor]
@@ -29,10 +29,10 @@ LOCALIZATION, ODOMETRY, SEGMENTATION = TASKS = ("localization", "odometry", "seg
 
 
 class Meaning(NamedTuple):
-    """What a well-known name stands for."""
+    """The meaning of a well-known name."""
 
     task: str
-    """Of `TASKS`, or empty for what serves training or the other tasks alone."""
+    """One of `TASKS`, or empty for fields that serve training or several tasks."""
     shape: str
     text: str
     """Content, with units and frame."""

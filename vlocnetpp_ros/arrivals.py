@@ -1,8 +1,8 @@
-"""How many of the images that a camera publishes arrive, by the numbers that the transport gives to its messages.
+"""Share of a camera's published images that arrive, from the sequence numbers of the transport.
 
-Best-effort messages that do not fit the transport vanish without a trace on either side. The publisher counts what it
-sends, and the number comes with each message: what is missing between two numbers was lost on the way. Header stamps
-do not tell: a camera that skips, or a bag that holds every other image, has holes in them as well.
+Best-effort messages that do not fit the transport vanish without a trace on either side. The publisher numbers its
+messages, and gaps in the numbers are lost messages. Header stamps cannot show that: a camera that skips images, or a
+bag with every other image, has gaps in them as well.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 WINDOW = 60
-"""Images over which the share is taken."""
+"""Number of images over which the share is measured."""
 FEWEST = 20
 
 
 @dataclass(frozen=True)
 class Share:
-    """What arrives of what is published."""
+    """Received and published images."""
 
     received_hz: float
     published_hz: float
@@ -31,13 +31,13 @@ class Share:
 
 
 def sequence_number(info: Mapping[str, Any]) -> int | None:
-    """The publisher's number of a message from rclpy's message info; None where the middleware does not give one."""
+    """The publisher's sequence number of a message, from rclpy's message info; None where the middleware gives none."""
     number = info.get("publication_sequence_number")
     return int(number) if number is not None else None
 
 
 class Arrivals:
-    """Numbers and times of the latest images that came in, whatever became of them."""
+    """Sequence numbers and times of the latest received images, whether answered or dropped."""
 
     def __init__(self) -> None:
         self._latest: deque[tuple[float, int]] = deque(maxlen=WINDOW)
@@ -45,8 +45,8 @@ class Arrivals:
     def note(self, at_s: float, number: int | None, longest_gap_s: float) -> None:
         """One image came in at a time on a steady clock.
 
-        A pause longer than `longest_gap_s`, or a number that does not go on, as when another publisher takes over,
-        begins a new window.
+        A pause longer than `longest_gap_s`, or a number that does not increase, as from another publisher, begins a new
+        window.
         """
         if number is None:
             self._latest.clear()

@@ -1,4 +1,4 @@
-"""The limits of the gate: from the model file's calibration where the parameters do not say otherwise."""
+"""The limits of the gate: from the model file's calibration unless parameters set them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from vlocnetpp_ros.image_check import ImageLimits
 from vlocnetpp_ros.settings import Settings
 
 UNCALIBRATED = {"uncertainty_m": 1.0, "uncertainty_rad": math.radians(15.0)}
-"""For a file that knows nothing of its errors."""
+"""Limits for a file without calibration."""
 
 
 def file_limits(metadata: Metadata) -> tuple[dict[str, float], str]:
-    """The limits that come with a model file, and where they are from.
+    """The limits of a model file, and their origin.
 
-    `uncertainty_m`, `uncertainty_rad`, `novelty` and `drift` (error of the odometry over its way), as far as the file
-    has them: its own `limits`, found on a drive of their own, or else from the errors of its validation: a pose that is
-    less certain than the 95th percentile of the errors is one of the worst.
+    `uncertainty_m`, `uncertainty_rad`, `novelty` and `drift` (error of the odometry over the travelled length), as far
+    as the file has them: its own `limits`, measured on a held-out drive, or else limits from its validation: the 95th
+    percentile of the errors.
     """
     validation = metadata.metrics.get("validation", {})
     pose, odometry = validation.get("localization", {}), validation.get("odometry", {})
@@ -35,7 +35,7 @@ def file_limits(metadata: Metadata) -> tuple[dict[str, float], str]:
 
 
 def gate_limits(settings: Settings, metadata: Metadata) -> Limits:
-    """What a pose may be like: the file's limits times `gate_scale` where a parameter is negative."""
+    """The limits for poses: the file's limits times `gate_scale` where a parameter is negative."""
     calibrated = file_limits(metadata)[0]
     given = {
         "uncertainty_m": settings.gate_uncertainty_m,
@@ -57,5 +57,5 @@ def gate_limits(settings: Settings, metadata: Metadata) -> Limits:
 
 
 def image_limits(settings: Settings) -> ImageLimits:
-    """What an image must be like to be answered."""
+    """The limits for images."""
     return ImageLimits(settings.image_contrast, settings.image_roughness, settings.image_frozen_after)

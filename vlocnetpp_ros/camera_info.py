@@ -22,8 +22,8 @@ class Camera:
 def camera(message: CameraInfo, image_topic: str) -> Camera | None:
     """The intrinsics of a CameraInfo, or None where the camera is not calibrated (fx or fy is not positive).
 
-    A driver that rectifies may leave K as it was before: for a distorted camera and a topic with "rect" in its name P
-    holds what the image has, as it does when a bag is turned into training data.
+    A driver that rectifies may leave K unchanged: for a distorted camera and a topic with "rect" in its name P has the
+    image's intrinsics. Bags are converted to training data by the same rule.
     """
     K_33: NDArray[np.float64] = np.asarray(message.k, dtype=np.float64).reshape(3, 3)
     if any(message.d) and "rect" in image_topic and message.p[0] > 0:

@@ -1,4 +1,4 @@
-"""Point clouds: the map as it comes with the model file, and what the camera sees, coloured by class."""
+"""Point clouds: the map from the model file, and the camera's view, coloured by class."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Compressed images to pixels: JPEG and PNG, whose headers are read before anything is decoded.
 
-A few bytes can claim an image of gigabytes, and OpenCV would believe them.
+A few bytes can declare an image of gigabytes, for which OpenCV would allocate memory.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage
 from vlocnetpp_ros.images import BadImage
 
 MOST_PIXELS = 64_000_000
-"""Of an image that is decoded; no camera_info may promise more."""
+"""Largest image that is decoded."""
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -27,7 +27,7 @@ ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 
 @dataclass(frozen=True)
 class Header:
-    """What a compressed image says of itself."""
+    """The header of a compressed image."""
 
     width: int
     height: int
@@ -42,8 +42,8 @@ def decode(message: CompressedImage, size: tuple[int, int] | None = None) -> NDA
         size: width and height that the camera_info promises, if it promises any.
 
     Raises BadImage if the bytes are not a whole JPEG or PNG image of 8 bits, are of another size than promised, or
-    larger than MOST_PIXELS. A JPEG without its end is refused although libjpeg would paint what is missing grey: half a
-    grey image is another place.
+    larger than MOST_PIXELS. A JPEG without its end is refused, although libjpeg would fill the missing part with grey,
+    which would change the features.
     """
     data = bytes(message.data)
     header = read_header(data, message.format)
@@ -69,7 +69,7 @@ def read_header(data: bytes, name: str = "") -> Header:
         if len(data) < 26 or data[12:16] != b"IHDR":
             raise BadImage("undecodable", f"the PNG image of {len(data)} bytes has no header")
         width, height, bits = struct.unpack_from(">IIB", data, 16)
-        return Header(width, height, max(8, bits))  # fewer bits are a palette or grey, which OpenCV widens
+        return Header(width, height, max(8, bits))  # fewer bits are a palette or grey, which OpenCV converts to 8 bits
     if data.startswith(JPEG_START):
         if JPEG_END not in data[-64:]:
             raise BadImage("undecodable", f"the JPEG image of {len(data)} bytes has no end, it is truncated")

@@ -1,4 +1,4 @@
-"""Poses whose correction map->odom waits for the odometry of their image's stamp. Nothing else waits for it.
+"""Corrections map->odom that wait for the odometry of their image's stamp. Nothing else waits for it.
 
 The pose itself is published at once. Its correction is sent when the odometry arrives, or given up after a while; a
 newer correction that can be sent takes the place of the older ones. Knows nothing of ROS.
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from vlocnetpp_ros.frames import Floats
 
 WAIT_S = 0.5
-"""How long a correction waits; a robot's odometry is rarely later than a tenth of a second."""
+"""Longest time that a correction waits; a robot's odometry is rarely later than a tenth of a second."""
 MOST = 32
-"""Corrections that wait at a time; the oldest is given up for one more."""
+"""Largest number of waiting corrections; when one more comes, the oldest is given up."""
 POLL_S = 0.005
-"""Time between two looks for the odometry while a correction waits."""
+"""Time between two lookups of the odometry while a correction waits."""
 FAILING = 3
-"""So many given up in a row are a fault of the set-up, not a late message."""
+"""So many given up in a row are reported as a failure, not as late messages."""
 
 
 class NoTransformError(RuntimeError):
@@ -36,14 +36,14 @@ class TrustedPose:
     camera_frame: str
     map_camera_7: Floats
     answered_ns: int
-    """ROS time when it was known."""
+    """ROS time when the pose was computed."""
     added: float
     """time.monotonic() when it began to wait."""
 
 
 @dataclass(frozen=True)
 class CorrectionCounts:
-    """What became of the corrections: every one that was added is one of these, or waits."""
+    """Fate of the corrections: each is counted here once, or still waits."""
 
     sent: int = 0
     overtaken: int = 0
@@ -94,7 +94,7 @@ class Corrections:
             self._changed.notify()
 
     def forget(self) -> None:
-        """Let go of what waits. When this returns, nothing of it will be sent."""
+        """Discard all waiting corrections. After this returns none of them is sent."""
         with self._changed:
             self._forgotten += len(self._waiting)
             self._waiting.clear()
@@ -106,7 +106,7 @@ class Corrections:
             return CorrectionCounts(self._sent, self._overtaken, self._given_up, self._forgotten, len(self._waiting))
 
     def failure(self) -> str:
-        """Why corrections cannot be sent, empty while they are."""
+        """Why corrections cannot be sent; empty while they can."""
         return self._reason if self._failures >= FAILING else ""
 
     def close(self) -> None:
@@ -134,7 +134,8 @@ class Corrections:
         while self._waiting and now - self._waiting[0].added > self._wait_s:
             late = self._waiting.pop(0)
             self._fail(late, self._missing(late) or "it came too late")
-        # Odometry comes in order: where the oldest has none yet, a newer one has it only if the oldest is too old.
+        # Odometry comes in order: if the oldest has none, a newer one can have it only if the oldest is too old for the
+        # buffer.
         for first in dict.fromkeys((0, len(self._waiting) - 1)) if self._waiting else ():
             found = self._newest_from(first)
             if found is not None:

@@ -1,4 +1,4 @@
-"""Depth messages of a sensor to metres (REP-118: 32FC1 metres with NaN unknown, 16UC1 millimetres with 0 unknown)."""
+"""Depth messages of a sensor to metres (REP-118: 32FC1 metres, NaN = unknown; 16UC1 millimetres, 0 = unknown)."""
 
 from __future__ import annotations
 

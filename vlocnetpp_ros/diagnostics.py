@@ -1,4 +1,4 @@
-"""What the node says of itself on /diagnostics (REP-107: 1 Hz, one status per function, values as strings)."""
+"""The node's status on /diagnostics (REP-107: 1 Hz, one status per function, values as strings)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WINDOW = 1000
 """Latest answers over which percentiles of latency are taken."""
 PERCENTILES = (50, 95, 99)
 SHORTEST_S = 0.9
-"""Rates over a shorter time than this say nothing."""
+"""Shortest time over which rates are computed."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Where the time of one answer went, seconds. What `latency` has beyond `model` is the node's own cost."""
+    """Durations of one answer, seconds. `latency` less `model` is the node's own cost."""
 
     latency: float
     """From the callback to the last publication."""
@@ -52,13 +52,13 @@ class Statistics:
         self._sigma_2: Floats | None = None
 
     def forget_latest(self) -> None:
-        """Times and uncertainty are those of one model: begin them anew. What is counted goes on."""
+        """Clear times and uncertainty, which belong to one model; counters are kept."""
         with self._lock:
             self._times.clear()
             self._sigma_2 = None
 
     def answered(self, times: Times, cold_start: str | None) -> None:
-        """Note one answer."""
+        """Add one answer."""
         with self._lock:
             self._times.append(times)
             if cold_start is not None:
@@ -66,7 +66,7 @@ class Statistics:
                 self._cold_starts[re.sub(r" of \d.*", "", cold_start)] += 1
 
     def judged(self, verdict: Verdict, sigma_2: Floats | None) -> None:
-        """Note what the gate said of a pose, and how uncertain the pose is: metres and radians."""
+        """Add the gate's verdict on a pose, and the pose's uncertainty: metres and radians."""
         with self._lock:
             self._sigma_2 = sigma_2
             if verdict.publish:
@@ -100,14 +100,14 @@ class Statistics:
         }
 
     def cold_starts(self) -> dict[str, int]:
-        """How many there were, by reason."""
+        """Number of cold starts, by reason."""
         with self._lock:
             return dict(self._cold_starts)
 
 
 @dataclass(frozen=True)
 class Health:
-    """One look at the node, as it goes into a status."""
+    """A snapshot of the node for its status."""
 
     level: bytes
     summary: str
@@ -123,7 +123,7 @@ class Rates:
         self._rates = (0.0, 0.0)
 
     def update(self, counts: Counts) -> tuple[float, float]:
-        """(received, processed) per second; a report out of turn repeats the figures of the last."""
+        """(received, processed) per second; an extra report repeats the figures of the last."""
         now = time.monotonic()
         seconds = now - self._at
         if seconds >= SHORTEST_S:
@@ -134,7 +134,7 @@ class Rates:
 
 
 def values(counts: Counts, statistics: Statistics, subscribers: dict[str, int]) -> dict[str, str]:
-    """The figures that every status carries: received = processed + dropped + pending."""
+    """The counters of every status: received = processed + dropped + pending."""
     texts = {
         "received": str(counts.received),
         "processed": str(counts.processed),

@@ -1,7 +1,7 @@
-"""What this installation of ROS 2 has and lacks, and where the package's own files are.
+"""Optional ROS 2 packages of this installation, and the paths of the package's own files.
 
 The ROS 2 client from PyPI (wheels of rclpy, Fast DDS and the common interfaces) lacks packages that a ROS installation
-has. This module is the only place that knows them by name: what each is for, and what happens without it.
+has. Only this module names them, with the use of each and its substitute.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class OptionalPackage:
     name: str
     """As it is imported."""
     purpose: str
-    """What it is for."""
+    """Its use."""
     without: str
-    """What stands in for it, or which feature is refused."""
+    """Its substitute, or the feature that is refused without it."""
     debian: str
     """Name in a ROS distribution's apt repository, without `ros-<distro>-`."""
 
@@ -125,7 +125,7 @@ def subscription_events() -> Any:
 
 
 def with_message_info(callback: Any) -> Any:
-    """A subscription's callback `(message, info)`. Humble's rclpy does not know of the info: it is empty there."""
+    """A subscription's callback `(message, info)`. Humble's rclpy has no info: it is empty there."""
     subscription = importlib.import_module("rclpy.subscription").Subscription
     return callback if hasattr(subscription, "CallbackType") else lambda message: callback(message, {})
 
@@ -133,7 +133,7 @@ def with_message_info(callback: Any) -> Any:
 def after_parameters_are_set(node: Any, callback: Any) -> None:
     """Call back with the parameters of a node, `list[Parameter]`, after they were set.
 
-    Humble's rclpy has no callback for it; there the event is heard that every node publishes of its own changes.
+    Humble's rclpy has no such callback; there the node listens to its own events on /parameter_events.
     """
     if hasattr(node, "add_post_set_parameters_callback"):
         node.add_post_set_parameters_callback(callback)

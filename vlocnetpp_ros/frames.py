@@ -1,4 +1,4 @@
-"""Poses where they leave or enter the library: quaternion order, the body's frame, twists and covariances.
+"""Conversion of poses between the library and ROS: quaternion order, the body's frame, twists and covariances.
 
 Inside the library a pose is (x, y, z, qw, qx, qy, qz); ROS messages order a quaternion (x, y, z, w). The camera frame
 is optical (REP-103: x right, y down, z forward). `T_a_b` is the pose of frame b in frame a.
@@ -55,7 +55,7 @@ def cross_matrix(v_3: Floats) -> Floats:
 
 
 def twist(motion_7: Floats, seconds: float) -> tuple[Floats, Floats]:
-    """The constant velocity that makes a motion in the given time: linear (3,) m/s and angular (3,) rad/s.
+    """The constant velocity that results in a motion over the given time: linear (3,) m/s and angular (3,) rad/s.
 
     `motion_7` is `inv(T_{t-1}) @ T_t` and the velocity is that of the moving body in its own frame, the same over the
     whole step: the logarithm in SE(3) over the time, not the difference of positions, which would be in the old frame.
@@ -75,7 +75,7 @@ def twist(motion_7: Floats, seconds: float) -> tuple[Floats, Floats]:
 
 
 def twist_at(b_c_7: Floats, linear_3: Floats, angular_3: Floats) -> tuple[Floats, Floats]:
-    """The twist of frame b, in b, from the twist of frame c, in c, where `T_b_c` is fixed: turned and lever-armed."""
+    """The twist of frame b, in b, from the twist of frame c, in c, where `T_b_c` is fixed."""
     R = rotation_matrix(b_c_7[3:])
     angular = R @ angular_3
     return R @ linear_3 + np.cross(b_c_7[:3], angular), angular

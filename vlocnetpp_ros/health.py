@@ -1,4 +1,4 @@
-"""How the node is: level and message of its status on /diagnostics, from what is known of its parts."""
+"""Level and message of the node's status on /diagnostics, from the state of its parts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:  # it brings PyTorch, whose import takes seconds
 SILENCE_S = 2.0
 """Without an image for so long, the status is no longer OK."""
 SILENCE_LOG_S = 5.0
-"""And so long it takes until the log says so."""
+"""Without an image for so long, it is logged too."""
 REMINDER_S = 60.0
-"""What lasts is logged again after this."""
+"""A lasting condition is logged again after this time."""
 LEAST_SHARE = 0.7
-"""Of the images that the camera publishes; where fewer arrive, the transport loses them."""
+"""Smallest share of the published images that must arrive; below it the transport is reported."""
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 Judgement = tuple[bytes, str]
@@ -31,7 +31,7 @@ Judgement = tuple[bytes, str]
 
 @dataclass(frozen=True)
 class Situation:
-    """The parts of a node, those of an active one None while it is not."""
+    """The state of the node's parts; parts of an active node are None while it is inactive."""
 
     label: str
     """Lifecycle state."""
@@ -49,11 +49,11 @@ class Situation:
     who_publishes: Callable[[str], str]
     """Who publishes on a topic, in words."""
     warn: Callable[[str, str, float], None]
-    """Log a text under a key, not more often than once in so many seconds."""
+    """Log a text under a key, at most once in so many seconds."""
 
 
 def judge(now: Situation) -> Judgement:
-    """The first that is so: a failed transition, a missing input, images or poses without answer, or all is well."""
+    """The first condition that holds: a failed transition, a missing input, unanswered images or poses, or OK."""
     if now.failure:
         return ERROR, now.failure
     if now.settings is None or now.pipeline is None or now.inputs is None or now.worker is None:

@@ -1,7 +1,6 @@
-"""Whether an image shows anything at all: without contrast, mere noise or frozen, it is dropped before the network.
-
-Its features would spoil the images after it, and its pose would be no better than a guess. Whether an image shows the
-mapped place is the model's to say, and the gate's to judge. Knows nothing of ROS.
+"""Drops images without contrast, of mere noise or of a frozen camera before the network: their features would degrade
+the next answers, and their poses would be guesses. Whether an image shows the mapped place is judged by the model and
+the gate. Independent of ROS.
 """
 
 from __future__ import annotations
@@ -16,30 +15,30 @@ from numpy.typing import NDArray
 from vlocnetpp_ros.images import CHANNELS, to_rgb
 
 THUMBNAIL = (80, 64)
-"""Width and height at which contrast and roughness are taken: pixel noise averages out, the scene does not."""
+"""Size at which contrast and roughness are measured: pixel noise averages out, the scene does not."""
 SAMPLES = 128
-"""Rows and columns, about, of the pixels by which a frozen image is known."""
+"""About so many rows and columns of pixels are compared to detect a frozen image."""
 
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What an image must be like; 0 switches a limit off."""
+    """Limits for an image; 0 switches one off."""
 
     contrast: float
     """Least standard deviation of grey levels in the thumbnail, of 255."""
     roughness: float
     """Largest mean square difference of neighbours in the thumbnail over twice its variance: 1 for white noise."""
     frozen_after: int
-    """So many images before that are the same to the pixel."""
+    """Number of identical images in a row."""
 
 
 class Fault(NamedTuple):
-    """Why an image is of no use."""
+    """Why an image is unusable."""
 
     kind: str
-    """A few fixed words to count by."""
+    """One of a few fixed texts, for counting."""
     details: str
-    """With the figures."""
+    """Details with figures."""
 
 
 class ImageCheck:
@@ -50,11 +49,11 @@ class ImageCheck:
         self._same = 0
 
     def forget(self) -> None:
-        """The next image has none before it."""
+        """Forget the earlier images."""
         self._last, self._same = None, 0
 
     def fault(self, image: NDArray[np.uint8], encoding: str, limits: ImageLimits) -> Fault | None:
-        """Why an image is of no use; None where it is.
+        """Why an image is unusable; None if it is usable.
 
         Args:
             image: (H, W, C) uint8, (H, W) for mono8, in one of `images.CHANNELS`.
@@ -93,7 +92,7 @@ class ImageCheck:
 
 def statistics(image: NDArray[np.uint8], encoding: str) -> tuple[float, float]:
     """Contrast in grey levels and roughness of an image, see `ImageLimits`."""
-    # Of a large image a part of the pixels is as good, and much faster.
+    # For a large image a part of the pixels is sufficient, and much faster.
     rows, columns = (max(1, size // (3 * small)) for size, small in zip(image.shape[:2], reversed(THUMBNAIL)))
     part = np.ascontiguousarray(image[::rows, ::columns])
     small = cv2.resize(part, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)

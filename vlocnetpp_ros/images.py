@@ -1,8 +1,8 @@
 """Image messages to pixels and pixels to image messages.
 
 Pixels are viewed in place with `np.frombuffer`'s rules (rows may be padded to `step`) where the encoding has bytes of
-grey or colour; 16-bit grey and YUV 4:2:2 are converted by OpenCV. Whatever a message can have wrong ends in BadImage
-with a reason to count by.
+grey or colour; 16-bit grey and YUV 4:2:2 are converted by OpenCV. Any fault of a message raises BadImage with a reason
+for counting.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ YUV = {
 }
 """Encodings of two bytes a pixel and their conversion to RGB; the names before and after sensor_msgs of 2022."""
 ENCODINGS = (*CHANNELS, "mono16", *YUV)
-"""All that are understood."""
+"""All supported encodings."""
 Classes = tuple[tuple[str, tuple[int, int, int]], ...]
 """Name and RGB colour of each class id, as they are in a model file."""
 
 
 class BadImage(ValueError):
-    """An image message cannot be used. `reason` is one of a few fixed words to count by, the message the details."""
+    """An image message cannot be used. `reason` is one of a few fixed texts, for counting; the message has the
+    details.
+    """
 
     def __init__(self, reason: str, details: str) -> None:
         super().__init__(details)

@@ -1,4 +1,4 @@
-"""What an active node subscribes to: images, their intrinsics and, for some models, the depth of the same moment."""
+"""Subscriptions of an active node: images, their intrinsics and, for some models, depth images of the same stamp."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NO_CAMERA_INFO = "no camera_info"
 NO_INTRINSICS = "camera_info without intrinsics"
 NO_DEPTH = "no depth of its stamp"
 LONGEST_GAP_S = 2.0
-"""A longer pause between two images is not a loss of the transport."""
+"""A longer pause between two images is a pause of the camera, not a loss of the transport."""
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """An image message and when its callback ran."""
+    """An image message and the time of its callback."""
 
     message: Image | CompressedImage
     arrived: float
@@ -78,9 +78,9 @@ class Inputs:
         self.enabled = True
         """Where it is False, images are counted and dropped."""
         self.camera_fault = ""
-        """What is wrong with the latest CameraInfo after a good one, which goes on being used."""
+        """Fault of the latest CameraInfo after a good one, which is still used."""
         self.last_image = time.monotonic()
-        """When the latest image came in, or the inputs were made."""
+        """Time of the latest image, or of creation."""
         self.arrivals = Arrivals()
         self.incompatible: dict[str, str] = {}
         """Topics of which a publisher offers another quality of service, with the policy."""

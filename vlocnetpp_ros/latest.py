@@ -1,7 +1,6 @@
-"""A one-slot mailbox with its two threads: when work is slower than the input, the newest item wins.
-
-Queues make a slow network late for ever; here a result is never older than two times its work and its publication.
-Every item is counted: received = processed + dropped (by reason) + pending, and at rest nothing is pending.
+"""A one-slot mailbox with two threads: when work is slower than the input, the newest item wins. With a queue a slow
+network would fall behind; here a result is never older than twice its work and its publication. Every item is counted:
+received = processed + dropped (by reason) + pending, and at rest nothing is pending.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ NEWER = "a newer image came"
 
 
 class Dropped(Exception):
-    """An item was not processed. `reason` is one of a few fixed words to count by, the message says the details."""
+    """An item was not processed. `reason` is one of a few fixed texts, for counting; the message has the details."""
 
     def __init__(self, reason: str, details: str = "") -> None:
         super().__init__(f"{reason}: {details}" if details else reason)
@@ -27,7 +26,7 @@ class Dropped(Exception):
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the items so far."""
+    """Fate of the items so far."""
 
     received: int = 0
     processed: int = 0
@@ -70,17 +69,16 @@ class Tally:
 
 
 Finish = Callable[[], None]
-"""What is left to do with an item once the next may be worked on."""
+"""The rest of the work on an item, done while the next one is worked on."""
 
 
 class Latest(Generic[Item]):
-    """Hands the newest item to `work` in a thread of its own, one at a time, and calls what that returns in another.
-
-    So an item is finished (published) while the next is worked on; the next then waits until it is, nothing queues up.
+    """Calls `work` with the newest item in one thread, and the function that it returns in another. So an item is
+    published while the next is worked on; the next one then waits for that, so no queue builds up.
 
     `work` and what it returns may raise Dropped; every dropped item is counted and reported to `on_drop`, called in the
     thread in which it was dropped. Any other exception also drops the item, and `on_error` turns it into the reason.
-    While `held` is a reason, items wait in the slot, and those that are replaced there are dropped for that reason.
+    While `held` has a reason, items wait in the slot, and replaced ones are dropped for that reason.
     """
 
     def __init__(
@@ -104,7 +102,7 @@ class Latest(Generic[Item]):
         self._thread.start()
 
     def put(self, item: Item) -> None:
-        """Leave an item, in place of the one that may still wait."""
+        """Put an item into the slot, replacing one that still waits."""
         self._tally.receive()
         with self._changed:
             replaced = bool(self._slot)
@@ -121,7 +119,7 @@ class Latest(Generic[Item]):
 
     @property
     def held(self) -> str | None:
-        """What the items wait for, if they do."""
+        """The reason why items wait, or None."""
         return self._held
 
     def hold(self, reason: str) -> None:
@@ -130,7 +128,7 @@ class Latest(Generic[Item]):
             self._held = reason
 
     def release(self) -> None:
-        """What the items waited for is there."""
+        """Let the items be worked on."""
         with self._changed:
             self._held = None
             self._changed.notify()
@@ -165,7 +163,7 @@ class Latest(Generic[Item]):
                 self._drop(dropped)
             except Exception as error:  # noqa: BLE001 - the thread must live on, whatever one image does
                 self._drop(self._on_error(error))
-            # Not kept until the next item comes: an image is megabytes.
+            # Dropped now, not when the next item comes: an image is megabytes.
             del item
 
     def _finish(self, finish: Finish) -> None:

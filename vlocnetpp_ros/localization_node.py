@@ -5,8 +5,8 @@
     deactivate  unsubscribe, finish the image in work
     cleanup     take the topics down, free the model
 
-A transition that fails says why, leaves the process alive and can be tried again. The services stand before PyTorch is
-imported, which takes seconds: that is part of configure.
+A failed transition logs the reason, leaves the process alive and can be tried again. Services are available before
+PyTorch is imported, which takes seconds and is part of configure.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SUCCESS, FAILURE, ERROR = (
 )
 RCLError = rclpy_implementation.RCLError
 EXPECTED = (NEWER, NO_CAMERA_INFO, NO_INTRINSICS, "disabled", "deactivated")
-"""Reasons that are no fault of the images, or are told in another way."""
+"""Reasons that are no fault of the images, or that are reported elsewhere."""
 WARN_PERIOD_S = 5.0
 
 
@@ -90,7 +90,7 @@ class LocalizationNode(LifecycleNode):
         """Whether to configure and activate at start."""
         return bool(self.get_parameter("autostart").value)
 
-    # Transitions. rclpy swallows what a callback raises, so each runs inside _attempt.
+    # Transitions. rclpy swallows exceptions of a callback, so each runs inside _attempt.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model; FAILURE with the reason in the log and on /diagnostics where it cannot be."""
@@ -145,7 +145,7 @@ class LocalizationNode(LifecycleNode):
             return FAILURE
         except Exception as error:  # noqa: BLE001 - whatever it is, rclpy would swallow it
             if not self.context.ok():
-                return ERROR  # a signal came meanwhile, and everything is going
+                return ERROR  # a signal has arrived, and the process is ending
             self._failure = f"{name} failed: {type(error).__name__}: {error}"
             self.get_logger().error(f"{self._failure}\n{traceback.format_exc()}")
             return ERROR
@@ -191,7 +191,7 @@ class LocalizationNode(LifecycleNode):
         return "inactive"
 
     def _cleanup(self) -> str:
-        # Forgotten first: where a lost device makes closing fail, it is not tried for ever.
+        # Cleared first, so that closing is not repeated where a lost device makes it fail.
         pipeline, self._pipeline, self._settings = self._pipeline, None, None
         self._declared.forget()
         if pipeline is not None:
@@ -255,7 +255,7 @@ class LocalizationNode(LifecycleNode):
         self._report()
         return response
 
-    # What becomes of the images, in the two threads of the worker.
+    # Work on images, in the two threads of the worker.
 
     def _work(self, incoming: Incoming) -> Finish:
         _, pipeline = self._configured()
@@ -271,7 +271,7 @@ class LocalizationNode(LifecycleNode):
         self._last_drop = str(dropped)
         if dropped.reason not in EXPECTED:
             self._fault = str(dropped)
-        # That a slow network skips images is its way to keep up; /diagnostics says how many.
+        # Dropped images of a slow network are normal; /diagnostics counts them.
         if dropped.reason != NEWER:
             self._warn(dropped.reason, f"image dropped: {dropped}")
             self._report()
@@ -285,7 +285,7 @@ class LocalizationNode(LifecycleNode):
         return Dropped("model error", f"{type(error).__name__}: {error}")
 
     def callback_failed(self, error: Exception) -> None:
-        """Whatever a callback raises, the node lives on and says so."""
+        """Log the exception of a callback; the node keeps running."""
         self._callback_errors += 1
         text = "".join(traceback.format_exception(error))
         self._warn(f"callback: {type(error).__name__}", f"a callback failed and is ignored: {error}\n{text}")
@@ -300,7 +300,7 @@ class LocalizationNode(LifecycleNode):
     def _report(self) -> None:
         if not self.context.ok():
             return
-        # The timer and the worker both come here.
+        # Called by the timer and by the worker.
         with self._reporting:
             status = self._health()
             hardware = self._pipeline.hardware if self._pipeline is not None else ""
@@ -357,7 +357,7 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
         pass
     except RCLError:
-        # A signal while the node comes up takes the context away from whatever is at work.
+        # A signal during start-up shuts the context down under the running code.
         if rclpy.ok():
             raise
     finally:
@@ -385,8 +385,8 @@ def _serve() -> None:
 def _spin(executor: SingleThreadedExecutor, node: LocalizationNode) -> None:
     """Run callbacks until the context is shut down.
 
-    rclpy lets everything that a callback raises out of spin, its own callbacks included: a /clock message with negative
-    seconds, the loss of a client that waits for a response. None of it may end the node.
+    rclpy raises exceptions of callbacks out of spin, also of its own: for a /clock message with negative seconds, or
+    the loss of a client that waits for a response. None of them may end the node.
     """
     while node.context.ok():
         try:

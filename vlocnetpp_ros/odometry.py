@@ -1,4 +1,4 @@
-"""The network's own odometry frame: its relative motions put one after the other."""
+"""The network's own odometry frame: its relative motions, accumulated."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from vlocnetpp_ros.frames import Floats, compose, twist
 
 UNKNOWN_VARIANCE = 1e6
-"""Says that a value is not known, in m^2, rad^2 and their rates; a filter gives it no weight."""
+"""Marks an unknown value, in m^2, rad^2 and their rates; a filter gives it no weight."""
 OPTICAL: Floats = np.array([0.0, 0.0, 0.0, 0.5, -0.5, 0.5, -0.5])
 """T_body_camera of an optical frame in a body of its own place: x forward, y left, z up (REP-103)."""
 FIRST_VARIANCE = 1e-6
-"""Of the pose at the origin, which is exact by definition; filters do not take zero."""
+"""Variance of the pose at the origin, which is exact by definition; filters do not accept zero."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The node's topics: which exist, and what each holds. Nothing is computed that nobody subscribes to."""
+"""The node's topics and their content. Only subscribed topics are computed."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ TOPICS: dict[str, tuple[tuple[str, type], ...]] = {
     "odometry": (("~/odometry", Odometry),),
     "segmentation": (("~/semantic/mask", Image), ("~/semantic/color", Image), ("~/semantic/overlay", Image)),
 }
-"""What each task of the model publishes; a task the model lacks is not advertised."""
+"""Topics of each task; those of a task that the model lacks are not advertised."""
 LABEL_INFO = "~/semantic/label_info"
 MAP = "~/map"
-"""Where the model file carries a cloud of its map; latched, sent once somebody subscribes."""
+"""The map's point cloud, if the model file has one; latched, sent once somebody subscribes."""
 POINTS = "~/points"
-"""Where a depth sensor or the model says how far away things are."""
+"""The camera's point cloud, if a depth sensor or the model gives depth."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """All that is known of one processed image."""
+    """Everything that outputs need of one processed image."""
 
     header: Header
     """Of the image message."""
@@ -60,7 +60,7 @@ class Result:
     base_camera_7: Floats | None
     """T_base_camera where a base frame is published."""
     depth_HW: NDArray[np.float32] | None
-    """Metres on the pixels of the image, where a sensor says."""
+    """Depth at the image's pixels, metres, with a depth sensor."""
     K_33: Floats
     """Intrinsics of the image."""
 
@@ -78,7 +78,7 @@ class Outputs:
     ) -> None:
         self._node = node
         self.settings = settings
-        """May be replaced by others that differ in what acts at once."""
+        """May be replaced by settings that differ in live parameters."""
         self._classes = model.classes
         self._palette = images.palette(model.classes)
         self._map_frame = settings.map_frame or model.map_frame
@@ -93,7 +93,7 @@ class Outputs:
             if gives_points:
                 self._publishers[POINTS] = node.create_lifecycle_publisher(PointCloud2, POINTS, QoSProfile(depth=2))
         except Exception:
-            self.close()  # those that were made before the one that could not be
+            self.close()  # the publishers that were made before the failure
             raise
 
     def _advertise(self, model: Metadata) -> None:
@@ -119,7 +119,7 @@ class Outputs:
         return {topic: publisher.get_subscription_count() for topic, publisher in self._publishers.items()}
 
     def publish_latched(self) -> None:
-        """Send what is kept for who subscribes later: the names of the mask's ids, and the map."""
+        """Send the latched topics: the names of the mask's ids, and the map."""
         self._map_is_sent = False
         self._publish_map()
         if LABEL_INFO in self._publishers:
@@ -160,7 +160,7 @@ class Outputs:
         self._map_is_sent = True
 
     def _publish_points(self, publisher: LifecyclePublisher, result: Result, localizer: Localizer) -> None:
-        """What the camera sees: of a sensor's depth in the camera's frame, of the model's coordinates in the map."""
+        """The camera's points: from a sensor's depth in the camera's frame, from the model's coordinates in the map."""
         mask_hw, frame = result.estimate.mask_hw, result.header.frame_id
         if result.depth_HW is not None:
             points = clouds.points_of_depth(result.depth_HW, result.K_33)[:: clouds.STRIDE, :: clouds.STRIDE]

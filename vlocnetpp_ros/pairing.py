@@ -1,7 +1,6 @@
-"""An image and the depth taken with it, brought together by stamp.
-
-`message_filters` does this in general; here the newest image wins, a bag that starts over must not leave old halves
-behind, and every image has to be accounted for. Not for several threads: both topics are served by one executor.
+"""Pairs an image with its depth by stamp. `message_filters` does this in general; here the newest image wins, a bag
+that starts over must not leave old messages behind, and every image is counted. Not for several threads: both topics
+are served by one executor.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Generic, TypeVar
 Image = TypeVar("Image")
 Depth = TypeVar("Depth")
 LONGEST = 8
-"""Halves that wait on each side; at 30 Hz a quarter of a second."""
+"""Messages that wait on each side; at 30 Hz a quarter of a second."""
 
 
 class Pairing(Generic[Image, Depth]):
@@ -32,7 +31,7 @@ class Pairing(Generic[Image, Depth]):
         self._depths: dict[int, Depth] = {}
 
     def image(self, stamp_ns: int, image: Image) -> None:
-        """An image has come. One that is older than those that wait begins a new time: they go."""
+        """Take an image. One that is older than the waiting ones means that time went back: those are discarded."""
         if self._images and stamp_ns <= next(reversed(self._images)):
             self.clear()
         self._images[stamp_ns] = image
@@ -50,7 +49,7 @@ class Pairing(Generic[Image, Depth]):
             del self._depths[next(iter(self._depths))]
 
     def clear(self) -> None:
-        """Let go of everything that waits; its images count as unpaired."""
+        """Discard everything that waits; its images count as unpaired."""
         waiting = list(self._images.values())
         self._images.clear()
         self._depths.clear()
@@ -58,7 +57,7 @@ class Pairing(Generic[Image, Depth]):
             self._on_unpaired(image)
 
     def _match(self) -> None:
-        """Hand on the newest image that has a depth; what is older than it is over."""
+        """Pass on the newest image that has a depth; older messages are discarded."""
         for image_ns in reversed(self._images):
             depth_ns = min(self._depths, key=lambda ns: abs(ns - image_ns), default=None)
             if depth_ns is None or abs(depth_ns - image_ns) > self._tolerance_ns:

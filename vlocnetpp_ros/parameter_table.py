@@ -1,4 +1,4 @@
-"""What is written from the declarations of the parameters; a test holds both files to them.
+"""Files that are generated from the declarations of the parameters; a test compares them.
 
 python -m vlocnetpp_ros.parameter_table page > docs/parameters.md
 python -m vlocnetpp_ros.parameter_table file > config/localize.yaml

@@ -17,10 +17,9 @@ DECLARED = {declaration.name: declaration for declaration in DECLARATIONS}
 
 
 class Parameters:
-    """The node's declared parameters. A wrong value at start does not kill the node: configure refuses it instead.
-
-    A change is checked before it is set and acts after it was set: another callback may refuse it in between.
-    `on_live` gets the settings anew when a parameter that acts at once has been changed after `read`.
+    """The node's declared parameters. A wrong value at start does not end the node: configure refuses it. A change is
+    checked before it is set and takes effect after it was set, since another callback may refuse it in between.
+    `on_live` gets the new settings when a live parameter is changed after `read`.
     """
 
     def __init__(self, node: Node, on_live: Callable[[Settings], None] | None = None) -> None:
@@ -46,7 +45,7 @@ class Parameters:
         return settings
 
     def forget(self) -> None:
-        """The node is no longer configured: nothing is left for a live change to act on."""
+        """Ignore live changes from now on, since the node is no longer configured."""
         self._settings = None
 
     def _declare(self, declaration: Declaration) -> None:
@@ -63,7 +62,7 @@ class Parameters:
             self._refused[declaration.name] = problem
 
     def _check(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Say whether all of them are allowed; nothing is changed here."""
+        """Check whether all of them are allowed; changes nothing."""
         for parameter in parameters:
             declaration = DECLARED.get(parameter.name)
             problem = declaration.problem(parameter.value) if declaration else None
@@ -72,7 +71,7 @@ class Parameters:
         return SetParametersResult(successful=True)
 
     def _apply(self, parameters: list[Parameter]) -> None:
-        """They have been set: let those act that act at once."""
+        """Apply live parameters after they have been set."""
         changed = {parameter.name: parameter.value for parameter in parameters if parameter.name in DECLARED}
         for name in changed:
             self._refused.pop(name, None)

@@ -1,7 +1,7 @@
-"""What happens to one image: message to pixels, one step of the network, odometry, topics, TF.
+"""Processing of one image: message to pixels, one step of the network, odometry, topics, TF.
 
 A pipeline is made when the node is configured; one thread answers images, another publishes the answers, so that the
-network need not wait for topics and TF. It knows nothing of the lifecycle.
+network need not wait for topics and TF. It is independent of the lifecycle.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ grows (docs/benchmarks/other_camera.json)."""
 
 @dataclass(frozen=True)
 class Answered:
-    """An image through the network, not yet published."""
+    """An image and its answer, not yet published."""
 
     incoming: Incoming
     image: NDArray[np.uint8]
@@ -59,20 +59,20 @@ class Answered:
     """As the sensor gave it, on the pixels of the image."""
     K_33: Floats
     starts_over: bool
-    """Whether a reset was asked for: a new odom frame, an empty path, no TF until the next trusted pose."""
+    """Whether a reset was requested: a new odom frame, an empty path, no TF until the next trusted pose."""
     pixels_s: float
     model_s: float
 
 
 class Pipeline:
-    """The loaded model with all that turns its answers into messages.
+    """The loaded model and everything that turns its answers into messages.
 
     Raises ParameterError for a model file that cannot be used or that the parameters do not fit, MissingPackageError
     for a feature that this installation lacks.
     """
 
     def __init__(self, node: LifecycleNode, settings: Settings, statistics: Statistics) -> None:
-        # Refused before the seconds that a model takes to load.
+        # Checked before the model is loaded, which takes seconds.
         tf2_ros = require_packages(settings)
         self.model = _load(settings)
         metadata = self.model.metadata
@@ -81,13 +81,13 @@ class Pipeline:
             raise ParameterError("parameter 'depth_topic' is empty, and this model warps with the depth of a sensor")
         device = self.model.device
         self.hardware = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
-        """The device that is really used, with its name; asked for once, since a lost one cannot tell."""
+        """The device in use, with its name; read once, since a lost device cannot be queried."""
         self._localizer = Localizer(self.model, max_gap_s=settings.max_gap_s)
         self._localizer.warm_up(metadata.input_height, metadata.input_width)
         map_cloud = _map_cloud(settings)
         gives_points = self.reads_depth or self._gives_coordinates()
         if not node.context.ok():
-            raise ExternalShutdownException  # a signal came meanwhile: nothing can be advertised any more
+            raise ExternalShutdownException  # a signal has arrived: nothing can be advertised any more
         self._log = node.get_logger()
         self._statistics = statistics
         self._settings = settings
@@ -101,7 +101,7 @@ class Pipeline:
                 f"are withheld (0: never), by the parameters and {file_limits(metadata)[1]}"
             )
         self.verdict: Verdict | None = None
-        """What the gate said of the latest image with a pose; None before the first since activation or reset."""
+        """The gate's verdict on the latest image with a pose; None before the first since activation or reset."""
         self._odometry = None
         if "odometry" in metadata.tasks:
             self._odometry = DeadReckoning(settings.odometry_linear_sigma, settings.odometry_angular_sigma)
@@ -111,7 +111,7 @@ class Pipeline:
         self._reset = threading.Event()
         self._distrusted = ""
         self._starts_over = False
-        """A reset that no answered image has passed on yet."""
+        """A reset that has not yet been applied to an answered image."""
         self.camera: Camera | None = None
         """From the latest CameraInfo; the images of one stream share it."""
         self._transforms = None
@@ -123,7 +123,7 @@ class Pipeline:
             self.outputs = Outputs(node, settings, metadata, map_cloud, gives_points)
         except Exception:
             if self._transforms is not None:
-                self._transforms.close()  # its timer and subscriptions would go on without a pipeline
+                self._transforms.close()  # its timer and subscriptions would continue without a pipeline
             raise
 
     def answer(self, incoming: Incoming) -> Callable[[], None]:
@@ -170,13 +170,13 @@ class Pipeline:
         )
 
     def _publish(self, answered: Answered) -> None:
-        """Judge, integrate and send what one image gave."""
+        """Judge, integrate and publish the answer to one image."""
         began = time.perf_counter()
         header, estimate = answered.incoming.message.header, answered.estimate
         if answered.starts_over:
             self._start_over()
         if estimate.cold_start == "stamp went back" and self._transforms is not None:
-            self._transforms.silence()  # the correction is of a time that is over, whatever becomes of this pose
+            self._transforms.silence()  # whether or not this pose is trusted
         trusted = self._judge(estimate)
         motion = None
         if self._odometry is not None:
@@ -203,7 +203,7 @@ class Pipeline:
         self._statistics.answered(times, estimate.cold_start)
 
     def apply(self, settings: Settings) -> None:
-        """Take over the parameters that act at once; from any thread."""
+        """Apply the live parameters; from any thread."""
         self._settings = settings
         self._localizer.max_gap_s = settings.max_gap_s
         self.outputs.settings = settings
@@ -229,9 +229,8 @@ class Pipeline:
         self._last_stamp_ns = None
 
     def rest(self) -> None:
-        """Nothing is known of the place until the next trusted pose: no TF, no verdict, the gate begins anew.
-
-        Only while no image is being processed.
+        """Forget the localization until the next trusted pose: no TF, no verdict, a new gate. Only while no image is
+        being processed.
         """
         if self._transforms is not None:
             self._transforms.silence()
@@ -240,7 +239,7 @@ class Pipeline:
         self.verdict = None
 
     def status(self) -> dict[str, str]:
-        """What it says of place and TF on /diagnostics."""
+        """Status of localization and TF for /diagnostics."""
         texts: dict[str, str] = {}
         if self._gate is not None:
             texts["localized"] = str(self.verdict is not None and self.verdict.localized).lower()
@@ -251,11 +250,11 @@ class Pipeline:
         return texts
 
     def tf_failure(self) -> str:
-        """Why map->odom cannot be sent and what to do; empty while it can or need not."""
+        """Why map->odom cannot be sent and what to do; empty if it can, or is not wanted."""
         return self._transforms.failure() if self._transforms is not None else ""
 
     def close(self) -> None:
-        """Take topics and TF down and give the memory of a GPU back."""
+        """Remove topics and TF, and free the memory of a GPU."""
         self.outputs.close()
         if self._transforms is not None:
             self._transforms.close()
@@ -265,7 +264,7 @@ class Pipeline:
             torch.cuda.empty_cache()
 
     def _gives_coordinates(self) -> bool:
-        """Whether the model says where in the map what it sees lies, from one answer to a black image."""
+        """Whether the model answers map coordinates, from one answer to a black image."""
         height, width = self.model.metadata.input_height, self.model.metadata.input_width
         K_33 = self._localizer.training_intrinsics(height, width)
         answer = self._localizer.localize(np.zeros((height, width, 3), np.uint8), K_33, 1)
@@ -318,7 +317,7 @@ class Pipeline:
         return depth_HW
 
     def _view(self, camera: Camera, image: NDArray[np.uint8]) -> View | None:
-        """The way to the training camera, where images of other cameras are remapped and this one is another."""
+        """The mapping to the training camera, if images of other cameras are remapped and this camera is another."""
         if self._settings.other_camera != "remap":
             return None
         key = (camera.K_33.tobytes(), image.shape[:2])
@@ -338,7 +337,7 @@ class Pipeline:
         return view
 
     def _reject(self, kind: str, reason: str) -> None:
-        """An image of no use, in its turn behind the answers before it: it counts for the gate, and it is dropped."""
+        """Drop an unusable image, after the answers before it: it counts for the gate."""
         if self._gate is not None:
             self.verdict = self._gate.reject(kind, f"{kind}: {reason}")
             if self._transforms is not None and not self.verdict.localized:
@@ -346,7 +345,7 @@ class Pipeline:
         raise Dropped(kind, reason)
 
     def _judge(self, estimate: Estimate) -> bool:
-        """Whether the pose may be published; what the gate says goes into `verdict` and the statistics."""
+        """Whether the pose may be published; the gate's verdict goes into `verdict` and the statistics."""
         if self._gate is None or estimate.pose_7 is None:
             return False
         self.verdict = self._gate.judge(estimate)
@@ -371,7 +370,7 @@ class Pipeline:
             raise Dropped("wrong size", str(error)) from error
         answers = (estimate.pose_7, estimate.relative_7, estimate.sigma_2)
         if any(answer is not None and not np.isfinite(answer).all() for answer in answers):
-            # The features that led to it would spoil every image after it.
+            # Its features would break the answers to later images.
             self.forget("not finite")
             raise Dropped("not finite", "the network answered NaN or infinity")
         return estimate

@@ -1,4 +1,4 @@
-"""The node's parameters: each is declared once, here, with default, description and what is allowed.
+"""The node's parameters: each is declared once, here, with default, description and allowed values.
 
 From this follow the parameters of the node, `config/localize.yaml` and `docs/parameters.md` (written by
 `parameter_table`), and the arguments of `localize.launch.py`. Knows nothing of ROS.
@@ -13,7 +13,7 @@ Value = str | bool | int | float
 
 
 class ParameterError(ValueError):
-    """A parameter has a value that cannot be used; the message names it and says what would do."""
+    """A parameter has a value that cannot be used; the message names it and the allowed values."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Declaration:
     range: tuple[float, float] | None = None
     read_only: bool = False
     live: bool = False
-    """Whether a change acts at once; any other waits for the next configure."""
+    """Whether a change takes effect at once (a live parameter), or at the next configure."""
 
     def problem(self, value: Value) -> str | None:
         """What is wrong with a value, in one line; None if it is allowed."""
@@ -39,7 +39,7 @@ class Declaration:
         return None
 
     def parse(self, text: str) -> Value:
-        """The value that a text means. Raises ParameterError where it means none that is allowed."""
+        """Parse a value from text. Raises ParameterError for one that is not allowed."""
         value: Value = text
         try:
             if isinstance(self.default, bool):
@@ -279,7 +279,7 @@ class Settings:
 
     @property
     def image_input(self) -> str:
-        """The topic that is really subscribed to."""
+        """The topic that is subscribed to."""
         return f"{self.image_topic}/compressed" if self.image_transport == "compressed" else self.image_topic
 
     @property

@@ -1,4 +1,4 @@
-"""TF: the correction map->odom that REP-105 asks of a localizer, and where the camera sits on the robot."""
+"""TF: the correction map->odom of REP-105, and the camera's pose on the robot."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from vlocnetpp_ros.settings import Settings
 from vlocnetpp_ros.stamps import stamp_message, stamp_ns
 
 GIVEN_UP_LOG_S = 60.0
-"""That corrections cannot be sent is logged this often."""
+"""Interval at which failing corrections are logged."""
 
 
 def require_packages(settings: Settings) -> Any:
-    """tf2_ros where the settings need it, None where they do not or where `publish_tf: auto` has to do without.
-
-    Raises MissingPackageError where it is asked for and not installed.
+    """tf2_ros if the settings need it; None if they do not, or if it is missing and `publish_tf` is `auto`. Raises
+    MissingPackageError if it is required and not installed.
     """
     features = {
         f"base_frame '{settings.base_frame}'": bool(settings.base_frame),
@@ -46,14 +45,14 @@ def require_packages(settings: Settings) -> Any:
 
 @dataclass(frozen=True)
 class _Held:
-    """The correction of the last trusted pose, to be sent again."""
+    """The correction of the last trusted pose, which is sent repeatedly."""
 
     child: str
     pose_7: Floats
     image_ns: int
     """Stamp of its image."""
     at_ns: int
-    """ROS time when the pose was known."""
+    """ROS time when the pose was computed."""
 
 
 class Transforms:
@@ -62,19 +61,19 @@ class Transforms:
     A correction map->odom needs the odometry of its image's stamp. Where that is late the correction waits for it, in a
     thread of its own (`corrections`), and nothing else does.
 
-    map->odom is held: between two poses it is sent again at a rate of its own, so that whoever looks up the newest time
-    finds it (REP-105: odometry goes on, the correction stays). Its stamp goes on from the image's by the ROS time that
-    has passed, which is right for a camera, a simulation and a bag without /clock. It ends when the gate says that the
-    camera is lost, or when no pose came for `tf_keep_alive_s`.
+    map->odom is held: between two poses it is sent again at a rate of its own, so that a lookup at the newest time
+    finds it (REP-105: odometry continues, the correction is constant). Its stamp advances from the image's by the ROS
+    time that has passed, which is right for a camera, a simulation and a bag without /clock. It ends when the gate says
+    that the camera is lost, or when no pose came for `tf_keep_alive_s`.
 
-    Stamps only rise, so that the newest correction is the one that is looked up. They go back where the images do, as
-    when a bag begins again; what TF knows is then forgotten, or it would take the odometry that comes for too old.
+    Stamps only increase, so that a lookup finds the newest correction. They go back when the images do, as when a bag
+    begins again; the TF buffer is then cleared, or it would reject the new odometry as too old.
     """
 
     def __init__(self, node: Node, settings: Settings, map_frame: str, tf2_ros: Any) -> None:
         self._tf2 = tf2_ros
         self.settings = settings
-        """May be replaced by others that differ in what acts at once."""
+        """May be replaced by settings that differ in live parameters."""
         self._map_frame = map_frame
         self._buffer = tf2_ros.Buffer()
         self._listener = tf2_ros.TransformListener(self._buffer, node)
@@ -84,14 +83,14 @@ class Transforms:
         self._camera_is_placed = False
         self._held: _Held | None = None
         self._image_ns = 0
-        """Stamp of the latest image whose transform was asked for."""
+        """Stamp of the latest image with a broadcast request."""
         self._sent_ns = 0
         """Stamp of the latest message, ahead included."""
         self._sending = threading.Lock()
         self._corrections = Corrections(self._odom_camera, self._correct, self._given_up)
         self._timer = None
         if settings.publish_tf in ("auto", "map_to_odom") and settings.tf_rate_hz > 0:
-            # A steady clock: simulated time may stand still, and then a timer on it would too.
+            # A steady clock: simulated time may stand still, which would stop a timer on it.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._timer = node.create_timer(1.0 / settings.tf_rate_hz, self._send_again, clock=steady)
 
@@ -125,7 +124,7 @@ class Transforms:
             self._broadcaster.sendTransform(self._message(self.settings.odometry_frame, map_odometry_7, at_ns))
 
     def mode(self, camera_frame: str) -> str:
-        """What is broadcast: `publish_tf`, or for `auto` what fits the frames that are in TF."""
+        """The kind of broadcast: `publish_tf`, or for `auto` the one that fits the frames in TF."""
         if self.settings.publish_tf != "auto":
             return self.settings.publish_tf
         if not self._camera_is_placed:
@@ -144,7 +143,7 @@ class Transforms:
             self._held = None
 
     def counts(self) -> CorrectionCounts:
-        """What became of the corrections map->odom."""
+        """Fate of the corrections map->odom."""
         return self._corrections.counts()
 
     def failure(self) -> str:
@@ -179,7 +178,7 @@ class Transforms:
     def _hold(self, child: str, pose_7: Floats, image_ns: int, answered_ns: int) -> None:
         with self._sending:
             self._held = _Held(child, pose_7, image_ns, answered_ns)
-            # An image that took long, or one of a bag that is played slowly, comes after TF was sent for a later time.
+            # The answer to a slow image, or to one of a slowly played bag, comes after TF was sent for a later time.
             self._send(self._held, max(image_ns + self._ahead_ns(), self._sent_ns + 1))
 
     def _send_again(self) -> None:
@@ -191,7 +190,7 @@ class Transforms:
                 self._held = None  # too long ago, or the clock has gone back
                 return
             at_ns = self._held.image_ns + passed_ns + self._ahead_ns()
-            if at_ns > self._sent_ns:  # else time stands still, and TF takes a repeated stamp for a mistake
+            if at_ns > self._sent_ns:  # otherwise time stands still, and TF reports a repeated stamp as an error
                 self._send(self._held, at_ns)
 
     def _ahead_ns(self) -> int:

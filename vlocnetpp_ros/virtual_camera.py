@@ -22,37 +22,41 @@ SAME = 1e-3
 
 @dataclass(frozen=True)
 class View:
-    """How pixels of one camera go to the training camera's image of the same size, and masks back."""
+    """Maps pixels of one camera to the training camera's image of the same size, and masks back."""
 
-    there: tuple[NDArray[np.float32], NDArray[np.float32]]
+    forward_map: tuple[NDArray[np.float32], NDArray[np.float32]]
     """(H, W) columns and rows of the image for each pixel of the training camera."""
-    back: tuple[NDArray[np.float32], NDArray[np.float32]]
+    backward_map: tuple[NDArray[np.float32], NDArray[np.float32]]
     covered: float
     """Share of the training camera's view that the image fills, 0 to 1."""
 
     def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(H, W) or (H, W, C) uint8, bilinear, black outside."""
-        return np.asarray(cv2.remap(image, *self.there, cv2.INTER_LINEAR), np.uint8)
+        return np.asarray(cv2.remap(image, *self.forward_map, cv2.INTER_LINEAR), np.uint8)
 
     def depth(self, depth_HW: NDArray[np.float32]) -> NDArray[np.float32]:
         """(H, W) metres, nearest, so that surfaces do not mix; 0, unknown, outside. Depth is along z: it stays."""
-        return np.asarray(cv2.remap(depth_HW, *self.there, cv2.INTER_NEAREST), np.float32)
+        return np.asarray(cv2.remap(depth_HW, *self.forward_map, cv2.INTER_NEAREST), np.float32)
 
     def mask(self, mask_HW: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A mask of the training camera's view on the pixels of the image; 255 where it does not reach."""
+        """A mask of the training camera's view, mapped to the pixels of the image; 255 outside the view."""
         border: Any = VOID
-        mapped = cv2.remap(mask_HW, *self.back, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
+        mapped = cv2.remap(
+            mask_HW, *self.backward_map, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+        )
         return np.asarray(mapped, np.uint8)
 
 
 def view(K_33: Floats, training_K_33: Floats, height: int, width: int) -> View | None:
-    """The way from a camera with `K_33` to the training camera's intrinsics at this image size; None if they agree."""
+    """The mapping from a camera with `K_33` to the training camera's intrinsics at this image size; None if they
+    agree.
+    """
     if np.allclose(K_33, training_K_33, rtol=SAME, atol=SAME * width):
         return None
-    there = _map(training_K_33, K_33, height, width)
-    inside = [(each >= 0) & (each <= limit - 1) for each, limit in zip(there, (width, height))]
+    forward_map = _map(training_K_33, K_33, height, width)
+    inside = [(each >= 0) & (each <= limit - 1) for each, limit in zip(forward_map, (width, height))]
     covered = float((inside[0] & inside[1]).mean())
-    return View(there, _map(K_33, training_K_33, height, width), covered)
+    return View(forward_map, _map(K_33, training_K_33, height, width), covered)
 
 
 def _map(from_33: Floats, to_33: Floats, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

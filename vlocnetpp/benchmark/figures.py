@@ -25,14 +25,14 @@ LEARNED, PEER, GREYED = "#0072B2", "#D55E00", "#999999"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MOST_LINES = len(COLOURS)
-"""More lines in one panel cannot be told apart."""
+"""Largest number of lines in one panel that can still be distinguished."""
 BINS, FEWEST = 6, 8
-"""Bins of the distance, of equal numbers of frames; at least so many frames in each."""
+"""Largest number of distance bins, with equal numbers of frames; smallest number of frames in each."""
 NEAREST_M = 1e-3
-"""Shorter distances are drawn here, since the axis is logarithmic."""
+"""Shorter distances are drawn at this one, since the axis is logarithmic."""
 PANELS = (("translation error [m]", "metres_N"), ("rotation error [deg]", "degrees_N"))
 UNITS, BOUNDS = ("m", "deg"), (0.05, 5.0)
-"""Of the panels: the usual bounds of a good pose, 5 cm and 5 deg."""
+"""Marks in the panels: the usual bounds of a good pose, 5 cm and 5 deg."""
 
 
 def plot_error_bars(path: Path, rows: Sequence[Row], title: str) -> None:
@@ -78,8 +78,8 @@ def plot_error_bars(path: Path, rows: Sequence[Row], title: str) -> None:
 def plot_error_by_distance(path: Path, rows: Sequence[Row], distance_N: Floats, title: str) -> None:
     """Median translation error against the distance to the nearest training pose, one line for each method.
 
-    The dashed diagonal is what answering the nearest training pose itself would give, so a method is of use where it
-    stays below. Left methods without training, right those trained here, each beside the best of the other side.
+    The dashed diagonal is the error of the nearest training pose itself: below it a method interpolates. Methods
+    without training are on the left, those trained here on the right, each with the best of the other side.
     `distance_N` belongs to the frames of every row's errors. Raises DataError without a row or frame.
     """
     if not rows or not len(distance_N):
@@ -134,7 +134,7 @@ def plot_shares(path: Path, rows: Sequence[Row], title: str) -> None:
         raise DataError(f"{path}: there is no method to draw")
     shown = sorted(shown, key=lambda row: percentile(row.pooled()[0], 50))
     kept = {row.name for row in shown if not row.learned} if len(shown) > MOST_LINES else {row.name for row in shown}
-    # Everything without training, and as many of the best that were trained as can still be told apart.
+    # Everything without training, and as many of the best trained methods as can be distinguished.
     for row in shown:
         if len(kept) < MOST_LINES:
             kept.add(row.name)

@@ -1,6 +1,5 @@
-"""What `vlocnet` seems to reach when it is fed the true pose of the frame before, as public reimplementations feed it.
-
-A leak probe is never exported, so that it is streamed from its run's checkpoint. Nothing else reads a checkpoint here.
+"""The apparent accuracy of `vlocnet` when it is fed the true pose of the previous frame, as public reimplementations
+do. A leak probe is never exported, so it is streamed from its run's checkpoint.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a result was made on, in one line."""
+"""The machine that made a result, in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How rows are made: a peer's map built or a method trained and exported, once; then asked about split after split."""
+"""How rows are made: build a peer's map, or train and export a method, once; then evaluate it on every split."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from vlocnetpp.training.config import to_plain
 from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME
 
 NONE = np.zeros((0, 0), np.int64)
-"""Confusion of what has no masks."""
+"""Confusion matrix without any mask."""
 MODEL_NAME = "model.ts"
 FREE = ("device",)
 FREE_DATA = ("root", "cache", "workers")
@@ -41,7 +41,7 @@ Judge = Callable[[str], RowResult]
 
 @dataclass(frozen=True)
 class Shared:
-    """What all rows share."""
+    """Inputs that all rows share."""
 
     dataset: Dataset
     settings: Settings
@@ -54,11 +54,9 @@ class Shared:
 
 
 def make(job: Job, shared: Shared, machine: str) -> Judge | int:
-    """Build the map or train the network of a job, and hand back what answers for any split with it.
-
-    Where a signal stopped the training, the number of the signal. A training that breaks, or a network that its file
-    does not equal, is a row that says so. What is wrong with the data, the disk or the settings is raised: it would be
-    wrong for every row.
+    """Build the map or train the network of a job. Returns a function that judges it on a split, or the number of the
+    signal that stopped the training. A training that diverges, or an exported file that differs from its network, gives
+    a row with the reason. Errors of the data, the disk or the settings are raised: they concern every row.
     """
     about: dict[str, Any] = {"name": job.name, "kind": job.kind, "seed": job.seed, "note": job.what.note}
     about |= {"source_revision": source_revision(), "machine": machine}
@@ -131,7 +129,7 @@ def _method(job: Job, method: Method, shared: Shared, about: dict[str, Any]) -> 
         )
         record = Record(
             **about,
-            greyed=method.greyed or config.leak_probe,  # --set can make a probe of any vlocnet row
+            greyed=method.greyed or config.leak_probe,  # --set can turn any vlocnet row into a leak probe
             metrics=metrics,
             size_bytes=None if model is None else exported.stat().st_size,
             training_s=progress["total_s"],

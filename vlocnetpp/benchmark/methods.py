@@ -1,8 +1,8 @@
 """The methods that a benchmark trains: each a file of config/benchmark, a complete training configuration on a base.
 
-Fair by time: every method has the whole budget for all that it must learn, a multitask network for its four kinds of
-answer together, and 64 frames in each step, but for scene coordinates: they need many small steps. The input is the
-same for all, so that the rows of a table see the same pixels.
+Every method has the same time budget for all its tasks together and 64 frames in each step; only scene coordinates,
+which need many small steps, have fewer. The input size is the same for all, so that the rows of a table see the same
+pixels.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ SECTIONS = ("localization", "odometry", "segmentation")
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the benchmark that is trained."""
+    """A trained row of the benchmark."""
 
     name: str
     """That of its file."""
     section: str
-    """localization, odometry or segmentation: what it is run for; it is shown wherever it has an answer."""
+    """localization, odometry or segmentation: its main task; it is shown in every table for which it has results."""
     order: int
     """Rows stand in the tables in the order of these numbers."""
     note: str

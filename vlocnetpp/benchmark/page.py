@@ -1,4 +1,4 @@
-"""A Markdown report as one HTML file that needs nothing else: pictures and style are inside it."""
+"""A Markdown report as one self-contained HTML file, with pictures and style embedded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ code { background: #f3f3f3; padding: 0 0.2em; }
 """
 PICTURE = re.compile(r'src="([^"]+\.png)"')
 GREYED = re.compile(r"<tr>(\s*<td[^>]*><em>)")
-"""A table row whose first cell is in italics: it looks at the ground truth."""
+"""A table row whose first cell is in italics: it uses the ground truth."""
 
 
 def write_page(path: Path, title: str, markdown_text: str) -> None:

@@ -102,7 +102,7 @@ def multitask_table(rows: Sequence[Row]) -> Table:
 
 
 def cost_table(rows: Sequence[Row]) -> Table:
-    """What each row costs: to make, to carry and to ask; not those that look at the truth, which no robot can."""
+    """Cost of each row: training or map building, size and latency; without rows that use the ground truth."""
     cells = []
     for row in (each for each in rows if not each.greyed):
         sizes = [record.size_bytes / 1e6 for record in row.records if record.size_bytes is not None]

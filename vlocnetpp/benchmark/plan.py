@@ -15,15 +15,16 @@ from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, OdometryPeer, Peer
 from vlocnetpp.training.config import TrainConfig, build_config, seconds
 
 ALL_SPLITS, NOT_JUDGED = "all", ("train", "val")
-"""`--split all` is every split but these: one is learned from, by the other choices are made."""
+"""`--split all` is every split but these: one is trained on, the other is used for choices."""
 NO_METHODS = "none"
 """Given instead of names of methods: peers alone."""
 BESIDE_TRAINING_S = 35.0
-"""What a run costs beside its budget: data, validations, export; as seen on RedKitchen at width 0.25, a shared core."""
+"""Time of a run beside its budget: data, validations, export; measured on RedKitchen at width 0.25, on a shared
+core."""
 PEER_FRAME_S = 0.1
-"""What a peer costs for each frame of training and test."""
+"""Time of a peer for each frame of training and test."""
 STREAM_FRAME_S = 0.03
-"""What a trained method costs for each frame of the test."""
+"""Time of a trained method for each frame of the test."""
 
 
 class BenchmarkError(ValueError):
@@ -32,7 +33,7 @@ class BenchmarkError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a benchmark is told."""
+    """The settings of a benchmark."""
 
     budget: str = "10m"
     """Training time of each method and seed, all stages together; empty where `overrides` give `epochs`."""
@@ -50,9 +51,8 @@ class Settings:
     """Settings of the trainer for every method, `section.key: text`."""
 
     def fixed(self) -> dict[str, Any]:
-        """The settings that decide a result: a folder holds the results of one choice of them.
-
-        A result is that of one split, so that splits may be added later.
+        """The settings that decide a result; a folder holds results of one choice of them. Each result is of one split,
+        so that splits may be added later.
         """
         return {
             "--budget-per-model": self.budget,

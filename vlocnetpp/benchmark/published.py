@@ -1,4 +1,4 @@
-"""Figures that others have published, to stand beside ours in a column of their own: other data, other hardware.
+"""Published figures, shown beside ours in a column of their own: they are of other data and other hardware.
 
 All are from the tables of the paper (Radwan, Valada, Burgard: VLocNet++, RA-L 2018), but for MapNet (Brahmbhatt et al.,
 CVPR 2018, average over 7-Scenes). No public code has reproduced the paper's own rows, so they are a reference only.

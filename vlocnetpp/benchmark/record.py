@@ -37,13 +37,13 @@ class Record:
     seed: int | None = None
     note: str = ""
     greyed: bool = False
-    """Looks at the ground truth: shown, never ranked."""
+    """Uses the ground truth: shown, never ranked."""
     failed: str = ""
     """Why there is no result; empty where there is one."""
     metrics: dict[str, Any] = field(default_factory=dict)
     """As in `metrics.json`: localization, odometry, segmentation, latency_ms, each where the row answers it."""
     size_bytes: int | None = None
-    """What a robot carries: the map of a peer, the model file of a method."""
+    """Size of what a robot carries: the map of a peer, the model file of a method."""
     training_s: float | None = None
     """Of the steps of a method, or of building a peer's map."""
     steps: int | None = None
@@ -53,7 +53,7 @@ class Record:
     source_revision: str = ""
     machine: str = ""
     load: float = 0.0
-    """Of the machine in the minute before the row was done: processes that ran or waited; this benchmark is one."""
+    """Load average of the machine over the last minute of the row; this benchmark itself counts as one process."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ INFINITY = "inf"
 
 
 def _keep_infinity(value: Any) -> Any:
-    """JSON has no infinity, yet the tables need to tell it from nothing."""
+    """Infinity as text: JSON has none, and the tables distinguish it from a missing value."""
     if isinstance(value, float) and math.isinf(value):
         return INFINITY
     if isinstance(value, dict):

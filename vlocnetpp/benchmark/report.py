@@ -32,12 +32,12 @@ Result = tuple[Job, Record, Errors | None]
 
 @dataclass(frozen=True)
 class About:
-    """What a report says of itself."""
+    """The head of a report: data, machine, command."""
 
     dataset: Dataset
     settings: Settings
     splits: tuple[str, ...]
-    """That were judged on."""
+    """The splits that were judged on."""
     digest: str
     command: str
 
@@ -69,7 +69,7 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         (tables.cost_table(rows), COST),
     ]
     chapters = [(table, words) for table, words in chapters if table.rows]
-    says = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
+    sentences = winners(rows, found) + costs(rows) + verdicts(rows, distance_N)
     title = f"Benchmark on {about.name}, {split}"
     body: list[str] = []
     for number, (table, words) in enumerate(chapters):
@@ -77,10 +77,10 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         if number == 0:
             body += [picture(caption, file) for caption, file in pictures.items()]
     notes = facts([record for _, record, _ in results], about)
-    text = markdown_report(title, notes, says, body, rows, [*skipped, *failed])
+    text = markdown_report(title, notes, sentences, body, rows, [*skipped, *failed])
     of_rows = [{"key": job.key, **asdict(record)} for job, record, _ in results]
     comparisons = [as_json(duel) for duel in found]
-    content = {"rows": of_rows, "comparisons": comparisons, "says": says}
+    content = {"rows": of_rows, "comparisons": comparisons, "says": sentences}
     write_files(out, title, text, about, {"split": split}, content, skipped, chapters)
 
 
@@ -97,8 +97,8 @@ def write_files(
     """Write report.md, report.html and benchmark.json. Raises DataError where they cannot be written.
 
     Args:
-        judged: what the JSON says of the split or splits, beside the dataset.
-        content: the rows, their comparisons and what is said of them, as plain data.
+        judged: the split or splits, for the JSON's description of the dataset. content: the rows, their comparisons and
+        the sentences about them, as plain data.
     """
     write_text(out / "report.md", text)
     write_page(out / "report.html", title, text)
@@ -136,7 +136,7 @@ def drift_words(rows: Sequence[Row]) -> str:
 
 
 def draw(out: Path, rows: Sequence[Row], distance_N: Floats, name: str) -> dict[str, Path]:
-    """The figures that the rows allow, by caption."""
+    """Draw the figures for which there are rows. Returns them by caption."""
     if not rows:
         return {}
     folder = out / "figures"
@@ -189,15 +189,15 @@ def facts(records: Sequence[Record], about: About) -> list[str]:
 def markdown_report(
     title: str,
     notes: Sequence[str],
-    says: Sequence[str],
+    sentences: Sequence[str],
     body: Sequence[str],
     rows: Sequence[Row],
     without_result: Sequence[Skipped],
 ) -> str:
     """The whole page; `body` are its chapters and pictures."""
     parts = [f"# {title}", markdown_list(notes)]
-    if says:
-        parts += ["## What the figures say", markdown_list(says)]
+    if sentences:
+        parts += ["## What the figures say", markdown_list(sentences)]
     parts += [*body, "## The rows", markdown_list([f"{tables.marked(row)}: {row.note}" for row in rows if row.note])]
     if without_result:
         parts += ["## Rows without a result", markdown_list([f"{each.name}: {each.reason}" for each in without_result])]

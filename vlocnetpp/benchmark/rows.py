@@ -1,4 +1,4 @@
-"""The rows of the tables: what the runs of one method, one for each seed, say together."""
+"""The rows of the tables: the runs of one method, one for each seed, combined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A benchmark from the plan to the report; stopped at any point, it goes on where it was."""
+"""A benchmark from the plan to the report; when interrupted, the same command continues it."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
 
     Args:
         root: folder of the dataset.
-        out: folder of the benchmark; what is finished in it is not done again, a training that was stopped goes on.
+        out: folder of the benchmark; finished rows in it are not repeated, an interrupted training is continued.
         command: how it was called, for the report.
 
-    Raises BenchmarkError where `out` holds a benchmark with other settings, and what the rooms raise: DataError,
+    Raises BenchmarkError where `out` holds a benchmark with other settings, and the errors of its parts: DataError,
     ConfigError, CheckpointError, ModelFileError.
     """
     dataset = open_dataset(root, settings.layout or None)
     planned = plan(dataset, settings)
     digest = dataset_digest(dataset)
     machine = describe_machine(str(choose_device(settings.device)))
-    begin(out, settings, digest)
+    check_settings(out, settings, digest)
     with alone(out):
         if stopped_by := _run(planned, Shared(dataset, settings, out / RUNS), out, machine):
             return Outcome(stopped_by=stopped_by)
@@ -75,7 +75,7 @@ def alone(out: Path) -> Iterator[None]:
 
 
 def _run(planned: Plan, shared: Shared, out: Path, machine: str) -> int:
-    """Make the rows that are left; the number of the signal that stopped one, or 0."""
+    """Make the remaining rows. Returns the number of the signal that stopped one, or 0."""
     left = [job for job in planned.jobs if _missing(out, job)]
     paces: dict[str, list[float]] = {}
     for number, job in enumerate(left):
@@ -99,7 +99,7 @@ def _missing(out: Path, job: Job) -> list[str]:
 
 
 def report(out: Path, planned: Plan, about: About) -> Outcome:
-    """Write the report of a benchmark all of whose rows are there."""
+    """Write the report of a benchmark whose rows are all finished."""
     print(f"benchmark: writing the report into {out}", file=sys.stderr, flush=True)
     results: dict[str, list[Result]] = {}
     for split in planned.splits:
@@ -121,8 +121,8 @@ def _read(folder: Path, job: Job) -> Result:
     return job, record, read_errors(folder, job.key) if localizes else None
 
 
-def begin(out: Path, settings: Settings, digest: str) -> None:
-    """Note the settings in the folder of a benchmark, or hold them against those noted there. Raises BenchmarkError."""
+def check_settings(out: Path, settings: Settings, digest: str) -> None:
+    """Write the settings into the folder of a benchmark, or compare them with those in it. Raises BenchmarkError."""
     noted = out / SETTINGS_NAME
     wanted = json.loads(json.dumps({"version": VERSION, "dataset": digest, **settings.fixed()}))
     if not noted.exists():
@@ -148,10 +148,7 @@ def begin(out: Path, settings: Settings, digest: str) -> None:
 
 
 def open_plan(root: Path, out: Path, settings: Settings) -> tuple[Table, str]:
-    """The plan with what is done already, and how long the rest will take; nothing is written.
-
-    Raises as `benchmark` does.
-    """
+    """The plan with finished rows marked, and the time for the others; writes nothing. Raises as `benchmark` does."""
     planned = plan(open_dataset(root, settings.layout or None), settings)
     rows, left = [], []
     for job in planned.jobs:
@@ -177,14 +174,16 @@ def command_line() -> str:
 
 
 def _say(job: Job, number: int, total: int, left_s: float | None) -> None:
-    """Which of how many, and when the rest will be done."""
+    """Print which job of how many runs, and the time left."""
     seed = "" if job.seed is None else f", seed {job.seed}"
     left = "" if left_s is None else f"; about {duration(left_s)} left"
     print(f"benchmark: {number} of {total}, {job.name}{seed}{left}", file=sys.stderr, flush=True)
 
 
 def _left_s(jobs: list[Job], paces: dict[str, list[float]]) -> float | None:
-    """The time that the plan gives the jobs, at the pace that jobs of their kind have had; None where it gives none."""
+    """The planned time of the jobs, scaled by the pace of finished jobs of their kind; None where the plan has no
+    time.
+    """
     total = 0.0
     for job in jobs:
         if job.expected_s is None:

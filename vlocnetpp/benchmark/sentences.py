@@ -1,4 +1,4 @@
-"""What the figures say, in words that are made from them."""
+"""Sentences on the results, generated from the figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Duel(NamedTuple):
 
 
 RIVALS = ("retrieval", "PnP")
-"""Kinds of peers that trained methods are held against, by a word of their names: the best of each kind."""
+"""Kinds of peers that trained methods are compared with, by a word of their names: the best of each kind."""
 
 
 def rivals(rows: Sequence[Row]) -> list[Row]:
@@ -37,7 +37,7 @@ def rivals(rows: Sequence[Row]) -> list[Row]:
 
 
 def duels(rows: Sequence[Row]) -> list[Duel]:
-    """Every trained method that localizes against every rival that was run."""
+    """Compare every trained method that localizes with the best peer of each kind."""
     found = []
     for rival in rivals(rows):
         for row in rows:
@@ -73,7 +73,7 @@ def as_json(duel: Duel) -> dict[str, Any]:
 
 
 def winners(rows: Sequence[Row], found: Sequence[Duel]) -> list[str]:
-    """Who wins localization, whether it was trained, and what training buys against each rival."""
+    """The best method for localization, whether it was trained, and the gain of training over each rival."""
     ranked = [row for row in rows if row.errors and not row.greyed]
     if not ranked:
         return []
@@ -100,7 +100,9 @@ def winners(rows: Sequence[Row], found: Sequence[Duel]) -> list[str]:
 
 
 def nearest(rows: Sequence[Row]) -> str:
-    """Who has the smallest median position error, and who of the other kind; empty where nobody localizes."""
+    """The method with the smallest median position error, and the best of the other kind; empty where no method
+    localizes.
+    """
     ranked = [row for row in rows if row.errors and not row.greyed]
     return _winner(ranked, "median_translation_m", "m") if ranked else ""
 
@@ -118,7 +120,7 @@ def _winner(ranked: Sequence[Row], figure: str, unit: str) -> str:
 
 
 def costs(rows: Sequence[Row]) -> list[str]:
-    """What the best method of each kind asks of a robot."""
+    """Size and latency of the best method of each kind."""
     ranked = [row for row in rows if row.errors and not row.greyed]
     parts = []
     for learned in (True, False):
@@ -135,7 +137,7 @@ VERDICTS = ("better", "worse", "not separable")
 
 
 def leak_gap(fed: Row, own: Row) -> str:
-    """What a network that was fed the truth of the frame before seems to reach, beside what it reaches by itself."""
+    """The apparent error of a network that was fed the previous true pose, beside its error without."""
     truth, itself = (_both(row) for row in (fed, own))
     return (
         f"{fed.name}, fed the true pose of the frame before, shows {truth}; {own.name}, fed its own prediction, "
@@ -144,7 +146,9 @@ def leak_gap(fed: Row, own: Row) -> str:
 
 
 def usefulness(row: Row, oracle: Row, distance_N: Floats) -> str:
-    """Whether a method is nearer than the nearest training pose, for the half of the frames farthest from training."""
+    """Whether a method is more accurate than the nearest training pose, on the half of the frames farthest from
+    training.
+    """
     far = distance_N >= np.median(distance_N)
     mine = float(np.mean([np.median(each.metres_N[far]) for each in row.errors]))
     bound = float(np.median(oracle.errors[0].metres_N[far]))

@@ -15,7 +15,7 @@ from vlocnetpp.poses import Floats
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 FAILED = 1e9
-"""Stands for the infinite error of a frame without an estimate, which no difference can be taken of."""
+"""Replaces the infinite error of a frame without an estimate, since differences of infinities are undefined."""
 
 
 class Comparison(NamedTuple):
@@ -34,7 +34,7 @@ class Comparison(NamedTuple):
 
 
 def compare_medians(runs_SN: Sequence[ArrayLike], rival_N: ArrayLike, seed: int = 0) -> Comparison:
-    """How the median error of a method differs from its rival's on the same frames.
+    """The difference between the median errors of a method and its rival on the same frames.
 
     Frames are drawn with replacement, the same for both (scipy.stats.bootstrap, paired, percentile interval of 95 %).
     The method's median is the mean of the medians of its S runs, as the tables have it. Neighbouring frames of a

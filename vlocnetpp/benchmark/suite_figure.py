@@ -24,7 +24,7 @@ from vlocnetpp.metrics import percentile
 GROUP = 0.76
 """Width of the marks of one split; 1 is the distance to the next split."""
 DECADES = 4
-"""Of the logarithmic axis at most, below the largest median; smaller ones are drawn at its lower edge."""
+"""Largest extent of the logarithmic axis below the largest median; smaller ones are drawn at its lower edge."""
 
 
 def plot_error_by_split(path: Path, rows: Mapping[str, Sequence[Row]], title: str) -> None:

@@ -1,6 +1,6 @@
 """The report of a benchmark on several splits: tables of methods by splits, a picture, then a table for each split.
 
-Maps were built and networks trained once; each split asks them another question (docs/rendered-suite.md).
+Maps are built and networks trained once; each split tests them under another condition (docs/rendered-suite.md).
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
     ]
     chapters = [(table, words) for table, words in chapters if table.rows]
     best = {split: nearest(found) for split, found in rows.items()}
-    says = [f"{split}: nearest in the median is {said}" for split, said in best.items() if said]
-    says += costs(rows[about.splits[0]])
+    sentences = [f"{split}: nearest in the median is {said}" for split, said in best.items() if said]
+    sentences += costs(rows[about.splits[0]])
     failed = {job.key: record.failed for found in results.values() for job, record, _ in found if record.failed}
     localizing: Rows = {split: [row for row in found if row.errors] for split, found in rows.items()}
     body: list[str] = []
@@ -94,19 +94,19 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
     title = f"Benchmark on {about.name}, {len(about.splits)} splits"
     notes = facts([record for found in results.values() for _, record, _ in found], about)
     without = [*skipped, *(Skipped(key, reason) for key, reason in failed.items())]
-    text = markdown_report(title, notes, says, body, once, without)
+    text = markdown_report(title, notes, sentences, body, once, without)
     of_rows = [
         {"split": split, "key": job.key, **asdict(record)}
         for split, found in results.items()
         for job, record, _ in found
     ]
     comparisons = [{"split": split, **as_json(duel)} for split, found in found_duels.items() for duel in found]
-    content = {"rows": of_rows, "comparisons": comparisons, "says": says}
+    content = {"rows": of_rows, "comparisons": comparisons, "says": sentences}
     write_files(out, title, text, about, {"splits": list(about.splits)}, content, skipped, chapters)
 
 
 def splits_table(rows: Rows, about: About) -> Table:
-    """What each split holds, and how far it is from what was learned from."""
+    """Content of each split, and its distance to the training frames."""
     cells = []
     for split in rows:
         sequences = about.dataset.sequences(split)
@@ -119,7 +119,7 @@ def splits_table(rows: Rows, about: About) -> Table:
 
 
 def localization_table(rows: Sequence[Row], name: str) -> Table:
-    """As of one split, but without the published figures: those are of recordings like the training's."""
+    """The table of one split without the published figures, which are of test recordings like the training's."""
     table = tables.localization_table(rows, name)
     return Table(table.title, table.columns[:-1], [cells[:-1] for cells in table.rows])
 
@@ -148,7 +148,7 @@ def duel_table(duels_by_split: Mapping[str, Sequence[Duel]]) -> Table:
 
 
 def uncertainty_table(rows: Rows) -> Table:
-    """What each network says of its errors, by split, and the share of the errors for which that holds."""
+    """The predicted bounds of each network by split, and the share of errors within them."""
     found: dict[tuple[str, ...], dict[str, str]] = {}
     for split, of_split in rows.items():
         for row in of_split:

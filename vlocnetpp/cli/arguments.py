@@ -15,7 +15,7 @@ def dataset_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def seed(text: str) -> int:
-    """What random generators take, a whole number from 0 on, for argparse."""
+    """A seed of random generators, a whole number from 0 on, for argparse."""
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")

@@ -9,7 +9,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
 
 
 def benchmark(args: argparse.Namespace) -> int:
-    """Run every peer and method on a dataset and write the report; with `--plan` only say what would be run."""
+    """Run every peer and method on a dataset and write the report; with `--plan` only print what would be run."""
     from vlocnetpp.benchmark import SECTIONS, BenchmarkError, Settings, command_line, exit_status, open_plan
     from vlocnetpp.benchmark import benchmark as run
     from vlocnetpp.network import WIDTHS
@@ -50,7 +50,7 @@ def benchmark(args: argparse.Namespace) -> int:
 
 
 def names(text: str | None) -> tuple[str, ...]:
-    """`a,b` as names; nothing gives none."""
+    """`a,b` as names; an empty text gives none."""
     return tuple(word for word in (part.strip() for part in (text or "").split(",")) if word)
 
 
@@ -67,14 +67,14 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     command = commands.add_parser(
         "benchmark",
         help="every method and every peer on the same frames, one report",
-        description="Train what needs training under equal budgets, ask every peer, and write one report as Markdown, "
-        "HTML and JSON. Stopped at any point, the same command goes on; what is finished is not done again.",
+        description="Train every method under an equal budget, run every peer, and write one report as Markdown, "
+        "HTML and JSON. If interrupted, the same command continues; finished rows are not repeated.",
         epilog="Exit status: 0 every row has a result, 1 some rows have failed (the report says why), 2 a mistake, "
         "130 interrupted.",
     )
     dataset_arguments(command)
-    command.add_argument("--out", type=Path, required=True, help="folder of the benchmark, made or gone on with")
-    command.add_argument("--plan", action="store_true", help="say what would be run and how long, and end")
+    command.add_argument("--out", type=Path, required=True, help="folder of the benchmark, new or to be continued")
+    command.add_argument("--plan", action="store_true", help="print what would be run and for how long, and stop")
     command.add_argument(
         "--budget-per-model", metavar="TIME", help="training time of each method and seed, e.g. 90s, 10m (default: 10m)"
     )

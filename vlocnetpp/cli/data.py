@@ -12,7 +12,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
 
 
 def data_info(args: argparse.Namespace) -> int:
-    """Print what a dataset holds."""
+    """Print the contents of a dataset."""
     from vlocnetpp.data import open_dataset
     from vlocnetpp.reporting import print_table
 
@@ -89,7 +89,7 @@ def data_from_bag(args: argparse.Namespace) -> int:
 
 
 def stop_cleanly() -> None:
-    """Let SIGTERM end a conversion as Ctrl-C does, so that nothing half-written stays behind."""
+    """Let SIGTERM end a conversion as Ctrl-C does, so that no partial output is left."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -122,11 +122,16 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`data` and its actions."""
     data = commands.add_parser("data", help="look at data, convert it, render it")
     actions = data.add_subparsers(title="actions", required=True, metavar="ACTION")
-
     info = actions.add_parser("info", help="sequences, frames and labels of a dataset")
     dataset_arguments(info)
     info.set_defaults(command=data_info)
+    _add_to_bag(actions)
+    _add_from_bag(actions)
+    render.add_action(actions)
+    doctor.add_action(actions)
 
+
+def _add_to_bag(actions: Subcommands[argparse.ArgumentParser]) -> None:
     to_bag = actions.add_parser("to-bag", help="write a split of a dataset as a rosbag2 with its ground truth")
     dataset_arguments(to_bag)
     to_bag.add_argument("bag", type=Path, help="folder of the bag to write; must not exist")
@@ -140,6 +145,8 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     to_bag.add_argument("--no-depth", action="store_true", help="leave the depth images out")
     to_bag.set_defaults(command=data_to_bag)
 
+
+def _add_from_bag(actions: Subcommands[argparse.ArgumentParser]) -> None:
     from_bag = actions.add_parser(
         "from-bag", help="turn a recording into a training folder", description="More in docs/recordings.md."
     )
@@ -157,14 +164,14 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         "--poses",
         type=Path,
         metavar="FILE",
-        help="poses from a file, of a SLAM run offline, instead of a topic: TUM text (stamp x y z qx qy qz qw) or CSV",
+        help="poses from a file, e.g. of an offline SLAM, not a topic: TUM text (stamp x y z qx qy qz qw) or CSV",
     )
     option("--test-poses", type=Path, metavar="FILE", help="the same for the recording of --test")
     option(
         "--pose-offset",
         type=offset,
         metavar="S",
-        help="seconds to add to the stamps of --poses (default: found from how fast the camera turns, and printed)",
+        help="seconds to add to the stamps of --poses (default: estimated from the camera's rotation, and printed)",
     )
     option("--map-frame", metavar="FRAME", help="with /tf: frame that poses are in (default: map, or the tree's root)")
     option("--camera-frame", metavar="FRAME", help="the camera's optical frame (default: frame_id of the images)")
@@ -201,6 +208,3 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     option("--min-rotation", type=amount, default=0.0, metavar="DEG", help="and turned less than this (0 deg: keep)")
     option("--jpeg-quality", type=quality, default=92, metavar="1-100", help="of images recorded raw (92)")
     from_bag.set_defaults(command=data_from_bag)
-
-    render.add_action(actions)
-    doctor.add_action(actions)

@@ -9,7 +9,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive, se
 
 
 def data_doctor(args: argparse.Namespace) -> int:
-    """Say what is wrong with a dataset; 1 if there is an error, 0 if there is none."""
+    """Print what is wrong with a dataset; 1 if there is an error, 0 if there is none."""
     import json
 
     from vlocnetpp.data.doctor import examine
@@ -21,7 +21,7 @@ def data_doctor(args: argparse.Namespace) -> int:
     if args.out is not None:
         write_json(args.out / "doctor.json", report.to_json())
         written.append("doctor.json")
-        if report.study is not None and any(look.frame.pose_7 is not None for look in report.study.frames):
+        if report.study is not None and any(examined.frame.pose_7 is not None for examined in report.study.frames):
             from vlocnetpp.data.doctor.picture import plot_splits
 
             with replacing(args.out / "trajectories.png") as partial:
@@ -48,7 +48,8 @@ def add_action(actions: Subcommands[argparse.ArgumentParser]) -> None:
     doctor = actions.add_parser(
         "doctor",
         help="check a dataset before training on it",
-        epilog="Exit status: 0 no error found, 1 at least one error, 2 cannot look at all. docs/doctor.md explains.",
+        epilog="Exit status: 0 no error found, 1 at least one error, 2 the dataset cannot be opened. "
+        "See docs/doctor.md.",
     )
     dataset_arguments(doctor)
     doctor.add_argument("--out", type=Path, metavar="DIR", help="write doctor.json and trajectories.png here")
@@ -56,5 +57,5 @@ def add_action(actions: Subcommands[argparse.ArgumentParser]) -> None:
     doctor.add_argument(
         "--pairs", type=positive, default=60, metavar="N", help="pairs of frames that test the poses (default: 60)"
     )
-    doctor.add_argument("--seed", type=seed, default=0, metavar="S", help="which pairs are drawn (default: 0)")
+    doctor.add_argument("--seed", type=seed, default=0, metavar="S", help="seed for drawing the pairs (default: 0)")
     doctor.set_defaults(command=data_doctor)

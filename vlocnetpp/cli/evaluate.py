@@ -1,4 +1,4 @@
-"""`vlocnetpp evaluate`: what a model file is worth."""
+"""`vlocnetpp evaluate`: scores of a model file."""
 
 from __future__ import annotations
 

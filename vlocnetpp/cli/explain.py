@@ -1,4 +1,4 @@
-"""`vlocnetpp explain`: pictures of what a model's pose rests on."""
+"""`vlocnetpp explain`: pictures that explain a model's pose."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
 
 
 def explain(args: argparse.Namespace) -> int:
-    """Write the pictures and say where they are."""
+    """Write the pictures and print where they are."""
     from vlocnetpp.data import open_dataset
     from vlocnetpp.explain import Options
     from vlocnetpp.explain import explain as run

@@ -9,7 +9,7 @@ from vlocnetpp.cli.arguments import Subcommands
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write the files for the robot and say how far they differ from the network."""
+    """Write the files for the robot and print how far they differ from the network."""
     from vlocnetpp.export import export_run
     from vlocnetpp.export.parity import COLUMNS, table_rows
     from vlocnetpp.reporting import print_table

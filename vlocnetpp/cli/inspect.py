@@ -57,7 +57,7 @@ def print_network(config: NetworkConfig) -> None:
 
 
 def print_model(path: Path, metadata: Metadata) -> None:
-    """What a model file says of itself, on standard output."""
+    """A model file's metadata, on standard output."""
     import torch
 
     from vlocnetpp.reporting import print_table
@@ -108,7 +108,7 @@ def named_config(args: argparse.Namespace) -> NetworkConfig:
 
 
 def file_metadata(path: Path) -> Metadata:
-    """What a TorchScript or an ONNX file says of itself. Raises ModelFileError."""
+    """The metadata of a TorchScript or ONNX file. Raises ModelFileError."""
     if is_onnx(path):
         from vlocnetpp.export import read_onnx_metadata
 
@@ -129,7 +129,7 @@ def is_file(what: str) -> bool:
 
 
 def network_arguments(command: argparse.ArgumentParser, nargs: str | None = None) -> None:
-    """Which network a command is about; see `named_config`."""
+    """Arguments that choose a network; see `named_config`."""
     command.add_argument("what", nargs=nargs, help="name of a preset, e.g. mtl, or a model file (.ts or .onnx)")
     command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
     command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")

@@ -12,13 +12,13 @@ from vlocnetpp.extras import missing_extra
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    # Here, so that Ctrl-C while they are read is answered like any other.
+    # Imported here, so that Ctrl-C during the imports is handled like any other.
     from vlocnetpp.cli import benchmark, data, evaluate, explain, export, inspect, speed, training
 
     parser = argparse.ArgumentParser(prog="vlocnetpp", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for room in (data, training, export, evaluate, inspect, speed, benchmark, explain):
-        room.add_commands(commands)
+    for module in (data, training, export, evaluate, inspect, speed, benchmark, explain):
+        module.add_commands(commands)
     return parser
 
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.override = rest
         return int(args.command(args))
     except BrokenPipeError:
-        # The reader of a pipe has seen enough (`| head`); what is left must not be flushed into it at exit.
+        # The reader of a pipe has closed it (`| head`); the rest must not be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vlocnetpp: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except ValueError as error:
-        # The rooms' own errors are a user's mistakes and name file and reason; any other ValueError is a bug.
+        # Our own errors are mistakes of the user and name file and reason; any other ValueError is a bug.
         if not type(error).__module__.startswith("vlocnetpp"):
             raise
         print(f"vlocnetpp: {error}", file=sys.stderr)

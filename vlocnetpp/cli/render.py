@@ -10,7 +10,7 @@ from vlocnetpp.cli.arguments import Subcommands
 
 
 def data_render(args: argparse.Namespace) -> int:
-    """Render a scene, or list what there is."""
+    """Render a scene, or list all scenes."""
     from vlocnetpp.data.frames import DataError
     from vlocnetpp.data.world import render_world
 

@@ -1,4 +1,4 @@
-"""`vlocnetpp speed`: how long a step takes, in every way that this machine can run it."""
+"""`vlocnetpp speed`: how long a step takes, with every backend that this machine has."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         "--ways",
         nargs="+",
         metavar="WAY",
-        help="which, the first being what the others are held against: eager, scripted, frozen, optimized, "
+        help="which ones; the others are compared with the first: eager, scripted, frozen, optimized, "
         "channels-last, runtime, cuda-graph, recomputing, onnx, compile, aot-inductor (default: all but the last two, "
         "which compile for minutes)",
     )

@@ -62,7 +62,8 @@ class HelpWithSettings(argparse.Action):
         """Print the help and end the program. Raises ConfigError for a file that cannot be read."""
         parser.print_help()
         sys.stdout.flush()
-        # Only now, because a setting is declared beside what it sets, and PyTorch takes seconds to import.
+        # Imported only for the help: settings are declared beside the code that uses them, and PyTorch takes seconds to
+        # import.
         from vlocnetpp.network import configure
         from vlocnetpp.settings import read_settings
         from vlocnetpp.training.config import EITHER, StageConfig, TrainConfig, to_plain
@@ -95,7 +96,7 @@ def _add_settings(parser: argparse.ArgumentParser, kind: type, name: str, values
 
 
 def _flat(settings: Mapping[str, Any], section: str = "") -> dict[str, Any]:
-    """`{data: {root: x}}` as `{data: {root: x}, data.root: x}`: every value by its whole name."""
+    """`{data: {root: x}}` as `{data: {root: x}, data.root: x}`: every value also under its full name."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat[f"{section}{key}"] = value

@@ -1,8 +1,9 @@
 """Arrays of decoded frames, memory-mapped from a cache that is built once.
 
 A cache is a folder named by a digest of what it was built from, so that a changed file or setting means another cache
-and nothing ever has to be invalidated. It appears whole, by one rename; processes that build the same one do not meet.
-Any cache may be deleted at any time: who has it open keeps reading, and it is built again when it is wanted again.
+and nothing has to be invalidated. It appears by one rename, so that processes that build the same one do not disturb
+each other. A cache may be deleted at any time: processes that have it open keep reading, and the next one builds it
+again.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from vlocnetpp.progress import track
 FORMAT = 1
 INDEX_NAME = "index.json"
 LARGEST_BYTES = 32 * 2**30
-"""All caches of a folder together; what was used longest ago goes first."""
+"""Limit for all caches of a folder together; the least recently used ones are removed first."""
 ABANDONED_S = 24 * 3600.0
-"""A half-built cache that is older belongs to a process that was killed."""
+"""An unfinished cache older than this belongs to a process that was killed."""
 SLOW_BYTES = 2 * 2**30
-"""Checking a larger array takes so long that its progress is shown."""
+"""Progress is shown while a larger array is checked."""
 CHUNK = 256
 """Frames that are decoded ahead of the writing."""
 _OURS = re.compile(r"(?P<hidden>\.?)[0-9a-f]{32}(\..*)?")
@@ -57,11 +58,11 @@ def cache_folder(setting: str) -> Path | None:
 def frame_arrays(
     frames: list[Frame], layers: Layers, prepare: Prepare, settings: object, folder: Path | None, description: str
 ) -> dict[str, NDArray]:
-    """One array (N, ...) for each layer, of what `prepare` makes of every frame.
+    """One array (N, ...) for each layer, with the results of `prepare` for every frame.
 
     Args:
         prepare: decodes a frame; called in several threads.
-        settings: everything besides the frames that decides what `prepare` answers; its `repr` is part of the digest.
+        settings: everything besides the frames that decides the result of `prepare`; its `repr` is part of the digest.
         folder: of all caches; None keeps the arrays in memory.
         description: of the progress.
 
@@ -113,7 +114,7 @@ def _digest(frames: list[Frame], layers: Layers, settings: object) -> str:
 
 
 def _prepared(frames: list[Frame], prepare: Prepare, description: str) -> Iterator[Mapping[str, NDArray]]:
-    """What `prepare` makes of the frames, in order, decoded by all cores a chunk ahead."""
+    """The results of `prepare` in order, computed on all cores a chunk ahead."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         remaining = iter(frames)
 
@@ -133,7 +134,7 @@ def _in_memory(frames: list[Frame], layers: Layers, prepare: Prepare, descriptio
 
 
 def _build(folder: Path, name: str, frames: list[Frame], layers: Layers, prepare: Prepare, description: str) -> None:
-    """Write a cache beside its place and move it there; if another process was faster, its cache stays."""
+    """Write a cache under a temporary name and rename it; if another process was faster, its cache is kept."""
     partial = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder))
     try:
         sums = dict.fromkeys(layers, 0)
@@ -164,7 +165,7 @@ def _build(folder: Path, name: str, frames: list[Frame], layers: Layers, prepare
 
 
 def _sound(path: Path, name: str, layers: Layers, count: int, description: str) -> dict[str, NDArray] | None:
-    """The arrays of a cache; None where there is none, or a damaged one, which is said and removed."""
+    """The arrays of a cache; None where it is missing or damaged. A damaged one is reported and removed."""
     if not path.exists():
         return None
     try:
@@ -239,7 +240,7 @@ def make_room(folder: Path, needed: int) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Take a cache away by one rename, so that nobody finds half of it, then delete it."""
+    """Rename a cache, so that nobody reads half of it, then delete it."""
     doomed = Path(tempfile.mkdtemp(prefix=f".{path.name.strip('.')}.", dir=path.parent))
     try:
         path.rename(doomed / "removed")

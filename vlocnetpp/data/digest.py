@@ -1,4 +1,4 @@
-"""One digest for what is in a dataset."""
+"""A digest of a dataset's content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vlocnetpp.data.frames import Dataset
 
 
 def dataset_digest(dataset: Dataset) -> str:
-    """sha256 in hex over what the frames are, without reading a pixel, so it takes seconds for any dataset.
+    """sha256 in hex over the frames' metadata, without reading a pixel, so it takes seconds for any dataset.
 
     Covers classes, map frame and, frame by frame in order: split, sequence, name, stamp, pose, K, the unit of depth
     and the sizes in bytes of the image, depth and mask files. Two datasets that differ in one of these differ in the

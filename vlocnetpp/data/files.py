@@ -1,4 +1,4 @@
-"""The files of a folder that somebody put there, without those that a computer adds by itself."""
+"""The files of a folder, without those that operating systems add."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 LITTER = ("Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir")
-"""What Windows, macOS and network drives leave; what begins with a dot (.DS_Store, ._NAME) is hidden anyway."""
+"""Files that Windows, macOS and network drives add; names that begin with a dot (.DS_Store, ._NAME) are hidden
+anyway."""
 
 
 def visible(folder: Path) -> list[Path]:

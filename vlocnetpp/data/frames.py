@@ -32,7 +32,7 @@ class LabelClass:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image and what is known about it."""
+    """One image and its labels."""
 
     name: str
     """Unique in its dataset, e.g. `seq-01/frame-000000`."""
@@ -46,9 +46,9 @@ class Frame:
     mask_path: Path | None = None
     """8-bit PNG of class ids, 255 = unlabelled."""
     depth_units_per_m: float = 1000.0
-    """What the depth image counts: millimetres in most layouts, 1/5000 m in TUM's."""
+    """Units of the depth image per metre: 1000 in most layouts, 5000 in TUM's."""
     void_from: int = VOID
-    """Stored mask ids from here on are unlabelled; datasets that number their void class say so here."""
+    """Stored mask ids from this one on are unlabelled, for datasets with a numbered void class."""
 
     def image(self) -> NDArray[np.uint8]:
         """Read the image: (H, W, 3) uint8 RGB. Raises DataError if it does not decode."""
@@ -94,7 +94,7 @@ class Dataset:
     classes: tuple[LabelClass, ...] = ()
     map_frame: str = "map"
     notes: tuple[str, ...] = ()
-    """What the user should know, one line each: poses that are none, a K that is nominal."""
+    """Notes for the user, one line each: invalid poses, a nominal K."""
 
     def frames(self, split: str) -> list[Frame]:
         """All frames of a split in order. Raises DataError if the dataset has no such split."""
@@ -110,9 +110,10 @@ class Dataset:
 def decode_image(data: bytes, where: object, flags: int = cv2.IMREAD_UNCHANGED) -> NDArray:
     """Decode JPEG or PNG bytes as OpenCV does (BGR). Raises DataError, naming `where`, if they are cut or no image."""
     end = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PN": b"IEND"}.get(data[:3])
-    if end is not None and end not in data[-4096:]:  # decoders differ: some fill the missing rows with grey, some chat
+    # Decoders differ: some fill the missing rows with grey, some print warnings.
+    if end is not None and end not in data[-4096:]:
         raise DataError(f"{where}: is truncated, the end of the image is missing")
-    # As the bytes lie: K and poses are those of the sensor, whatever way up a viewer would turn the image.
+    # Without the Exif rotation: K and poses are those of the sensor, however a viewer would turn the image.
     flags |= cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if pixels is None:

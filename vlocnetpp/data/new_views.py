@@ -24,7 +24,7 @@ from vlocnetpp.geometry import compose, matrix_from_pose
 MIN_KNOWN = 0.5
 """Share of pixels whose depth must be known before a camera is shifted; with less it only turns, which needs none."""
 HALVINGS = 3
-"""How often a motion that sees too little of the old image is halved before the clip stays as it is."""
+"""How often a motion that sees too little of the old image is halved before the clip is left unchanged."""
 NEAREST_M = 0.05
 """Points closer than this to the new camera are not drawn."""
 
@@ -40,10 +40,10 @@ class ViewConfig:
     rotation_deg: float = 0.0
     """Degrees: the camera turns by up to so much, about any axis."""
     min_valid: float = 0.6
-    """Share of a new view that the old image must have seen; a motion that shows less is halved."""
+    """Share of a new view that must be visible in the old image; a motion that shows less is halved."""
     even_holes: bool = True
-    """Whether a view also loses what the opposite motion would not see. Without, a strip without content on the right
-    says that the camera moved to the right, and a network learns to read its pose from the strips."""
+    """Whether a view also loses what the opposite motion would not see. Otherwise an empty strip on the right shows
+    that the camera moved to the right, and a network learns to read its pose from the strips."""
 
     def __post_init__(self) -> None:
         check_limits("new views", self, probability=1, translation_m=10, rotation_deg=90, min_valid=1)
@@ -73,8 +73,8 @@ def move_view(
     """Re-render a frame from a camera at `motion_7` in the old one.
 
     Pixels of unknown depth are drawn at the nearest known one, so that the picture has no holes there; their depth
-    stays unknown. What the old image does not show, behind a foreground or beyond its border, takes the nearest colour.
-    With `even_holes`, so does what the opposite motion would not show.
+    stays unknown. Pixels that the old image does not show, behind a foreground or beyond its border, take the nearest
+    colour. With `even_holes`, so do pixels that the opposite motion would not show.
 
     Args:
         depth_HW: metres, 0 = unknown.
@@ -93,7 +93,7 @@ def turn_view(
     image_HW3: NDArray, depth_HW: NDArray, mask_HW: NDArray, K_33: NDArray, quaternion_4: NDArray,
     even_holes: bool = False,
 ) -> View:  # fmt: skip
-    """A frame from a camera that only turned: a homography, exact without any depth.
+    """A frame as seen by a camera that only turned: a homography, exact without any depth.
 
     Args:
         depth_HW: metres, 0 = unknown; may be 0 everywhere.
@@ -171,7 +171,7 @@ def _direction(generator: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _project(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Where the camera into which T leads sees the pixels: (2, H, W) x and y, (H, W) depth, (H, W) inside its image."""
+    """Where the camera with pose T sees the pixels: (2, H, W) x and y, (H, W) depth, (H, W) inside its image."""
     height, width = depth_HW.shape
     A = (K_33 @ T_44[:3, :3] @ np.linalg.inv(K_33)).astype(np.float32)
     b = (K_33 @ T_44[:3, 3]).astype(np.float32)
@@ -193,7 +193,7 @@ def _look_back(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> tuple[NDArray
 
 
 def _splat(depth_HW: NDArray, K_33: NDArray, T_44: NDArray) -> NDArray:
-    """Draw the pixels as points into the camera into which T leads: its depth (H, W), 0 where nothing fell."""
+    """Draw the pixels as points into the camera with pose T: its depth (H, W), 0 where no point falls."""
     height, width = depth_HW.shape
     map_2HW, z_HW, inside_HW = _project(depth_HW, K_33, T_44)
     # A pixel that comes closer grows; half of its side reaches the pixels that it covers.

@@ -1,4 +1,4 @@
-"""Poses and intrinsics as they come out of files: checked once here, trusted everywhere else."""
+"""Poses and intrinsics read from files are checked here, so that other code need not check them again."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
 
 
 def known_pose(pose_7: ArrayLike, where: object, lost: list[str]) -> NDArray[np.float64] | None:
-    """`checked_pose`, but None for numbers that are no pose, which `lost` then gets a line about.
-
-    A localization that has lost its way says so with NaN or with a quaternion of zeros.
+    """`checked_pose`, but None for an invalid pose, about which a line is added to `lost`. A localization that is lost
+    writes NaN or a quaternion of zeros.
     """
     try:
         return checked_pose(pose_7, where)
@@ -48,9 +47,8 @@ def known_pose(pose_7: ArrayLike, where: object, lost: list[str]) -> NDArray[np.
 
 
 def known_matrix(T_44: ArrayLike, where: object, lost: list[str]) -> NDArray[np.float64] | None:
-    """`pose_from_matrix`, but None where tracking was lost: NaN, infinity or a rotation of zeros; `lost` gets a line.
-
-    Raises PoseError for a matrix that was written on purpose and is no rotation: scaled, sheared, mirrored.
+    """`pose_from_matrix`, but None where tracking was lost: NaN, infinity or a rotation of zeros; a line is added to
+    `lost`. Raises PoseError for any other invalid matrix: scaled, sheared, mirrored.
     """
     T = np.asarray(T_44, np.float64)
     if np.isfinite(T).all() and T[:3, :3].any():
@@ -60,13 +58,12 @@ def known_matrix(T_44: ArrayLike, where: object, lost: list[str]) -> NDArray[np.
 
 
 class NoPoseError(PoseError):
-    """A source of poses holds not a single one."""
+    """A source of poses has no valid one."""
 
 
 def note_of_lost(lost: list[str], given: int) -> tuple[str, ...]:
-    """What is to be told of the lines that `known_pose` gathered from `given` poses of one source.
-
-    Raises NoPoseError, in the words of the first, if not a single pose is known: then the source is wrong, not lost.
+    """A note on the lines that `known_pose` collected from `given` poses of one source. Raises NoPoseError with the
+    first of them if no pose is valid: then the whole source is wrong.
     """
     if lost and len(lost) == given:
         raise NoPoseError(lost[0])

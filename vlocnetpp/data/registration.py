@@ -1,7 +1,7 @@
-"""Depth of a depth camera as the colour camera beside it would have measured it.
+"""Depth images reprojected from a depth camera into the colour camera beside it.
 
 Some recordings, 7-Scenes among them, give the K and the poses of the depth camera, and depth images that are not
-registered to the colour images. Where labels are made of both, that is degrees at the border of an image.
+registered to the colour images. For labels that combine the two, the error reaches degrees at the border of an image.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DepthCameraConfig:
 
 
 REGISTERED = DepthCameraConfig()
-"""Depth and colour are of one camera, or made so."""
+"""Depth is registered to colour."""
 
 
 def register_depth(

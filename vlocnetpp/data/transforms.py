@@ -18,15 +18,15 @@ from vlocnetpp.data.frames import VOID, DataError
 from vlocnetpp.geometry import compose
 
 GAMMA = 2.2
-"""Of the camera's encoding: light = (value / 255) ** GAMMA."""
+"""Exponent of the camera's encoding: light = (value / 255) ** GAMMA."""
 WAVELENGTH_NM = (600.0, 550.0, 450.0)
-"""At which red, green and blue are taken to see."""
+"""Wavelengths assumed for red, green and blue."""
 RADIATION_NM_K = 1.4388e7
 """Second radiation constant of Planck's law."""
 
 
 def check_limits(what: str, config: object, **highest: float) -> None:
-    """Raise DataError with the name of the first setting that is not within 0 and the highest that makes sense."""
+    """Raise DataError with the name of the first setting that is not within 0 and its limit."""
     for name, limit in highest.items():
         value = getattr(config, name)
         if not 0 <= value <= limit:
@@ -67,7 +67,7 @@ class PhotometricConfig:
 def change_light(image_L3HW: Tensor, config: PhotometricConfig, generator: np.random.Generator) -> Tensor:
     """A clip in another light and through another lens.
 
-    In the order of a camera: the colour and amount of light, what stands in the way, blur, the camera's gains, noise.
+    In the order of a camera: colour and amount of light, occlusion, blur, the camera's gains, noise.
 
     Returns:
         (L, 3, H, W) within 0..255.
@@ -146,7 +146,7 @@ class GeometricConfig:
     scale: float = 0.0
     """Zoom about the image's centre between 1 / (1 + s) and 1 + s."""
     crop: float = 0.0
-    """A window that lacks up to this share of the sides, blown up to the whole image."""
+    """A window that lacks up to this share of the sides, enlarged to the whole image."""
     shear_deg: float = 0.0
     """Degrees: rows slide along x and columns along y by up to so much. Breaks poses."""
     flip: float = 0.0
@@ -157,7 +157,7 @@ class GeometricConfig:
         check_limits("geometric changes", self, shear_deg=40, flip=1)
 
     def rigid(self) -> GeometricConfig:
-        """The same without shear and flip, for clips whose pose is trained: no camera could have seen those."""
+        """The same without shear and flip, for clips whose pose is trained: these do not correspond to any camera."""
         return replace(self, shear_deg=0.0, flip=0.0)
 
 
@@ -193,7 +193,7 @@ def warp_together(
     # The camera's points turn by R_z, so its axes turn by the inverse.
     pixels = torch.from_numpy((view @ slant @ K @ R_z @ np.linalg.inv(K))[:, :2]).float()
     back = torch.tensor([0.0, 0, 0, math.cos(roll / 2), 0, 0, -math.sin(roll / 2)], dtype=pose_L7.dtype)
-    # One more than the id, so that the zeros from outside can be told from class 0.
+    # One more than the id, so that zeros from outside the image differ from class 0.
     labels_L2HW = torch.cat((depth_L1HW.float(), mask_LHW[:, None].float() + 1), dim=1)
     warp = kornia.geometry.transform.warp_affine
     image = warp(image_L3HW, pixels, (height, width), "bilinear", "border", align_corners=True)

@@ -1,4 +1,4 @@
-"""Ask a model about the frames of a split, as the robot would be asked, and score what it answers."""
+"""Run a model over the frames of a split, as on the robot, and score its answers."""
 
 from vlocnetpp.evaluation.evaluate import evaluate
 from vlocnetpp.evaluation.stream import Streamed, stream

@@ -1,4 +1,4 @@
-"""What a model answered, as files of numbers: a row for each frame, and trajectories. No ground truth is needed."""
+"""A model's answers as files: a CSV row for each frame, and trajectories. No ground truth is needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONVENTIONS = (
     "quaternions Hamilton, w x y z in .csv, x y z w in .tum; stamps in nanoseconds in .csv, seconds "
     "in .tum; nothing is aligned"
 )
-"""Of all files of an evaluation."""
+"""Header of all files of an evaluation."""
 HEADER = (
     "pose: camera (optical: x right, y down, z forward) in the frame '{frame}', metres, unit quaternion w x y z",
     "sigma: calibrated 68 % bound of the pose's error; jump: the motion between two poses against the odometry's",
@@ -34,7 +34,9 @@ COLUMNS = (
 
 
 def jumps(answers: Streamed) -> tuple[Floats, Floats]:
-    """How far the motion between two poses is from the odometry's: (N,) metres and degrees, NaN where there is none."""
+    """Difference between the motion of consecutive poses and the odometry: (N,) metres and degrees, NaN where there is
+    none.
+    """
     metres, degrees = np.full((2, len(answers.pose_N7)), np.nan)
     now = np.flatnonzero(answers.valid_N)
     difference = relative(relative(answers.pose_N7[now - 1], answers.pose_N7[now]), answers.relative_N7[now])
@@ -70,7 +72,7 @@ def write_answers(path: Path, frames: Listing[Frame], answers: Streamed, map_fra
 
 
 def write_odometry(out: Path, sequences: Listing[Sequence], answers: Streamed) -> list[Path]:
-    """A TUM file of added-up odometry for each sequence that has a motion; nothing for models without odometry.
+    """A TUM file of accumulated odometry for each sequence that has a motion; nothing for models without odometry.
 
     Raises DataError if a file cannot be written.
     """

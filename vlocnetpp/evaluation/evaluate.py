@@ -31,8 +31,7 @@ SHEET_ROWS = 4
 def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[str, Any], list[Table]]:
     """Stream every sequence of a split through the model and write metrics, trajectories, picture and report.
 
-    Returns the metrics and the tables beside which they are printed.
-    Raises DataError where the split has nothing to compare with.
+    Returns the metrics and the tables to print. Raises DataError where the split has no labels to compare with.
     """
     frames = dataset.frames(split)
     check_labels(model, dataset, split)
@@ -85,9 +84,8 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
 
 
 def motion_between_poses(sequences: Several[Sequence], pose_N7: Floats) -> dict[str, Any]:
-    """The motions that the global poses of neighbouring frames amount to, scored as odometry: how smooth the poses are.
-
-    Of a model with odometry, what the odometry itself is to be held against.
+    """The motions between the global poses of consecutive frames, scored as odometry: a measure of how smooth the poses
+    are, and a reference for the odometry of the same model.
     """
     posed, truth = true_poses([frame for sequence in sequences for frame in sequence.frames])
     follows = np.concatenate([np.arange(len(sequence.frames)) > 0 for sequence in sequences])

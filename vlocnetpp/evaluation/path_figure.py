@@ -1,4 +1,4 @@
-"""A picture of estimates alone: the way from above, and how sure the model was along it."""
+"""A picture of estimates alone: the path from above, and the predicted uncertainty along it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plot_path(
     ):
         if np.isfinite(jump).any():
             axes.plot(seconds, jump, color=JUMP, linewidth=0.7, label="against odometry")
-        # A line would hide what stands alone, such as a sequence of one frame.
+        # A line alone would not show a sequence of one frame.
         axes.plot(seconds, sigma, color=colour, linewidth=1.2, marker=".", markersize=2, label="68 % bound")
         for start in starts[1:]:
             axes.axvline(seconds[start], color="#BBBBBB", linewidth=0.8, linestyle="--")

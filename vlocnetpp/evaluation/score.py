@@ -1,4 +1,4 @@
-"""What a streamed split is worth against its labels: the sections of `metrics.json`."""
+"""A streamed split scored against its labels: the sections of `metrics.json`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vlocnetpp.runtime import Model
 
 
 def check_labels(model: Model, dataset: Dataset, split: str) -> None:
-    """Raise DataError where a split has nothing to compare with, or other classes than the model."""
+    """Raise DataError where a split has no labels, or other classes than the model."""
     frames = dataset.frames(split)
     masked = any(frame.mask_path for frame in frames)
     if not masked and all(frame.pose_7 is None for frame in frames):

@@ -15,11 +15,11 @@ from vlocnetpp.progress import track
 from vlocnetpp.runtime import Estimate, Localizer, Model
 
 OnMask = Callable[[int, Frame, NDArray[np.uint8], NDArray[np.uint8]], None]
-"""Index and frame, image (H, W, 3) and answered mask (H, W), 255 where the network did not look."""
+"""Index and frame, image (H, W, 3) and answered mask (H, W), 255 outside the network's field of view."""
 
 
 class Streamed(NamedTuple):
-    """What was answered, a row for each frame of the split in order; rows of NaN where there is no answer."""
+    """The answers, a row for each frame of the split in order; rows of NaN where there is no answer."""
 
     pose_N7: Floats
     """Camera-to-map, as `Estimate.pose_7`."""
@@ -49,9 +49,8 @@ def answer_frames(localizer: Localizer, dataset: Dataset, split: str, text: str)
     """Every sequence of a split from its own cold start. Raises DataError without such a split, or a broken image.
 
     Args:
-        localizer: with an endless `max_gap_s`, since a sequence's own borders say where the past ends: a slow or
-            thinned recording is still one sequence.
-        text: is shown with the progress.
+        localizer: with an infinite `max_gap_s`, since a sequence ends at its own border and may be recorded slowly or
+        thinned out. text: is shown with the progress.
     """
     reads_depth = localizer.model.metadata.reads_depth
     starts = set(np.cumsum([0, *(len(sequence.frames) for sequence in dataset.sequences(split))]).tolist())

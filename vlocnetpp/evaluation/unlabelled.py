@@ -1,4 +1,4 @@
-"""A model over images of which nothing is known: what it says, how sure it is, and whether it contradicts itself."""
+"""A model over images without labels: its answers, its uncertainty, and whether poses and odometry agree."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vlocnetpp.runtime import Model
 
 
 def evaluate_unlabelled(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[str, Any], list[str]]:
-    """Stream a split and write what was answered; labels, where there are any, are not looked at.
+    """Stream a split and write the answers; labels are not used.
 
     Returns the figures that `metrics.json` holds, and lines that say what was written.
     Raises DataError without a frame, where one cannot be read, or where a file cannot be written.
@@ -44,7 +44,7 @@ def evaluate_unlabelled(model: Model, dataset: Dataset, split: str, out: Path) -
         write_png(out / "masks" / "color" / path.name, colored(answer_HW, classes)[:, :, ::-1])
 
     answers = stream(model, dataset, split, keep)
-    for path in (out / "masks").rglob("*.png"):  # of an earlier, longer run into the same folder
+    for path in (out / "masks").rglob("*.png"):  # left over from an earlier, longer run into the same folder
         if path.stem.isdecimal() and int(path.stem) >= len(frames):
             path.unlink()
     metrics = figures_of(answers, model.metadata.tasks)
@@ -79,7 +79,7 @@ def evaluate_unlabelled(model: Model, dataset: Dataset, split: str, out: Path) -
 
 
 def figures_of(answers: Streamed, tasks: Listing[str]) -> dict[str, Any]:
-    """The sections of `metrics.json` for which nothing need be known."""
+    """The sections of `metrics.json` that need no labels."""
     metrics: dict[str, Any] = {}
     known = np.asarray(np.isfinite(answers.pose_N7)).all(axis=1).reshape(-1)
     metrics["answers"] = {"frames": len(known)}

@@ -1,4 +1,4 @@
-"""What a model answered as a film, and as a sheet of some of its pictures: image, mask and the way so far."""
+"""A model's answers as a film, and as a sheet of some of its pictures: image, mask and the path so far."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def write_video(
     """Write an MP4 at the recorded rate, a picture for each frame, and as PNG a sheet of some spread over them.
 
     masks: files of class ids, or None for a frame without. A model without poses has rows of NaN: no map is drawn.
-    False, and the sheet alone, where OpenCV here has no MPEG-4 encoder. Raises DataError if a file cannot be written.
+    Returns False, and writes the sheet alone, where OpenCV has no MPEG-4 encoder. Raises DataError if a file cannot be
+    written.
     """
     first = _picture(frames[0], masks[0], classes)
     height, width = first.shape[:2]
@@ -110,12 +111,12 @@ def _picture(frame: Frame, mask: Path | None, classes: Sequence[tuple[str, tuple
 
 
 class _Chart:
-    """The estimated way from above, square, drawn on frame by frame."""
+    """The estimated path from above, square, extended frame by frame."""
 
     def __init__(self, pose_N7: Floats, side: int) -> None:
         known = pose_N7[np.isfinite(pose_N7).all(axis=1)]
         view = view_from_above(known)
-        # Single outliers leave the map instead of shrinking the way.
+        # Single outliers lie outside the map instead of shrinking the path.
         low, high = np.percentile(known[:, [view.right, view.up]], [1, 99], axis=0)
         extent_m = max(float((high - low).max()), 0.4)
         scale = 0.7 * side / extent_m
@@ -130,7 +131,7 @@ class _Chart:
         cv2.putText(self._picture, axes, (14, 22), FONT, 0.5, INK, 1, cv2.LINE_AA)
 
     def until(self, i: int) -> NDArray[np.uint8]:
-        """The way up to frame i, whose place is marked."""
+        """The path up to frame i, whose position is marked."""
         if not np.isfinite(self._pixels[i]).all():
             return self._picture
         here = tuple(np.clip(self._pixels[i], -1e4, 1e4).round().astype(int).tolist())

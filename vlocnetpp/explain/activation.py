@@ -1,9 +1,8 @@
 """Regression activation maps: which parts of the image an answered pose rests on, by Grad-CAM++.
 
 Chattopadhay et al., Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep Convolutional Networks, 2018.
-A classifier is asked what raises the score of a class. A pose has no score, so the scalar is how far the answer lies
-from the middle of the map: what raises it says "here, and nowhere else". Each network says how that follows from its
-layers.
+For a classifier, the scalar is the score of a class. A pose has no score, so the scalar is its distance from the middle
+of the map: what raises it places the camera at this spot. Each network defines how it is computed from its layers.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from vlocnetpp.network.contract import Explanation
 from vlocnetpp.runtime import Model
 
 SCALARS = ("position", "rotation")
-"""What the maps explain; each network says for itself what of its answer that is (`Network.explanation`)."""
+"""What the maps explain; each network defines these scalars (`Network.explanation`)."""
 
 
 def explanation_of(model: Model) -> Explanation:
-    """What the network of a rebuilt model offers. Raises ExplainError where it answers no pose."""
+    """The explanation of a rebuilt model's network. Raises ExplainError where it answers no pose."""
     network: Any = model.step.get_submodule("network")
     found: Explanation | None = network.explanation()
     if found is None:
@@ -39,7 +38,7 @@ def grad_cam_plus_plus(activation_CHW: Tensor, gradient_CHW: Tensor) -> Tensor:
     """The map (H, W) of one image, 0 and above, from a layer's activations and the scalar's gradient by them.
 
     For Y = exp(S) the paper's weight of a pixel, g^2 / (2 g^2 + g^3 sum(A)), is 1 / (2 + g sum(A)), and only pixels
-    with g > 0 count. It was derived for activations after a ReLU: where a layer has negative ones, they stay out of
+    with g > 0 count. It was derived for activations after a ReLU: where a layer has negative ones, they are left out of
     sum(A), so that the denominator is never below 2.
     """
     total_C11 = activation_CHW.clamp_min(0).sum(dim=(1, 2), keepdim=True)
@@ -77,7 +76,7 @@ def activation_maps(
     watched = dict.fromkeys([*layers.values(), explanation.features])
     hooks = [module.register_forward_hook(remember) for module in watched]
     try:
-        # The caller may stream in inference mode, whose tensors no gradient passes: they are copied out of it.
+        # The caller may stream in inference mode, whose tensors carry no gradient, so they are copied.
         with torch.inference_mode(False), torch.enable_grad():
             *frame, state = inputs
             past = {name: value.clone() for name, value in state.items()}

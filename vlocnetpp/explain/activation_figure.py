@@ -1,4 +1,4 @@
-"""Frames, their segmentation and what the pose rests on, side by side (paper, Fig. 6)."""
+"""Frames, their segmentation and the activation maps of the pose, side by side (paper, Fig. 6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.explain.figures import new_figure, save
-from vlocnetpp.explain.streamed_features import Insight
+from vlocnetpp.explain.streamed_features import FrameExplanation
 from vlocnetpp.poses import Floats
 from vlocnetpp.reporting.mask_sheet import colored
 
@@ -20,12 +20,12 @@ COLUMN_IN = 2.2
 
 
 class SheetRow(NamedTuple):
-    """One frame and what the models make of it."""
+    """One frame, its masks and the models' activation maps."""
 
     name: str
     image_HW3: NDArray[np.uint8]
     truth_HW: NDArray[np.uint8] | None
-    insights: dict[str, Insight]
+    explanations: dict[str, FrameExplanation]
     """By the models' names, the same in every row."""
 
 
@@ -39,9 +39,9 @@ def plot_activations(path: Path, rows: Sequence[SheetRow], classes: Classes, sca
 
     if not rows:
         raise ValueError("a sheet needs at least one frame")
-    models = rows[0].insights
+    models = rows[0].explanations
     layers = list(next(iter(models.values())).maps)
-    masked = [name for name in models if any(row.insights[name].mask_HW is not None for row in rows)]
+    masked = [name for name in models if any(row.explanations[name].mask_HW is not None for row in rows)]
     truth = any(row.truth_HW is not None for row in rows)
     titles = ["image", *["true classes"] * truth, *(f"classes\n{name}" for name in masked)]
     titles += [f"{scalar}, {layer}\n{name}" for name in models for layer in layers]
@@ -54,12 +54,12 @@ def plot_activations(path: Path, rows: Sequence[SheetRow], classes: Classes, sca
         pictures: list[NDArray[np.uint8] | None] = [row.image_HW3]
         pictures += [row.truth_HW if row.truth_HW is None else colored(row.truth_HW, classes)] * truth
         for name in masked:
-            mask = row.insights[name].mask_HW
+            mask = row.explanations[name].mask_HW
             pictures.append(mask if mask is None else colored(mask, classes))
         for axis, picture in zip(line, pictures):
             if picture is not None:
                 axis.imshow(picture, interpolation="nearest")
-        maps = [(insight, insight.maps[layer]) for insight in row.insights.values() for layer in layers]
+        maps = [(insight, insight.maps[layer]) for insight in row.explanations.values() for layer in layers]
         for axis, (insight, map_hw) in zip(line[len(pictures) :], maps, strict=True):
             grey = cv2.cvtColor(row.image_HW3, cv2.COLOR_RGB2GRAY)
             axis.imshow(grey, cmap="gray", vmin=0, vmax=255)
@@ -88,5 +88,5 @@ def plot_activations(path: Path, rows: Sequence[SheetRow], classes: Classes, sca
 
 
 def shares(map_hw: Floats) -> Floats:
-    """A map in parts of its maximum; one of zeros, where nothing raises the scalar, stays zero."""
+    """A map divided by its maximum; a map of zeros stays zero."""
     return map_hw / max(float(map_hw.max()), 1e-30)

@@ -1,7 +1,7 @@
-"""What a network takes for near and far: metric multi-dimensional scaling of its penultimate features (paper, Fig. 4).
+"""Metric multi-dimensional scaling of a network's penultimate features (paper, Fig. 4).
 
-Metric MDS places points so that their distances are those of the features as well as so few dimensions allow. It keeps
-the global shape, which is what a map of a place should have, and knows neither poses nor time.
+Metric MDS places points so that their distances match those of the features as well as two or three dimensions allow.
+It preserves the global shape and uses neither poses nor time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vlocnetpp.poses import Floats
 from vlocnetpp.reporting.files import replacing
 
 LEAST_FRAMES = 4
-"""Three points always lie flat: below this, an embedding says nothing."""
+"""Any three points lie in a plane: with fewer frames than this an embedding is meaningless."""
 ITERATIONS = 300
 
 
@@ -31,12 +31,12 @@ def require_sklearn() -> None:
 
 
 class Embedding(NamedTuple):
-    """Features in two and three dimensions, and how much of them is left there."""
+    """Features embedded in two and three dimensions, and how well these preserve their distances."""
 
     points_N2: Floats
     points_N3: Floats
-    """In units of the features' distance, centred, turned and where need be mirrored onto the true positions: MDS knows
-    distances only, so nothing is lost."""
+    """In units of the features' distance, centred, and rotated or mirrored onto the true positions, which changes no
+    distance."""
     stress_2: float
     stress_3: float
     """Kruskal's stress-1, sqrt(sum (d - d')^2 / sum d^2) over all pairs: 0 keeps every distance, below 0.1 is good."""
@@ -68,7 +68,8 @@ def embed(features_NC: Floats, pose_N7: Floats, plane: tuple[int, int]) -> Embed
     angles = 2 * np.arccos(np.abs(pose_N7[:, 3:] @ pose_N7[:, 3:].T).clip(0, 1))[upper]
 
     def rank(other: Floats) -> float:
-        # Rounding must not be ranked where nothing varies: a robot that stands still, a network that says one thing.
+        # Rounding errors must not be ranked where nothing varies: a robot that stands still, a network with a constant
+        # output.
         if min(np.ptp(distances), np.ptp(other)) < 1e-9:
             return float("nan")
         return float(spearmanr(distances, other).statistic)

@@ -1,4 +1,4 @@
-"""What can be asked for that cannot be explained."""
+"""The error for requests that cannot be explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of what a model's pose rests on: where it looks, what it takes for near, and where it thinks it is."""
+"""Pictures that explain a model's pose: activation maps, the embedding of its features, trajectories in the scene."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TRUTH_RGB, ESTIMATE_RGB = (0, 0, 0), (230, 159, 0)
 
 @dataclass(frozen=True)
 class Options:
-    """What of a split is shown, and how."""
+    """Options of the pictures."""
 
     split: str = "test"
     frames: int = 4
@@ -77,7 +77,7 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
     check(models, dataset, options, int(posed.sum()))
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is not a folder")
-    out.mkdir(parents=True, exist_ok=True)  # before the long work, which must not end with nowhere to write
+    out.mkdir(parents=True, exist_ok=True)  # before the long computation, so that a missing folder is noticed first
     names = model_names(models)
     closely = spread(len(frames), options.frames)
     watched = {
@@ -95,7 +95,7 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
 
     rows = [
         SheetRow(
-            frames[i].name, frames[i].image(), frames[i].mask(), {name: watched[name].insights[i] for name in names}
+            frames[i].name, frames[i].image(), frames[i].mask(), {name: watched[name].explanations[i] for name in names}
         )
         for i in closely
     ]
@@ -117,7 +117,7 @@ def explain(models: Sequence[Model], dataset: Dataset, out: Path, options: Optio
 
 
 def check(models: Sequence[Model], dataset: Dataset, options: Options, posed: int) -> None:
-    """Raise ExplainError or DataError for what cannot be explained, before anything long begins."""
+    """Raise ExplainError or DataError for invalid requests, before any long computation."""
     require_sklearn()
     if posed < LEAST_FRAMES:
         raise ExplainError(
@@ -134,7 +134,7 @@ def check(models: Sequence[Model], dataset: Dataset, options: Options, posed: in
 
 
 def model_names(models: Sequence[Model]) -> list[str]:
-    """What the pictures call each model: its preset, where that is not enough also its file, and at last its number."""
+    """Unique names of the models in the pictures: the preset, then also the file, then also a number."""
     names = [model.metadata.preset for model in models]
     if len(set(names)) < len(names):
         names = [f"{name} {model.path.parent.name}/{model.path.name}" for name, model in zip(names, models)]
@@ -169,7 +169,7 @@ def write_scene(path: Path, cloud: Cloud, truth: list[Floats], estimate: list[Fl
 def figures_of(
     embeddings: dict[str, Embedding], watched: dict[str, StreamedFeatures], pose_N7: Floats, posed_N: NDArray[np.bool_]
 ) -> Table:
-    """What the pictures say in numbers, a row for each model."""
+    """The figures behind the pictures, a row for each model."""
     columns = ("model", "median m", "median deg", "stress 2D", "stress 3D", "rank with position", "rank with rotation")
     rows = []
     for name, each in embeddings.items():

@@ -1,4 +1,4 @@
-"""What the figures of this package share."""
+"""Helpers that all figures of this package share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def new_figure(width: float, height: float, gap: float = 0.02) -> Figure:
-    """An empty figure of this size in inches, with room made for everything in it.
+    """An empty figure of this size in inches, whose layout makes room for all its parts.
 
     gap: between columns, in parts of a column's width.
     """
@@ -28,7 +28,7 @@ def new_figure(width: float, height: float, gap: float = 0.02) -> Figure:
 def save(figure: Figure, path: Path, pdf: bool) -> None:
     """Write the PNG `path` and, if wanted, a PDF beside it. Raises DataError if a file cannot be written."""
     for each in (path, path.with_suffix(".pdf")) if pdf else (path,):
-        # Without the time of day, equal pictures are equal files.
+        # Without a timestamp, equal pictures are equal files.
         about = {"CreationDate": None} if each.suffix == ".pdf" else {}
         with replacing(each) as partial:
             figure.savefig(partial, dpi=150, metadata=about)

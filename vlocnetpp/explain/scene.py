@@ -1,4 +1,4 @@
-"""The place itself: points from the depth of the training frames, and trajectories among them (paper, Fig. 5)."""
+"""The scene: points from the depth of the training frames, and trajectories among them (paper, Fig. 5)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vlocnetpp.reporting.files import replacing
 
 Colors = NDArray[np.uint8]
 CLOUD_FRAMES = 100
-"""So many training frames are fused at most, spread over the split."""
+"""At most so many training frames are fused, spread over the split."""
 PIXELS = 12_000
 """About so many pixels of each."""
 VOXELS = 300
-"""The default voxel is such a part of the core's diagonal."""
+"""The default voxel size, as a share of the core's diagonal."""
 CORE_MARGIN = 0.25
-"""How far the core reaches beyond the 5th and 95th percentile of all pixels, in parts of their distance."""
+"""How far the core reaches beyond the 5th and 95th percentile of all pixels, as a share of their distance."""
 
 
 class Cloud(NamedTuple):

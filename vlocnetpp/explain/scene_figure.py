@@ -21,7 +21,8 @@ DRAWN_POINTS = 80_000
 ELEVATION_DEG, AZIMUTH_DEG = 40.0, 35.0
 """Of the second view: above the ground, and turned from the first one's right."""
 CUT_ABOVE = 0.1
-"""Points this far above the highest camera, in parts of the scene's extent, are cut off: ceilings hide rooms."""
+"""Points higher than this above the highest camera, as a share of the scene's extent, are cut off: ceilings hide
+rooms."""
 
 
 class Eye(NamedTuple):
@@ -38,7 +39,7 @@ class Eye(NamedTuple):
 
 
 def eyes(view: View) -> tuple[Eye, Eye]:
-    """The look straight down, and one from the side and above."""
+    """The view straight down, and one from above at an angle."""
     right, ahead = np.eye(3)[view.right], np.eye(3)[view.up]
     vertical = np.cross(right, ahead)
     azimuth, elevation = np.radians(AZIMUTH_DEG), np.radians(ELEVATION_DEG)
@@ -121,7 +122,7 @@ def draw(axis: Axes, eye: Eye, cloud: Cloud, truth: Sequence[Floats], estimate: 
     if len(cloud.points_N3):
         order = np.argsort(cloud.points_N3 @ eye.towards_3)
         page = eye.project(cloud.points_N3[order])
-        # A little towards white, so that the lines stand out.
+        # Colours are lightened so that the lines stand out.
         colors = 0.75 * cloud.colors_N3[order] / 255 + 0.25
         axis.scatter(page[:, 0], page[:, 1], s=2.6, c=colors, marker="s", linewidths=0, rasterized=True)
     for lines, color, width, name in ((truth, TRUTH, 1.8, "ground truth"), (estimate, ESTIMATE, 1.2, "estimate")):

@@ -1,4 +1,4 @@
-"""A split streamed as on the robot, with an eye on what happens inside of the network."""
+"""A split streamed as on the robot, with features and activation maps from inside the network."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vlocnetpp.poses import Floats
 from vlocnetpp.runtime import Localizer, Model
 
 
-class Insight(NamedTuple):
-    """One frame, looked at closely."""
+class FrameExplanation(NamedTuple):
+    """Activation maps and mask of one frame."""
 
     maps: dict[str, Floats]
     """Grad-CAM++ (h, w) by layer, at the layer's resolution."""
     view: tuple[float, float, float, float]
     """Left, right, bottom and top edge of what the network saw, in pixels of the image: `extent` of matplotlib."""
     mask_HW: NDArray[np.uint8] | None
-    """Answered class ids at the image's resolution, 255 where the network did not look; None without the task."""
+    """Predicted class ids at the image's resolution, 255 outside the network's field of view; None without the task."""
 
 
 class StreamedFeatures(NamedTuple):
@@ -35,9 +35,9 @@ class StreamedFeatures(NamedTuple):
     pose_N7: Floats
     """Answered camera-to-map poses."""
     features_NC: Floats
-    """What the pose is made from last, see `Explanation.features`; maps are averaged."""
-    insights: dict[int, Insight]
-    """Of the frames that were asked for, by their index."""
+    """Features before the pose, see `Explanation.features`; maps are averaged."""
+    explanations: dict[int, FrameExplanation]
+    """Of the chosen frames, by their index."""
 
 
 def stream_features(
@@ -69,7 +69,7 @@ def stream_features(
         explanation.features.register_forward_hook(remember_features),
         model.step.register_forward_pre_hook(remember_inputs),
     ]
-    poses, features, insights = [], [], {}
+    poses, features, explanations = [], [], {}
     try:
         text = f"explaining {model.path.name} on {split}"
         for i, frame, pixels, estimate, _ in answer_frames(localizer, dataset, split, text):
@@ -80,7 +80,7 @@ def stream_features(
             features.append(row)
             if i in closely:
                 maps = activation_maps(model.step, last["inputs"], explanation, watched, scalar)
-                insights[i] = Insight(
+                explanations[i] = FrameExplanation(
                     {name: map_.cpu().numpy().astype(np.float64) for name, map_ in maps.items()},
                     seen_part(model, *pixels.shape[:2]),
                     None if estimate.mask_hw is None else localizer.full_mask(estimate),
@@ -88,7 +88,7 @@ def stream_features(
     finally:
         for hook in hooks:
             hook.remove()
-    return StreamedFeatures(np.array(poses).reshape(-1, 7), np.array(features), insights)
+    return StreamedFeatures(np.array(poses).reshape(-1, 7), np.array(features), explanations)
 
 
 def seen_part(model: Model, height: int, width: int) -> tuple[float, float, float, float]:

@@ -1,4 +1,5 @@
-"""From a trained network to the files that a robot runs: TorchScript, ONNX, and the proof that they answer alike."""
+"""From a trained network to the files that a robot runs: TorchScript, ONNX, and a check that they give the network's
+answers."""
 
 from vlocnetpp.export.files import Export, export_files, export_network, export_run
 from vlocnetpp.export.onnx import read_onnx_metadata

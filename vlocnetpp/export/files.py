@@ -1,4 +1,4 @@
-"""One export: the model files, compared with the network, appear together or not at all."""
+"""One export: the model files are compared with the network and written together or not at all."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from vlocnetpp.runtime.model_file import Metadata, ModelFileError, metadata_from
 
 @dataclass(frozen=True)
 class Export:
-    """What an export wrote."""
+    """The files that an export wrote."""
 
     metadata: Metadata
     parity: Report
@@ -70,8 +70,8 @@ def describe(network: Network, precision: str, about: dict[str, Any]) -> str:
 def together(path: Path) -> Iterator[Path]:
     """Yield a folder beside `path`; the files left in it take their places beside `path` when the block ends well.
 
-    If one of them cannot, those that were replaced before it come back. Raises ModelFileError where the folder of
-    `path` does not exist or cannot be written to.
+    If one of them cannot be replaced, the files that were replaced before it are restored. Raises ModelFileError where
+    the folder of `path` does not exist or cannot be written to.
     """
     if not path.parent.is_dir():
         raise ModelFileError(f"{path}: the folder {path.parent} does not exist; make it, or name another")
@@ -114,8 +114,8 @@ def export_network(network: Network, path: Path, precision: str = "fp32", **abou
     Args:
         network: trained; it is left as it was.
         path: file to write, replaced if it exists.
-        precision: fp32, fp16 or bf16 of the stored weights; half of the size costs three decimal digits.
-        about: fields of `Metadata` that the network does not know: K_33, classes, map_frame, bounds, calibration,
+        precision: fp32, fp16 or bf16 of the stored weights; half the size, with three decimal digits less.
+        about: fields of `Metadata` that do not follow from the network: K_33, classes, map_frame, bounds, calibration,
             dataset, metrics.
 
     Returns:
@@ -149,7 +149,7 @@ def export_files(
         about: as for `export_network`.
 
     Raises:
-        ParityError: a file answers otherwise than the network; what was there before stays.
+        ParityError: a file answers otherwise than the network; earlier files are kept.
         ModelFileError: a file cannot be written, or the extra `onnx` is not installed.
     """
     if path.suffix in ("", ".onnx", ".json"):
@@ -194,7 +194,7 @@ def export_files(
 
 
 def default_size(config: NetworkConfig, metadata: Metadata, frames: Sequence[Frame]) -> tuple[int, int]:
-    """Rows and columns of the images that an ONNX file takes when nobody says it."""
+    """Default rows and columns of the images that an ONNX file takes."""
     if frames:
         height, width = frames[0].image().shape[:2]
         return height, width
@@ -218,7 +218,7 @@ def raw_intrinsics(metadata: Metadata, size: tuple[int, int]) -> np.ndarray[Any,
 
 
 def frame_inputs(frame: Frame, config: NetworkConfig, size: tuple[int, int]) -> Inputs:
-    """A recorded frame as the step takes it. Raises DataError for one of another size than the file's."""
+    """A recorded frame as input of the step. Raises DataError for one of another size than the file's."""
     image = frame.image()
     if image.shape[:2] != size:
         raise DataError(
@@ -264,7 +264,7 @@ def export_run(
 
 
 def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[str, Any], Path]:
-    """The network of a run's checkpoint, what its files say beside it, and the checkpoint; arguments as `export_run`.
+    """The network of a run's checkpoint, the metadata for its files, and the checkpoint; arguments as `export_run`.
 
     Raises CheckpointError: the run has no such checkpoint, or it cannot be read.
     """
@@ -288,7 +288,7 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[st
             "limits": {name: limit for name, limit in saved.get("limits", {}).items() if 0 < limit < math.inf},
             "metrics": {"validation": saved["metrics"]},
         }
-        describe(network, "fp32", about)  # refuses what the metadata has no place for
+        describe(network, "fp32", about)  # refuses metadata that is incomplete or too large
     except (KeyError, TypeError, RuntimeError, ConfigError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{source}: is not of this version of vlocnetpp ({reason})") from error

@@ -2,8 +2,8 @@
 
 One stream and one size of image, both fixed when the file is made: preprocessing is inside, and the size of its resize
 must be known. The inputs are `image`, `channels`, `K`, `depth` and `state.*`, the outputs `pose`, `relative`,
-`log_scale`, `mask` and `next_state.*`: what one step hands out as `next_state.x` goes into the next as `state.x`, zeros
-are a cold start. Which answers and which fields of a state there are is the network's.
+`log_scale`, `mask` and `next_state.*`: `next_state.x` of one step is `state.x` of the next, zeros are a cold start. The
+network decides which outputs and which fields of a state there are.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from torch.nn import functional as F
 
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import central_view, scale_intrinsics
-from vlocnetpp.network import Network, start
+from vlocnetpp.network import Network, cold_state_of
 from vlocnetpp.network.preprocess import Preprocess, correct_focal, resize_depth, round_levels
 from vlocnetpp.runtime.model_file import METADATA_NAME, PRECISIONS, Metadata, ModelFileError, metadata_from_json
 from vlocnetpp.step import ANSWERS
 
 OPSET = 20
-"""The first whose `GridSample` has the names of PyTorch's own; ONNX Runtime reads it from 1.17 on."""
+"""The first opset whose `GridSample` has PyTorch's mode names; ONNX Runtime reads it from 1.17 on."""
 FRAME_INPUTS = ("image", "channels", "K", "depth")
 
 
@@ -45,19 +45,19 @@ def require(*names: str) -> None:
 
 
 def output_name(name: str) -> str:
-    """What an answer is called in the file: its name without the shape, `pose` for `pose_B7`."""
+    """Name of an answer in the file, without its shape: `pose` for `pose_B7`."""
     return name.rpartition("_")[0]
 
 
 ANSWER_OF_OUTPUT = {output_name(name): name for name in ANSWERS}
-"""Back from the file's names."""
+"""From the file's names back to ours."""
 
 
 class FixedPreprocess(nn.Module):
     """`Preprocess` for one size of image: its resize as two matrices, made by PyTorch itself.
 
     ONNX has an antialiased resize, but ONNX Runtime computes its weights less exactly, so that some pixels round to
-    another level, and other runtimes do not have it.
+    another level, and other runtimes lack it.
     """
 
     def __init__(self, preprocess: Preprocess, image_size: tuple[int, int]) -> None:
@@ -101,7 +101,7 @@ class FlatStep(nn.Module):
         self.state = list(network.state_shapes())
 
     def forward(self, image: Tensor, channels: Tensor, K: Tensor, depth: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Inputs and outputs as this file's first lines name them."""
+        """Inputs and outputs as in the docstring of this module."""
         past = dict(zip(self.state, state, strict=True))
         answer, new_state = self.step(image, channels, K, depth, past)
         return (*answer.values(), *(new_state[name] for name in self.state))
@@ -123,7 +123,7 @@ def write_onnx(network: Network, path: Path, precision: str, metadata: str, imag
     height, width = image_size
     dtype = PRECISIONS[precision]
     flat = FlatStep(copy.deepcopy(network).to(dtype), image_size).eval().requires_grad_(False)
-    cold = start(flat.step.network)
+    cold = cold_state_of(flat.step.network)
     depth_size = (height, width) if network.config.traits.reads_depth else (1, 1)
     example = (
         torch.zeros((1, height, width, 3), dtype=torch.uint8),
@@ -147,7 +147,7 @@ def write_onnx(network: Network, path: Path, precision: str, metadata: str, imag
             raise ModelFileError(f"{path.name}: PyTorch made no ONNX program of it")
         model = program.model
         for node in model.graph.all_nodes():
-            # The exporter's records name files of the machine it ran on.
+            # The exporter's debug records name files of the machine it ran on.
             node.metadata_props.clear()
             node.doc_string = None
         model.metadata_props.clear()
@@ -157,7 +157,7 @@ def write_onnx(network: Network, path: Path, precision: str, metadata: str, imag
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on optional packages and its own future from the user, and restore what was."""
+    """Silence the exporter's warnings on optional packages and deprecations, and restore the settings afterwards."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -188,7 +188,7 @@ def read_onnx(path: Path) -> Any:
 
 
 def read_onnx_metadata(path: str | Path) -> Metadata:
-    """What an ONNX file says of itself. Raises ModelFileError for one that `vlocnetpp export` did not write."""
+    """The metadata of an ONNX file. Raises ModelFileError for one that `vlocnetpp export` did not write."""
     path = Path(path)
     texts = [entry.value for entry in read_onnx(path).metadata_props if entry.key == METADATA_NAME]
     if not texts:

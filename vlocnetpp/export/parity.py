@@ -1,6 +1,5 @@
-"""Whether the files answer as the trained network does, frame by frame over a clip that starts cold.
-
-Every way keeps its own state, so that a difference in the past counts in every later frame as it would on the robot.
+"""Compares the files' answers with the trained network's, frame by frame over a clip that starts cold. Each file keeps
+its own state, so that a difference carries over to later frames as it would on the robot.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from torch import Tensor
 from vlocnetpp.export.onnx import ANSWER_OF_OUTPUT, FRAME_INPUTS, require
 from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import rotation_angle
-from vlocnetpp.network import Network, NetworkConfig, start
+from vlocnetpp.network import Network, NetworkConfig, cold_state_of
 from vlocnetpp.runtime import ModelFileError, load_model
 from vlocnetpp.step import Answer, State
 
@@ -30,7 +29,7 @@ Runner = Callable[[Inputs, State], tuple[Answer, State]]
 
 
 POSES = {"pose_B7": ("position_m", "rotation_rad"), "relative_B7": ("motion_m", "motion_rad")}
-"""Answers that are poses, and where their differences stand."""
+"""Answers that are poses, and the fields of their differences."""
 
 
 class ParityError(ValueError):
@@ -39,7 +38,7 @@ class ParityError(ValueError):
 
 @dataclass(frozen=True)
 class Difference:
-    """Largest differences of one frame from the network in full precision; NaN where one of both has no number."""
+    """Largest differences of one frame from the network in full precision; NaN where one of the two is NaN."""
 
     position_m: float = 0.0
     """Of the pose, any axis."""
@@ -81,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """What was compared, and what was allowed."""
+    """The compared frames and the tolerance."""
 
     precision: str
     tolerance: Difference
@@ -108,7 +107,7 @@ class Report:
 
 
 def tolerance(config: NetworkConfig, precision: str) -> Difference:
-    """What may differ at this precision in the map of this network."""
+    """The tolerance at this precision in the map of this network."""
     base = asdict(TOLERANCES[precision])
     base["position_m"] *= max(1.0, config.scene.position_spread)
     base["points_m"] *= max(1.0, config.scene.position_spread)
@@ -157,9 +156,9 @@ def onnx_runner(path: Path, provider: str = "CPUExecutionProvider") -> Runner:
     if provider not in onnxruntime.get_available_providers():
         raise ModelFileError(f"{path.name}: this ONNX Runtime has no {provider}")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # remarks on unused initializers are no news to the user
+    options.log_severity_level = 3  # silences warnings on unused initializers
     options.intra_op_num_threads = torch.get_num_threads()
-    # Its threads would go on turning after the answer and slow down whatever is timed next.
+    # Its threads would keep spinning after the answer and slow down whatever is timed next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     outputs = [value.name for value in session.get_outputs()]
@@ -175,7 +174,7 @@ def onnx_runner(path: Path, provider: str = "CPUExecutionProvider") -> Runner:
 
 
 def stream(runner: Runner, clip: Sequence[Inputs], cold: State) -> list[Answer]:
-    """The answers to the frames of a clip, each with the state that the one before left."""
+    """The answers to the frames of a clip, each with the state after the previous frame."""
     answers, state = [], cold
     for inputs in clip:
         answer, state = runner(inputs, state)
@@ -184,9 +183,8 @@ def stream(runner: Runner, clip: Sequence[Inputs], cold: State) -> list[Answer]:
 
 
 def difference(a: Answer, b: Answer) -> Difference:
-    """Between two answers to one frame; what the network does not answer differs by nothing.
-
-    Raises ParityError where one answers what the other does not.
+    """The difference between two answers to one frame; fields without an answer differ by 0. Raises ParityError where
+    only one of the two has an answer.
     """
     if set(a) != set(b):
         raise ParityError(f"the file answers {', '.join(a)}, the network {', '.join(b)}; nothing was written")
@@ -209,7 +207,7 @@ def difference(a: Answer, b: Answer) -> Difference:
 
 
 def largest(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference; NaN where one has no number, since `max` of torch keeps it."""
+    """Largest absolute difference; NaN where one is NaN, which torch's `max` propagates."""
     return float((a.double() - b.double()).abs().max())
 
 
@@ -217,7 +215,7 @@ def compare(
     network: Network, precision: str, clips: dict[str, Sequence[Inputs]], script: Path, onnx: Path | None
 ) -> Report:
     """Stream the clips through the network in full precision and through its files in theirs, on the CPU."""
-    cold = start(network)
+    cold = cold_state_of(network)
     half = load_model(script, "cpu", precision)
     half_cold = {name: value.to(half.dtype) for name, value in cold.items()}
     ways = {script.name: torch_runner(half.step)}
@@ -238,7 +236,7 @@ def compare(
 
 
 def table_rows(report: Report) -> list[list[Any]]:
-    """Rows of a table: each file and clip frame by frame, and what is allowed."""
+    """Rows of a table: each file and clip frame by frame, and the tolerance."""
     rows: list[list[Any]] = [
         [r.file, r.clip, r.frame, *(scientific(value) for value in asdict(r.difference).values())] for r in report.rows
     ]

@@ -1,7 +1,6 @@
-"""A trained network back in Python, where gradients and features between its layers can be had.
-
-The file on the robot is frozen when it is loaded and shows nothing but its answer. It carries the whole configuration
-and every weight, though, so the network is built anew and filled; a run's checkpoint has both, too.
+"""A trained network rebuilt in Python, where gradients and intermediate features are accessible. A model file is frozen
+when it is loaded and returns only its answer. But it holds the configuration and every weight, so the network can be
+built from it; a run's checkpoint has both too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The step that runs on the robot, as TorchScript; the only place that makes it."""
+"""The step that runs on the robot, as TorchScript."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ExportedStep(nn.Module):
         self.network = network
         self.zero: Tensor
         self.register_buffer("zero", torch.zeros(()))
-        """Its type is the precision that images are given to the network in."""
+        """Its dtype is the precision of the network's input."""
         self.numbers = [name for name in ANSWERS if name in PREDICTIONS]
 
     def forward(
@@ -36,7 +36,7 @@ class ExportedStep(nn.Module):
         image, K, depth = self.preprocess(image_BHWC, channels_3, K_B33, depth_B1HW)
         prediction, state = self.network(image.to(self.zero.dtype), K, depth, state)
         answer: dict[str, Tensor] = {}
-        # Whatever the weights' precision, an answer is full precision: numpy knows no bfloat16.
+        # Answers are in full precision whatever that of the weights: numpy lacks bfloat16.
         for name in self.numbers:
             if name in prediction:
                 answer[name] = prediction[name].float()
@@ -54,7 +54,7 @@ def write_torchscript(
     The caller makes the file appear whole: this writes to `path` and to a scratch file beside it. Raises ModelFileError
     if it cannot.
     """
-    # A copy: scripting shares the parameters, and the conversion below would reach back into the caller's network.
+    # A copy: scripting shares the parameters, and the conversion below would change the caller's network.
     scripted = torch.jit.script(ExportedStep(copy.deepcopy(network)).eval())
     if precision != "fp32":
         scripted.to(PRECISIONS[precision])

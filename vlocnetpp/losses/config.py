@@ -1,4 +1,4 @@
-"""Choices of the loss where the paper is ambiguous, and the comparisons that it is measured against."""
+"""Choices of the loss where the paper is ambiguous, and alternatives to compare with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ class LossConfigError(ValueError):
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Choices where the paper is ambiguous; the defaults are DESIGN's, the others the paper's literal text."""
+    """Choices where the paper is ambiguous; the defaults are explained in docs/decisions.md, the others are the paper's
+    literal text.
+    """
 
     localization: str = "vlocnet"
     """How poses are compared: `vlocnet` (eq. 1 and 2) or `mapnet` (`losses/mapnet.py`), to compare with."""
@@ -21,19 +23,19 @@ class LossConfig:
     relative_target: str = "truth"
     """Eq. 1 compares with the `truth` or with the detached `odometry` output (self-consistency)."""
     literal_eq9: bool = False
-    """Weight whole tasks by a second learnable scalar as printed in eq. 9. With learnable weights inside the tasks
+    """Weight whole tasks by a second learnable scalar as in eq. 9. With learnable weights inside the tasks
     that objective has no lower bound, so the default weights only the segmentation loss, which has none inside."""
     initial_s_x: float = 0.0
-    """Start of every learnable scalar of a translation."""
+    """Initial value of every learnable scalar of a translation."""
     initial_s_q: float = -3.0
-    """Start of every learnable scalar of a rotation."""
+    """Initial value of every learnable scalar of a rotation."""
     class_balance: float = 0.0
-    """How much more rare classes count: a pixel weighs by its class's share of the training pixels to the power of
+    """Extra weight of rare classes: a pixel is weighted by its class's share of the training pixels to the power of
     minus this. 0 is the paper's plain mean over pixels (eq. 6), 1 gives all classes an equal part of the loss."""
     initial_s_x_vo: float = -3.0
-    """Start of the scalar of odometry's translation, the paper's 0 in its presets. A motion is centimetres where a
-    position is metres, and a scalar changes by at most about one learning rate a step: started at 0, the rotation
-    outweighs the translation for a whole stage."""
+    """Initial value of the scalar of odometry's translation; 0, as in the paper, in its presets. A motion is
+    centimetres where a position is metres, and a scalar changes by at most about one learning rate a step: started at
+    0, the rotation outweighs the translation for a whole stage."""
 
     def __post_init__(self) -> None:
         allowed = {

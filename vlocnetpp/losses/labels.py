@@ -1,4 +1,4 @@
-"""The kinds of labels that frames have: what the means of the terms are taken over."""
+"""The kinds of labels that frames have; the means of the loss terms are taken over them."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def mapnet_relative_errors(
 ) -> tuple[Tensor, Tensor]:
     """h of MapNet's relative pose, v = (x_t - x_{t-1}, log q_t - log q_{t-1}), each (B,).
 
-    Section 3.2, eq. 2, with alpha = 1, over consecutive frames of a clip as in the authors' released code. What differs
+    Section 3.2, eq. 2, with alpha = 1, over consecutive frames of a clip as in the authors' released code. Differences
     from eq. 1 (`pose.relative_errors`): positions are subtracted in the map and log-quaternions component by component,
     so that the term changes when the map is rotated, where eq. 1 composes inv(T_{t-1}) T_t; and the norms are L1.
     """

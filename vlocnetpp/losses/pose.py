@@ -33,7 +33,7 @@ def euclidean_errors(predicted_B7: Tensor, truth_B7: Tensor) -> tuple[Tensor, Te
 def relative_errors(
     previous_B7: Tensor, current_B7: Tensor, target_B7: Tensor, frame: str, previous_truth_B7: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Eq. 1 per sample: how far the motion between two predictions is from the target motion, each (B,).
+    """Eq. 1 per sample: difference between the motion of two predictions and the target motion, each (B,).
 
     Args:
         previous_B7, current_B7: predicted global poses at t-1 and t.
@@ -68,7 +68,7 @@ def true_motion(given: LossInput) -> Tensor:
 def translation_and_rotation(
     names: tuple[str, str], balances: tuple[Balance, Balance], errors: PairOfErrors, **what: Any
 ) -> tuple[Term, Term]:
-    """Two terms from one pair of errors, each with its own balance; `what` is what else a `Term` has."""
+    """Two terms from one pair of errors, each with its own balance; `what` holds the other fields of `Term`."""
     return (
         Term(names[0], error=lambda given: errors(given)[0], balance=balances[0], **what),
         Term(names[1], error=lambda given: errors(given)[1], balance=balances[1], **what),

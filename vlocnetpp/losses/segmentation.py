@@ -1,4 +1,4 @@
-"""Eq. 6: the cross-entropy of the class scores, and how much each class counts."""
+"""Eq. 6: the cross-entropy of the class scores, and the weight of each class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlocnetpp.losses.term import Balance, LossInput, Term
 
 
 def class_weights(pixels_C: Tensor, balance: float) -> Tensor:
-    """(C,) what a pixel of each class counts under `LossConfig.class_balance`; their mean over the pixels is 1.
+    """(C,) weight of a pixel of each class under `LossConfig.class_balance`; the mean over the pixels is 1.
 
     Args:
         pixels_C: training pixels of each class. A class with less than one pixel in ten thousand counts as if it had

@@ -1,4 +1,4 @@
-"""What a loss term is, what it may read, and how its mean over the labels of a batch is taken."""
+"""A loss term, its inputs, and its mean over the labels of a batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class LossInput:
-    """What a term may read: what the network predicted for a frame and for the one before it, and what is true."""
+    """The input of a term: the predictions for a frame and for the one before it, and the ground truth."""
 
     prediction: Mapping[str, Tensor]
     """By name, such as `pose_B7`; what the network does not predict has no key."""
@@ -37,7 +37,7 @@ class LossInput:
     """None at the first frame of a clip. Detached where backpropagation through time is cut."""
     previous_frame: Frame | None = None
     class_weights_C: Tensor | None = None
-    """What a pixel of each class counts (`segmentation.class_weights`); None: all alike."""
+    """Weight of a pixel of each class (`segmentation.class_weights`); None: equal weights."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Balance:
     """A learnable scalar s that weighs a term: L exp(-s) + s (Kendall & Cipolla, 2017). A negative total is normal."""
 
     name: str
-    """In the log and in checkpoints, e.g. `euclidean.s_x`. Its last part begins with `s_`."""
+    """Name in the log and in checkpoints, e.g. `euclidean.s_x`. Its last part begins with `s_`."""
     initial: float = 0.0
 
 
@@ -69,7 +69,7 @@ class Term:
     """
 
     name: str
-    """In the progress, the log and the table of validations."""
+    """Name in the progress, the log and the table of validations."""
     task: str
     """Of the network, or `depth`."""
     label: Label
@@ -82,8 +82,8 @@ class Term:
     consistency: bool = False
     """Whether the term compares predictions of consecutive frames, which a stage may leave out."""
     likelihood: bool = False
-    """Whether the term is a negative log-likelihood, which may be negative: it has no logarithm to be drawn, and its
-    size alone shows no divergence."""
+    """Whether the term is a negative log-likelihood, which may be negative: it is not drawn on a logarithmic axis, and
+    a large value alone is no divergence."""
 
 
 def select_terms(terms: Iterable[Term], tasks: Sequence[str], consistency: bool = True) -> tuple[Term, ...]:
@@ -111,7 +111,7 @@ def has_label(terms: Iterable[Term], counts: Mapping[str, float]) -> bool:
 
 
 def term_means(terms: Iterable[Term], given: LossInput, counts: Mapping[str, float]) -> dict[str, Tensor]:
-    """What one frame contributes to the mean of each term that applies to it.
+    """One frame's contribution to the mean of each term that applies to it.
 
     Args:
         counts: labels of the whole batch, of which this frame is a part: the contributions of all frames, parts of the

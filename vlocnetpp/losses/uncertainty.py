@@ -1,4 +1,4 @@
-"""The uncertainty of a pose, beyond the paper: how large the network expects its own errors to be."""
+"""The uncertainty of a pose, beyond the paper: the expected size of the network's own errors."""
 
 from __future__ import annotations
 

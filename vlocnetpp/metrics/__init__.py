@@ -1,8 +1,6 @@
-"""What a number means: errors, recall, drift, intersection over union, calibration. From plain arrays.
-
-Two values stand for what is not a number of metres: `inf` where frames without an estimate reach into a statistic (a
-frame without an estimate counts as infinitely wrong), and `nan` where there is nothing to measure at all. Both are
-written to JSON as null; `frames` and `failed` beside them tell the two apart.
+"""Metrics on plain arrays: errors, recall, drift, intersection over union, calibration. A frame without an estimate
+counts as infinitely wrong, so a statistic may be `inf`; it is `nan` where there is nothing to measure. Both are written
+to JSON as null; `frames` and `failed` beside them distinguish the two.
 """
 
 from vlocnetpp.metrics.localization import localization_metrics, pose_errors

@@ -1,4 +1,4 @@
-"""Does the predicted uncertainty say how wrong a pose is?
+"""How well the predicted uncertainty matches the errors of poses.
 
 The sigma of a pose is a bound: 68 % of the errors of another drive, distances and angles without direction, should lie
 within it, by what validation data says (`bound_factor`). What two and three such bounds cover follows from the shape of
@@ -18,18 +18,18 @@ from vlocnetpp.poses import Floats
 COVERED = 0.68
 """Share of errors that one calibrated bound covers."""
 LEAST_FACTOR = 1e-3
-"""A bound is never nothing, even where no error was found: an axis that no frame of a drive turned about, say."""
+"""Smallest bound, for errors that happened to be zero, e.g. about an axis that a drive never turned about."""
 EXPECTED = {k: 1.0 - (1.0 - COVERED) ** k for k in (1, 2, 3)}
 """Share of errors within k bounds where these are calibrated."""
 
 
 def bound_factor(ratio_N: ArrayLike, sequence_N: ArrayLike) -> float:
-    """What to multiply predicted scales by, so that they hold `COVERED` of the errors of another drive.
+    """The factor by which predicted scales cover `COVERED` of the errors of another drive.
 
     A quantile of error over scale, as split conformal prediction takes it: of n frames at `COVERED` (1 + 1 / n), since
     the frames that it is taken from are never quite the next ones (Angelopoulos & Bates, A Gentle Introduction to
-    Conformal Prediction, 2021). Frames of a drive err alike, so n is what they are worth together, by the
-    autocorrelation of their ranks: a drive that is off by as much everywhere is one sample.
+    Conformal Prediction, 2021). The errors of a drive are correlated, so n is their effective number, from the
+    autocorrelation of their ranks: a drive with the same error everywhere counts as one sample.
 
     Args:
         ratio_N: error over predicted scale of each frame, in order.
@@ -41,7 +41,7 @@ def bound_factor(ratio_N: ArrayLike, sequence_N: ArrayLike) -> float:
 
 
 def effective_count(value_N: Floats, sequence_N: NDArray[np.int64]) -> float:
-    """How many independent values would say as much: n / (1 + 2 * sum of autocorrelations), and at least the drives."""
+    """Effective number of independent values: n / (1 + 2 * sum of autocorrelations), at least the number of drives."""
     away = value_N - value_N.mean()
     drives = [away[sequence_N == number] for number in np.unique(sequence_N)]
     together = np.zeros(max(len(drive) for drive in drives))
@@ -50,13 +50,13 @@ def effective_count(value_N: Floats, sequence_N: NDArray[np.int64]) -> float:
     if together[0] == 0:
         return float(len(drives))
     correlation = together / together[0]
-    below = np.flatnonzero(correlation <= 0)  # noise from the first zero on
+    below = np.flatnonzero(correlation <= 0)  # beyond the first zero there is only noise
     last = below[0] if len(below) else len(correlation)
     return max(len(away) / (1.0 + 2.0 * float(correlation[1:last].sum())), float(len(drives)))
 
 
 def calibration_metrics(sigma_N2: ArrayLike, errors_N2: ArrayLike) -> dict[str, dict[str, float]]:
-    """Hold predicted bounds against errors, for translation and rotation.
+    """Compare predicted bounds with errors, for translation and rotation.
 
     `sigma_N2` is the bound and `errors_N2` the error itself: translation in metres, then rotation in degrees. Frames
     where either is not finite (no estimate, a bound that says nothing) are left out; `frames` counts the others.
@@ -65,7 +65,7 @@ def calibration_metrics(sigma_N2: ArrayLike, errors_N2: ArrayLike) -> dict[str, 
     - `error_over_sigma`: mean error over mean sigma; larger where overconfident. Sigma 0 beside an error: `inf`.
     - `within_1_sigma`, `within_2_sigma`, `within_3_sigma`: share of frames whose error is at most that many sigmas;
       `expected_1_sigma` and so on are what a calibrated network has there, see `EXPECTED`.
-    - `rank_correlation`: Spearman's; 1 means sigma orders frames exactly by their error, 0 that it says nothing.
+    - `rank_correlation`: Spearman's; 1 means sigma orders frames exactly by their error, 0 that it is unrelated.
     - `sparsification_error`: area between the mean error left after dropping the most uncertain frames and the same
       after dropping the truly worst ones, relative to the mean error; 0 is perfect (AUSE, Ilg et al. 2018).
 

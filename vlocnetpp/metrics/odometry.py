@@ -18,7 +18,7 @@ SEGMENT_LENGTHS_M = {
     "rooms": (1.0, 2.0, 4.0, 8.0),
     "tabletops": (0.1, 0.2, 0.4, 0.8),
 }
-"""Segments over which odometry drifts, by the size of the place; those of streets are KITTI's own."""
+"""Segment lengths for drift, by the size of the place; those of streets are KITTI's own."""
 
 
 def odometry_metrics(

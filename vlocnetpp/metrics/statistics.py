@@ -1,4 +1,4 @@
-"""Means and percentiles that keep what is missing apart from what is wrong.
+"""Means and percentiles that distinguish missing estimates from missing values.
 
 Infinity stands for a frame without an estimate, which counts as infinitely wrong; NaN for a figure without any value.
 """
@@ -20,7 +20,7 @@ def percentile(values: Floats, percent: float) -> float:
     """Linearly interpolated percentile; `inf` as soon as an infinite value takes part, `nan` without values."""
     if not len(values):
         return float("nan")
-    # numpy's own interpolation says nan beside an infinite value, even at weight 0.
+    # numpy's own interpolation returns nan beside an infinite value, even at weight 0.
     below, above = (float(np.percentile(values, percent, method=side)) for side in ("lower", "higher"))
     if below == above or np.isinf(above):
         return above

@@ -1,7 +1,7 @@
 """Networks by name: `create("mtl", "tiny")`. `models` has one file for each paper, `blocks` what they share."""
 
 from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, Traits, ViewConfig
-from vlocnetpp.network.contract import Entry, Network, start
+from vlocnetpp.network.contract import Entry, Network, cold_state_of
 from vlocnetpp.network.registry import build_network, config_from_json, config_to_json, configure, create, names
 
 __all__ = [
@@ -13,10 +13,10 @@ __all__ = [
     "Traits",
     "ViewConfig",
     "build_network",
+    "cold_state_of",
     "config_from_json",
     "config_to_json",
     "configure",
     "create",
     "names",
-    "start",
 ]

@@ -1,4 +1,4 @@
-"""What a network is built from: name and width, what it sees of an image, what the data decides, its own settings."""
+"""What a network is built from: name, width, view of the image, values taken from the data, and its own settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ViewConfig:
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What the training data decides; the trainer sets it."""
+    """Values that come from the training data; the trainer sets them."""
 
     classes: int = 10
     """Number of semantic classes."""
@@ -59,14 +59,14 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class Traits:
-    """What others must know of a network before it is built; it follows from its settings."""
+    """Properties of a network that follow from its settings and are needed before it is built."""
 
     tasks: tuple[str, ...]
     """Which of localization, odometry and segmentation it answers."""
     reads_depth: bool = False
     """Whether the step reads measured depth, on the robot too."""
     trains_depth: bool = False
-    """Whether it has a depth network, which a stage of its own trains first and which then stays as it is."""
+    """Whether it has a depth network, which is trained first in a stage of its own and then frozen."""
     answers_coordinates: bool = False
     """Whether it predicts scene coordinates, which are learned from the depth of posed frames."""
     trains_cells: bool = False
@@ -84,7 +84,7 @@ class Traits:
 
     @property
     def uses_depth(self) -> bool:
-        """Whether measured depth is read, while training at least."""
+        """Whether measured depth is read, at least while training."""
         return self.reads_depth or self.trains_depth or self.answers_coordinates or self.trains_cells
 
     @property
@@ -96,7 +96,7 @@ class Traits:
 
 
 class Settings(Protocol):
-    """A frozen dataclass with what the paper of a network varies."""
+    """A frozen dataclass with the settings of one network."""
 
     @property
     def traits(self) -> Traits:
@@ -108,7 +108,7 @@ class NetworkConfig:
     """Everything that a network is built from."""
 
     name: str
-    """Under which the network is registered."""
+    """Name in the registry."""
     width: float
     """Share of the paper's channels: 1 is `full`, 0.25 `tiny`."""
     view: ViewConfig
@@ -124,7 +124,7 @@ class NetworkConfig:
 
     @property
     def traits(self) -> Traits:
-        """What others must know before the network is built."""
+        """Properties that are needed before the network is built."""
         traits: Traits = self.settings.traits
         return traits
 

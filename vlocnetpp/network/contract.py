@@ -1,4 +1,4 @@
-"""What every network answers for itself, so that nothing outside of it knows its inner names."""
+"""What every network says about itself, so that nothing outside it depends on the names of its modules."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 
 
 class Explanation(NamedTuple):
-    """What may be shown of how a network comes to its pose."""
+    """What can be visualized of how a network arrives at its pose."""
 
     layers: dict[str, nn.Module]
     """Layers with a map that the pose depends on, first to last; the last one is called `last`."""
     features: nn.Module
-    """Its output, (B, C) or averaged to that, is what the pose is made from last."""
+    """The last module before the pose; its output is (B, C), or is averaged to that."""
     scalars: dict[str, Callable[[Answer, Tensor], Tensor]]
-    """By name: (B,) from the answer and the output of `features`, differentiable by the layers."""
+    """By name: a function of the answer and the output of `features` that returns (B,), differentiable by the layers'
+    outputs."""
 
 
 class Network(Protocol):
@@ -33,7 +34,7 @@ class Network(Protocol):
 
     config: NetworkConfig
     normalize: Normalize
-    """From RGB of 0 to 255 to what the weights expect; it comes with pretrained weights."""
+    """Maps RGB of 0 to 255 to the range that the weights expect; pretrained weights set it."""
     training: bool
 
     def __call__(self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State) -> tuple[Prediction, State]:
@@ -47,27 +48,28 @@ class Network(Protocol):
         """
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of one stream's state, by field, without the batch axis."""
+        """Shapes of the state's fields for one camera stream, without the batch axis."""
 
     def parts(self) -> dict[str, str]:
-        """Paths of modules that a step runs one after another, none inside another, and the stream of each."""
+        """Paths of the modules that a step runs, none inside another, and the stream that each belongs to."""
 
     def part_for(self, tasks: tuple[str, ...]) -> Network:
-        """The part that answers some of the tasks, with the very same parameters; the whole where it cannot be parted.
+        """The part that answers some of the tasks, sharing its parameters; the whole network where it cannot be
+        divided.
 
         Training it trains the whole, which is how task-specific models come before the joint one.
         """
 
     def depth_network(self) -> DepthNetwork | None:
-        """The part that a stage of its own trains first, where `Traits.trains_depth`."""
+        """The depth network, which is trained first in a stage of its own, where `Traits.trains_depth`."""
 
     def pretrained_parts(self) -> dict[str, str]:
-        """Paths of modules that ImageNet weights fill, and the part of the trunk whose weights each takes."""
+        """Paths of modules that take ImageNet weights, and the part of the ResNet that each takes them from."""
 
     def explanation(self) -> Explanation | None:
-        """What may be shown of its pose; None without localization."""
+        """What can be visualized of its pose; None without localization."""
 
-    # What is used of `torch.nn.Module`.
+    # The methods of `torch.nn.Module` that are used.
     def parameters(self) -> Iterator[nn.Parameter]: ...
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
     def modules(self) -> Iterator[nn.Module]: ...
@@ -84,29 +86,31 @@ class Network(Protocol):
 
 
 class CellNetwork(Network, Protocol):
-    """A network that learns scene coordinates from single cells (`Traits.trains_cells`); its front stays as it is."""
+    """A network that learns scene coordinates from single cells (`Traits.trains_cells`); its front is frozen."""
 
     def load_weights(self) -> str:
-        """Give the front its pretrained weights; returns a line that says which. Raises WeightsError without them."""
+        """Load the front's pretrained weights; returns a line that names them. Raises WeightsError where they are
+        missing.
+        """
 
     def measure(self, image_B3HW: Tensor) -> None:
-        """Take mean and deviation of the front's features from training images, RGB of 0 to 255."""
+        """Set the mean and deviation of the front's features from training images, RGB of 0 to 255."""
 
-    def know(self, pooled_VC: Tensor) -> None:
-        """Take what the training images look like from their mean features: what is far from it is new."""
+    def fit_novelty(self, pooled_VC: Tensor) -> None:
+        """Set the novelty score's mean and covariance from the mean features of training images."""
 
     def cell_features(self, image_B3HW: Tensor) -> Tensor:
         """(B, C, H/s, W/s) standardized features of images, RGB of 0 to 255."""
 
     def cell_front(self) -> list[nn.Module]:
-        """The modules that decide the features of a cell."""
+        """The modules that compute the features of a cell."""
 
     def tuned_front(self) -> list[nn.Module]:
         """The modules of the front that a stage with `front_rate` tunes: all but the first, which see edges and colours
         as everywhere, and whose large maps cost the most."""
 
     def cell_head(self) -> CellCoordinates:
-        """What is trained on the cells."""
+        """The head that is trained on the cells."""
 
     def cell_channels(self) -> int:
         """C of `cell_features`."""
@@ -126,7 +130,7 @@ class Paper(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered network: what `registry.create` builds by its name, and what is said of it."""
+    """A registered network: what `registry.create` builds by its name, and its documentation."""
 
     name: str
     network: Callable[[NetworkConfig], Any]
@@ -140,28 +144,29 @@ class Entry:
     loss: Mapping[str, Any] = field(default_factory=dict)
     """What differs from the defaults of the loss when it is trained."""
     published: tuple[tuple[str, str], ...] = ()
-    """On what, and the figures that its paper gives."""
+    """Pairs of dataset and figures, from its paper."""
     departures: tuple[str, ...] = ()
-    """Where it departs from its paper."""
+    """Differences from its paper."""
 
 
-def start(network: Network, batch: int = 1) -> State:
+def cold_state_of(network: Network, batch: int = 1) -> State:
     """The cold state of a network, on its device and in its precision."""
     like = next(network.parameters())
     return cold_state(network.state_shapes(), batch, like.device, like.dtype)
 
 
 def decayed_parameters(network: Network) -> list[nn.Parameter]:
-    """Parameters that weight decay pulls to zero: weights of convolutions and layers.
-
-    Everything else has a scale of its own: norms, biases, the scalars of adaptive fusion, balances of losses.
+    """Parameters with weight decay: weights of convolutions and linear layers. Norms, biases, the scalars of adaptive
+    fusion and the balances of losses have none.
     """
     layers = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
     return [p for module in network.modules() if isinstance(module, layers) for p in [module.get_parameter("weight")]]
 
 
-def still_parts(network: Network) -> list[nn.Module]:
-    """What ordinary stages leave as it is: the depth network, or the front and the scene coordinates on top of it."""
+def frozen_parts(network: Network) -> list[nn.Module]:
+    """Modules that ordinary stages do not train: the depth network, or the front and the scene coordinates on top of
+    it.
+    """
     depth = network.depth_network()
     still: list[nn.Module] = [] if depth is None else [depth]
     if network.config.traits.trains_cells:
@@ -176,6 +181,6 @@ def front_parts(network: Network) -> list[nn.Module]:
 
 
 def split_norms(network: Network) -> list[nn.BatchNorm2d]:
-    """Batch norms whose statistics follow the stream: all but those of what stays as it is."""
-    fixed = {module for part in still_parts(network) for module in part.modules()}
+    """Batch norms whose statistics are updated while training: all but those of frozen modules."""
+    fixed = {module for part in frozen_parts(network) for module in part.modules()}
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m not in fixed]

@@ -17,7 +17,7 @@ from vlocnetpp.network.contract import Explanation
 from vlocnetpp.step import Answer
 
 LAST = "last"
-"""Name of the last map: after its norm and activation, what is pooled or solved."""
+"""Name of the last map, after its norm and activation: the input of the pooling or of the solver."""
 
 
 def unit_layers(stages: dict[str, Stage]) -> dict[str, nn.Module]:
@@ -28,7 +28,7 @@ def unit_layers(stages: dict[str, Stage]) -> dict[str, nn.Module]:
 
 
 def explain_regression(front: Front, res4: Stage, stream: LocalizationStream) -> Explanation:
-    """Of a pose that a head regresses: every layer that it passes through, and how far features move the answer.
+    """For a pose that a head regresses: the layers that it depends on, and how far the features move it.
 
     A pose has no score, so the scalar is how far the features move the answer from the one that the head gives without
     any (its biases: the middle of the map).
@@ -49,7 +49,7 @@ def regression_scalars(head: PoseHead) -> dict[str, Callable[[Answer, Tensor], T
 
 
 def explain_solved_pose(layers: dict[str, nn.Module], features: nn.Module, scene: SceneConfig) -> Explanation:
-    """Of a pose that is solved: how far it lies from the middle of the map, through the solver."""
+    """For a pose that is solved: its distance from the middle of the map, differentiated through the solver."""
 
     def position(answer: Answer, _: Tensor) -> Tensor:
         middle = torch.tensor(scene.position_centre, dtype=answer["pose_B7"].dtype, device=answer["pose_B7"].device)
@@ -64,8 +64,8 @@ def explain_solved_pose(layers: dict[str, nn.Module], features: nn.Module, scene
 
 
 def explain_coordinates(front: Front, head: CoordinateHead, centre: tuple[float, ...], spread: float) -> Explanation:
-    """Of a pose that is solved from scene coordinates: the layers that they pass through, and how far the solved pose
-    lies from the middle of the map, through the solver.
+    """For a pose that is solved from scene coordinates: the layers that these depend on, and the distance of the solved
+    pose from the middle of the map, differentiated through the solver.
 
     Args:
         centre, spread: of the training positions, metres.

@@ -1,4 +1,4 @@
-"""docs/models.md, made from the registry: `python -m vlocnetpp.network.models_page > docs/models.md`."""
+"""docs/models.md, made from the registry: `vlocnetpp inspect --all > docs/models.md`."""
 
 from __future__ import annotations
 

@@ -24,11 +24,10 @@ def resize_image(image_BCHW: Tensor, height: int, width: int) -> Tensor:
 
 
 def round_levels(image_BCHW: Tensor) -> Tensor:
-    """Whole levels of 0..255, the same in every runtime.
-
-    Sizes with small common factors put many pixels exactly between two levels, where the last bit of a sum decides and
-    every runtime has its own. The shift moves them to one side for all: it is above the error of those sums, about
-    0.00003, and no likely fraction of a resize.
+    """Round to whole levels of 0..255, the same in every runtime. Where two sizes have a common factor, a resize puts
+    many pixels exactly between two levels, and the rounding error of each runtime decides. A small shift before
+    rounding avoids that: it is larger than this error, about 0.00003, and coincides with no likely fraction of a
+    resize.
     """
     return (image_BCHW + 0.0007).round().clamp(0.0, 255.0)
 

@@ -25,7 +25,7 @@ PARTS = {
 }
 """Parts of the trunk by our names (see `Network.pretrained_parts`) and by timm's."""
 MEAN = STD = (0.5, 0.5, 0.5)
-"""What timm's `resnetv2_50.a1h_in1k` normalizes images of 0 to 1 by, and every `resnetv2` of timm by default."""
+"""Statistics by which timm normalizes images of 0..1 for `resnetv2_50.a1h_in1k`, its default for every `resnetv2`."""
 
 
 class PretrainedError(ValueError):
@@ -37,11 +37,11 @@ class Summary:
     """What was loaded."""
 
     copied: tuple[str, ...]
-    """Our tensors that equal the file's."""
+    """Our tensors that were copied unchanged."""
     adapted: tuple[str, ...]
     """Our tensors made from the file's: split into plain and dilated halves, or repeated for concatenated streams."""
     fresh: tuple[str, ...]
-    """Our tensors that keep their Xavier or identity start."""
+    """Our tensors that keep their initial values."""
 
     def __str__(self) -> str:
         return (

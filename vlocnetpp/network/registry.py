@@ -1,4 +1,4 @@
-"""All networks by name: what there is, and a configuration or a network of it.
+"""All networks by name, and a configuration or a network made from a name.
 
 To add one: a file in `models` with its `ENTRIES`, and its name in the two lines below.
 """

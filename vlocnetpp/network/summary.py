@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vlocnetpp.network.config import NetworkConfig
-from vlocnetpp.network.contract import Network, start
+from vlocnetpp.network.contract import Network, cold_state_of
 from vlocnetpp.network.registry import build_network
 
 
@@ -62,7 +62,7 @@ def gmac(config: NetworkConfig) -> float:
 
 
 def parameters(config: NetworkConfig) -> int:
-    """How many numbers training sets."""
+    """Number of trainable parameters."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build_network(config).parameters())
 
@@ -76,6 +76,6 @@ def count_step(network: Network) -> FlopCounterMode:
             torch.zeros(1, 3, view.height, view.width_px),
             torch.eye(3)[None],
             torch.zeros(1, 1, view.height, view.width_px),
-            start(network),
+            cold_state_of(network),
         )
     return counter

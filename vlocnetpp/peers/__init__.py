@@ -1,4 +1,4 @@
-"""What every result is printed beside: answers to "where am I?" and "how did I move?" that need no network."""
+"""Baselines without a network, printed beside every result: for localization and for odometry."""
 
 from vlocnetpp.peers.image_retrieval import INTERPOLATION, NEAREST
 from vlocnetpp.peers.mean_pose import MEAN_POSE
@@ -12,7 +12,7 @@ from vlocnetpp.peers.thumbnail_retrieval import THUMBNAIL_RETRIEVAL
 PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST, INTERPOLATION, ORB_PNP, NEAREST_TRAINING_POSE)
 """In the order of a benchmark table."""
 QUICK_PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST_TRAINING_POSE)
-"""Those that cost next to nothing: `evaluate` shows them."""
+"""The cheap ones, which `evaluate` shows."""
 ODOMETRY_PEERS = (NO_MOTION, ORB_ESSENTIAL, CONSTANT_VELOCITY)
 """In the order of a benchmark table."""
 

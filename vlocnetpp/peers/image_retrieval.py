@@ -14,7 +14,7 @@ from vlocnetpp.poses import Floats, weighted_mean
 INTERPOLATED = 5
 """Training images whose poses are interpolated."""
 RIDGE = 0.01
-"""Added to the diagonal where the weights are solved, in shares of its mean: images may be all but the same."""
+"""Damping when solving for the weights, relative to the mean diagonal: images may be nearly identical."""
 
 
 def build_nearest(train_frames: Sequence[Frame]) -> PeerMap:
@@ -30,7 +30,9 @@ def build_nearest(train_frames: Sequence[Frame]) -> PeerMap:
 
 
 def build_interpolated(train_frames: Sequence[Frame]) -> PeerMap:
-    """The mean of the most similar images' poses, with the weights that make up the descriptor from theirs."""
+    """The weighted mean of the most similar images' poses; the same weights best combine their descriptors into the
+    query's.
+    """
     train = poses_of(train_frames)
     index = build_index(train_frames, INTERPOLATION.name)
 
@@ -45,7 +47,9 @@ def build_interpolated(train_frames: Sequence[Frame]) -> PeerMap:
 
 
 def affine_weights(known_KC: Single, wanted_C: Single) -> Floats:
-    """Weights (K,), in sum 1, with which the known descriptors come nearest to the wanted one (Sattler et al. 2019)."""
+    """Weights (K,) that sum to 1 and combine the known descriptors into the best approximation of the query (Sattler et
+    al. 2019).
+    """
     difference_KC = (known_KC - wanted_C).astype(np.float64)
     gram_KK = difference_KC @ difference_KC.T
     gram_KK += np.eye(len(gram_KK)) * (RIDGE * np.trace(gram_KK) / len(gram_KK) + 1e-12)

@@ -1,4 +1,4 @@
-"""The floor: one pose for every frame."""
+"""The weakest baseline: one pose for every frame."""
 
 from __future__ import annotations
 

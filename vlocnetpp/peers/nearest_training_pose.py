@@ -1,4 +1,4 @@
-"""The bound of image retrieval: the best that naming a training image could do."""
+"""The bound of image retrieval: the best pose of any training image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlocnetpp.peers.peer import Image, Peer, PeerMap, pose_of, poses_of
 from vlocnetpp.poses import Floats
 
 METRES_PER_DEGREE = 0.01
-"""What a degree is worth where one number must say how near a pose is: 5 cm weigh as much as 5 degrees."""
+"""Metres per degree in a combined distance of poses: 5 cm count as much as 5 degrees."""
 
 
 def build(train_frames: Sequence[Frame]) -> PeerMap:

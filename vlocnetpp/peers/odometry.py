@@ -33,12 +33,12 @@ class OdometryPeer(NamedTuple):
 
 
 def run_odometry_peer(peer: OdometryPeer, sequences: Sequence[Recording]) -> tuple[Floats, NDArray[np.bool_], Floats]:
-    """Ask for the motion of every frame of the sequences, in their order.
+    """Compute the motion of every frame of the sequences, in their order.
 
     Returns, with a row for each frame, what `odometry_metrics` takes: motions `inv(T_prev) @ T_cur` (N, 7), NaN where
     the peer has no answer; valid (N,), False for the first frame of a sequence and where it or the frame before has no
     pose to judge by; and latency (N,) in ms, without the reading of the image.
-    A frame without a pose is not shown to the peer; behind it the sequence starts anew.
+    A frame without a pose is not passed to the peer; after it the sequence starts anew.
     """
     motions, valid, times = [], [], []
     frames = [(recording, frame) for recording in sequences for frame in recording.frames]

@@ -1,4 +1,4 @@
-"""ORB keypoints and which of them are the same point in two images (Rublee et al. 2011; the ratio test is Lowe's)."""
+"""ORB keypoints and their matches between two images (Rublee et al. 2011; the ratio test is Lowe's)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlocnetpp.poses import Floats
 KEYPOINTS = 2000
 """At most so many in an image."""
 FAST_THRESHOLD = 7
-"""Grey levels by which a corner stands out; OpenCV's 20 leaves indoor walls empty."""
+"""Threshold of a corner in grey levels; OpenCV's 20 finds none on indoor walls."""
 RATIO = 0.8
 """The best match must be that much nearer than the second best."""
 
@@ -37,7 +37,7 @@ def find_keypoints(image_HW3: Image) -> Keypoints:
 
 
 def match(here_N32: NDArray[np.uint8], there_M32: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pairs (P, 2) of indices, here and there, of descriptors that are clearly each other's like."""
+    """Pairs (P, 2) of indices into both sets, of descriptors that match unambiguously."""
     if not len(here_N32) or len(there_M32) < 2:  # the ratio test needs a second best
         return np.empty((0, 2), np.int64)
     pairs = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(here_N32, there_M32, k=2)

@@ -1,7 +1,7 @@
 """Visual odometry of two views: the essential matrix of matched ORB keypoints.
 
 Five points (Nister 2004) in MAGSAC++ (Barath et al. 2020), OpenCV's RANSAC that refines what it finds: between frames
-of a video the parallax is of a pixel or two, and what five points alone say of it is worse than no motion.
+of a video the parallax is a pixel or two, and the motion from five points alone is worse than none.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ MIN_MATCHES = 12
 """With fewer there is no answer."""
 INLIER_PX = 0.5
 FAR_BASELINES = 1e6
-"""How far a point may be, in lengths of the motion, to take part in the choice among the four motions that an essential
-matrix has. OpenCV's 50 are less than a metre between frames of a slow camera: no point is left, and any motion wins."""
+"""Largest distance of a point, in lengths of the motion, in the choice among the four motions of an essential matrix.
+OpenCV's 50 are less than a metre between frames of a slow camera: no point would be left."""
 STILL_PX = 0.5
-"""Median way of the matches below which the camera stood still: any essential matrix would fit."""
+"""Median displacement of the matches below which the camera stood still: any essential matrix would fit."""
 
 
 def start() -> Step:
-    """ORACLE in its scale: how far the camera moved is taken from the ground truth, one camera cannot see it."""
+    """ORACLE for scale: the length of each motion is taken from the ground truth, since one camera cannot measure
+    it.
+    """
     last: tuple[Keypoints, Floats] | None = None
 
     def step(frame: Frame, image_HW3: Image) -> Floats | None:

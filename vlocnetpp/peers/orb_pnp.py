@@ -1,7 +1,7 @@
-"""Structure-based localization: ORB keypoints lifted to the map by depth, and the camera that sees them (PnP).
+"""Structure-based localization: ORB keypoints lifted to the map by depth, and the camera pose from them by PnP.
 
 Candidates by image retrieval, then 2D-3D matches, AP3P in RANSAC and Levenberg-Marquardt on the inliers: the scheme of
-Sattler et al. 2017 and of hloc, with what OpenCV has.
+Sattler et al. 2017 and of hloc, with OpenCV's methods.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One interface for every peer: what needs no network and answers "where am I?" from posed training frames."""
+"""The interface of every peer: a localization method without a network, from posed training frames."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Image = NDArray[np.uint8]
 
 
 class PeerMap(NamedTuple):
-    """What a peer keeps of the training frames."""
+    """A peer's map of the training frames."""
 
     locate: Callable[[Frame, Image], Floats | None]
     """A frame and its image -> the camera-to-world pose (7,), or None: no answer. Only an oracle looks at its pose."""
     map_bytes: int
-    """What a robot would have to carry: every array that `locate` needs."""
+    """Size of the map: every array that `locate` needs."""
 
 
 class Peer(NamedTuple):
@@ -41,7 +41,7 @@ class Peer(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What a peer said about the test frames."""
+    """A peer's answers for the test frames."""
 
     pose_N7: Floats
     """Camera-to-world; a row of NaN where it had no answer."""
@@ -53,13 +53,13 @@ class Answers(NamedTuple):
 
 
 def run_peer(peer: Peer, train_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> Answers:
-    """Build a peer's map and ask it about each test frame. Raises DataError as `build_map` and `ask` do."""
+    """Build a peer's map and locate each test frame. Raises DataError as `build_map` and `ask` do."""
     peer_map, build_s = build_map(peer, train_frames)
     return Answers(*locate_frames(peer_map, test_frames, peer.name), peer_map.map_bytes, build_s)
 
 
 def build_map(peer: Peer, train_frames: Sequence[Frame]) -> tuple[PeerMap, float]:
-    """What a peer keeps of the training frames, and the seconds that took.
+    """Build a peer's map. Returns it and the seconds that took.
 
     Raises DataError if there is no training frame, one of them has no pose, or none has what the peer needs.
     """

@@ -33,7 +33,7 @@ SEED = 0
 
 
 class Vlad(NamedTuple):
-    """What was learned from the training images."""
+    """The vocabulary and whitening, learned from the training images."""
 
     words_KD: Single
     mean_V: Single

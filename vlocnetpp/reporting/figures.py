@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,7 @@ TRUTH, TRAINING, MISSING = "#333333", "#C8C8C8", "#D55E00"
 ARROWS = 24
 """About so many headings are drawn, spread evenly over the frames."""
 MARGIN = 0.12
-"""How far the picture reaches beyond truth and training, in parts of their extent: estimates there are still shown."""
+"""Margin of the picture around truth and training, as a share of their extent; estimates within it are shown."""
 
 
 class View(NamedTuple):
@@ -66,9 +66,7 @@ def plot_trajectory(
     are counted below the title instead of shrinking everything else.
     Raises DataError without any frame, if the lengths differ, or if the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
 
     metres, degrees = pose_errors(estimated_N7, truth_N7)
     truth, estimated = as_poses(truth_N7, "ground truth"), as_poses(estimated_N7, "estimates")
@@ -82,17 +80,7 @@ def plot_trajectory(
     inside = answered & ((estimated[:, plane] >= low) & (estimated[:, plane] <= high)).all(axis=1)
     scale = max(percentile(metres[answered], 95), 1e-3) if answered.any() else 1.0
 
-    width, height = high - low
-    figure = Figure(figsize=(8.0, float(np.clip(1.4 + 6.2 * height / width, 3.2, 9.0))), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_aspect("equal")
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=view.labels[0], ylabel=view.labels[1])
-    axes.grid(color="#EEEEEE", linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
+    figure, axes = _map_axes(view, low, high)
     if len(training):
         axes.scatter(
             training[:, view.right], training[:, view.up], s=5, color=TRAINING, linewidths=0, label="training", zorder=1
@@ -140,6 +128,24 @@ def plot_trajectory(
     )
     with replacing(path) as partial:
         figure.savefig(partial, bbox_inches="tight", pad_inches=0.15)
+
+
+def _map_axes(view: View, low_2: Floats, high_2: Floats) -> tuple[Any, Any]:
+    """A figure with one pair of axes in metres, as wide and high as the limits need."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width, height = high_2 - low_2
+    figure = Figure(figsize=(8.0, float(np.clip(1.4 + 6.2 * height / width, 3.2, 9.0))), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_aspect("equal")
+    axes.set(xlim=(low_2[0], high_2[0]), ylim=(low_2[1], high_2[1]), xlabel=view.labels[0], ylabel=view.labels[1])
+    axes.grid(color="#EEEEEE", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
 
 
 def _summary(metres_N: Floats, degrees_N: Floats) -> str:

@@ -53,7 +53,7 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON, indented; NaN and infinity, which JSON does not have, become null.
 
     numpy numbers and arrays, paths and mappings are converted. Raises DataError if the file cannot be written and
-    TypeError on anything JSON has no word for.
+    TypeError for a type that JSON lacks.
     """
     write_text(path, json.dumps(json_ready(value), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 

@@ -1,4 +1,4 @@
-"""A picture of what the segmentation says: images beside their masks and, where there is one, the ground truth."""
+"""A picture of the segmentation: images beside their masks and, where there is one, the ground truth."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ HOW = {
         "p99": "99 % of the frames are faster",
     },
 }
-"""What each figure of `metrics.json` means, by section; the report prints it beside the figure."""
+"""Explanation of each figure of `metrics.json`, by section; the report prints it beside the figure."""
 
 COLUMNS = ("figure", "value", "unit", "how it was made")
 _SUFFIX_UNITS = {
@@ -106,7 +106,7 @@ def write_report(
     """Write `out/report.md` and return its path.
 
     `metrics` is what `metrics.json` holds: each section becomes a table of figure, value, unit and how it was made;
-    sections the report has no words for are shown without them. `pictures` maps captions to image files, linked
+    sections without an explanation are shown without one. `pictures` maps captions to image files, linked
     relative to `out`. `notes` become a list under the title: command, model, data, machine.
     Raises DataError if the file cannot be written.
     """
@@ -143,7 +143,7 @@ def metric_rows(name: str, section: Mapping[str, Any]) -> list[list[str]]:
 
 
 def nested_tables(name: str, section: Mapping[str, Any]) -> list[Table]:
-    """The sections inside a section: figures with units where the report has words for them, else names and values."""
+    """The sections inside a section: figures with units where the report explains them, else names and values."""
     tables = []
     for key, nested in section.items():
         if not isinstance(nested, Mapping) or not nested:
@@ -157,7 +157,7 @@ def nested_tables(name: str, section: Mapping[str, Any]) -> list[Table]:
 
 def _section(name: str, section: Mapping[str, Any]) -> list[str]:
     rows = metric_rows(name, section)
-    # A section nobody explains needs no empty column.
+    # A section without explanations needs no column for them.
     width = 4 if any(row[3] for row in rows) else 3
     parts = [markdown_table(COLUMNS[:width], [row[:width] for row in rows])] if rows else []
     for table in nested_tables(name, section):

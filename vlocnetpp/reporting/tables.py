@@ -1,4 +1,4 @@
-"""One table, three surfaces: rich on a terminal, aligned text in a pipe, Markdown in a report."""
+"""A table in three forms: rich on a terminal, aligned text in a pipe, Markdown in a report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     for column, right in zip(columns, _right_aligned(columns, rows), strict=True):
         table.add_column(Text(column), justify="right" if right else "left")
     for row in rows:
-        # As Text: a cell such as "[best]" is no markup.
+        # As Text, so that a cell such as "[best]" is not read as markup.
         table.add_row(*(Text(format_cell(cell)) for cell in row))
     Console().print(table)
 

@@ -19,7 +19,7 @@ SECOND_NS = 10**9
 def write_tum(path: Path, stamps_ns: ArrayLike, poses_N7: ArrayLike, frame: str, note: str = "") -> None:
     """Write `stamp x y z qx qy qz qw` lines, one for each pose; rows of NaN (no estimate) are left out.
 
-    Stamps keep their nanoseconds. The header says in comments what the numbers are: frame, order, units and `note`.
+    Stamps keep their nanoseconds. The header explains the numbers in comments: frame, order, units and `note`.
     Raises DataError if the lengths differ, a stamp is negative or the file cannot be written.
     """
     stamps = np.asarray(stamps_ns, dtype=np.int64).reshape(-1)

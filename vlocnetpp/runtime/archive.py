@@ -1,8 +1,8 @@
-"""A model file before anything of it is built: whole, as it was written, and of code that only computes.
+"""Checks of a model file before anything is built from it: it is complete, unchanged, and its code only computes.
 
 A model file is code. TorchScript runs it with the rights of the process, and its operators can read and write files; so
-the code's text is looked at first. That is a fence against mistakes and plain malice, not a sandbox: take model files
-from those whom you would let run a program.
+the code's text is checked first. That guards against mistakes and simple attacks, but it is no sandbox: take model
+files only from people whose programs you would run.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import zipfile
 from pathlib import Path
 
 MOST_COMPRESSED = 64 << 20
-"""Bytes of all records that are compressed, the code; weights are not. That of the largest network has a megabyte."""
+"""Largest size in bytes of the code, the only compressed records. The largest network has a megabyte."""
 CHUNK = 1 << 20
 CALL = re.compile(r"\b(torch|ops)\.([\w.]+)\(")
 OUTSIDE = re.compile(r"(^|\.)(save|load|from_file|_?(read|write)_file|open|system|rpc_\w+|fork|awaitable\w*)$")
 """Operators that touch files, other processes or threads, by their last name."""
 NAMESPACES = ("aten", "prim")
-"""Operators as `ops.NAMESPACE.name`; any other namespace is of a library that the exporter does not use."""
+"""Operators as `ops.NAMESPACE.name`; the exporter uses no other namespace."""
 
 
 class ModelFileError(ValueError):
@@ -26,7 +26,7 @@ class ModelFileError(ValueError):
 
 
 def check_archive(path: Path) -> None:
-    """Hold every record against its checksum, and the code against what it may do.
+    """Check every record against its checksum, and the code against the allowed operators.
 
     Raises:
         ModelFileError: a record is damaged or there twice, too much is compressed, or the code does more than compute.
@@ -36,7 +36,7 @@ def check_archive(path: Path) -> None:
             records = archive.infolist()
             if len({record.filename for record in records}) != len(records):
                 raise ModelFileError(f"{path}: has a record twice; export it again")
-            # From a few bytes could become gigabytes.
+            # A few compressed bytes could expand to gigabytes.
             compressed = sum(record.file_size for record in records if record.compress_type != zipfile.ZIP_STORED)
             if compressed > MOST_COMPRESSED:
                 raise ModelFileError(f"{path}: holds {compressed} bytes compressed, over {MOST_COMPRESSED >> 20} MiB")

@@ -1,4 +1,4 @@
-"""A step as a CUDA graph: all of its kernels in one launch, on memory that is taken once and stays where it is.
+"""A step as a CUDA graph: all of its kernels in one launch, on memory that is allocated once.
 
 Not yet the loader's default: nobody has run it on a GPU. It checks itself against the plain step before it answers.
 """
@@ -16,13 +16,13 @@ from vlocnetpp.step import Answer
 Step = Callable[..., tuple[Any, Any]]
 Work = Callable[[], tuple[Any, Any]]
 Recorder = Callable[[Work, torch.device], tuple[Callable[[], None], tuple[Any, Any]]]
-"""Runs work on fixed memory once and hands back what runs it again, and where its results then lie."""
+"""Runs work on fixed memory once. Returns a function that repeats it, and the tensors that hold its results."""
 RECORDED = "CUDA graph"
-"""What a model's `optimizations` say where it is one."""
+"""Entry in a model's `optimizations` for a recorded step."""
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.05}
 """Largest difference of any pose, motion or log scale from the plain step, and share of other class ids."""
 WARM_UP = 4
-"""Steps before the recording: TorchScript looks at two and compiles, cuDNN chooses its kernels."""
+"""Steps before the recording: TorchScript profiles two and compiles, cuDNN chooses its kernels."""
 CHECKED = 3
 """Steps, each on the state of the one before, in which both must answer alike."""
 MOST = 2
@@ -89,7 +89,7 @@ class Recording:
 class RecordedStep(torch.nn.Module):
     """Takes steps as the plain one does, from recordings that are made at the first frame of each size and checked.
 
-    A size whose recording fails or answers otherwise is left to the plain step, and a warning says why.
+    For a size whose recording fails or gives other answers the plain step is used, with a warning.
 
     Args:
         resident: the recording itself writes the state to where it reads it, and hands out that memory and its answers
@@ -134,7 +134,7 @@ class RecordedStep(torch.nn.Module):
 def record_step(
     step: torch.nn.Module, example: tuple[Any, ...], dtype: torch.dtype, resident: bool = False
 ) -> tuple[torch.nn.Module, str]:
-    """The step from recordings and `RECORDED`, or where none can be made of the example the step, and why."""
+    """The recorded step and `RECORDED`, or the plain step and the reason where the example cannot be recorded."""
     recorded = RecordedStep(step, dtype, resident=resident)
     try:
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""The streaming localizer: one image in, one estimate out, the past kept in the ring buffer."""
+"""The streaming localizer: one image in, one estimate out, earlier features in the ring buffer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class CameraMismatchError(ValueError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one image says. Fields are None where the preset lacks the task."""
+    """The estimate for one image. Fields are None where the preset lacks the task."""
 
     stamp_ns: int
     """Of the image."""
@@ -46,9 +46,9 @@ class Estimate:
     image_shape: tuple[int, int]
     """Rows and columns of the image that was given."""
     cold_start: str | None
-    """Why no past was used, or None where it was."""
+    """Reason for a cold start; None where earlier frames were used."""
     novelty: float | None = None
-    """How unlike the training images this one is; None where the model does not say."""
+    """How unlike the training images this one is; None where the model has no such score."""
     coordinates_hw3: NDArray[np.float32] | None = None
     """Where in the map what each cell of 8 x 8 pixels shows lies, metres, NaN where that is uncertain; None where the
     model does not say."""
@@ -64,7 +64,7 @@ class Localizer:
     Args:
         model: from `load_model`.
         capacity: frames whose features are kept.
-        max_gap_s: a longer time between two images starts cold, since the past would describe another place.
+        max_gap_s: a longer time between two images is a cold start, since the earlier frame may show another place.
         pinned, one_wait: how a GPU's images and answers are moved, see `Transfers`; not yet measured on one.
     """
 
@@ -91,12 +91,12 @@ class Localizer:
         self._no_depth = torch.zeros((1, 1, 1, 1), device=model.device)
 
     def reset(self, reason: str = "reset") -> None:
-        """Forget the past; the next image starts cold and says `reason`."""
+        """Clear the ring buffer; the next image is a cold start with this `reason`."""
         self.ring.clear()
         self._reason = reason
 
     def warm_up(self, height: int, width: int, passes: int = 3) -> None:
-        """Run on a black image, so that compilation and allocation are paid before the first real one."""
+        """Run on a black image, so that compilation and allocation happen before the first real one."""
         K_33 = self.training_intrinsics(height, width)
         for i in range(passes):
             self.localize(np.zeros((height, width, 3), np.uint8), K_33, stamp_ns=i + 1)
@@ -162,7 +162,7 @@ class Localizer:
         return self._network_to_image(height, width, np.array(self.model.metadata.K_33))
 
     def full_mask(self, estimate: Estimate) -> NDArray[np.uint8]:
-        """(H, W) class ids at the image's own resolution, 255 outside what the network saw.
+        """(H, W) class ids at the image's own resolution, 255 outside the network's crop.
 
         Raises ValueError where the preset has no segmentation.
         """
@@ -225,7 +225,7 @@ class Localizer:
         self._camera_checked = key
 
     def _cold_start(self, stamp_ns: int, image_shape: tuple[int, int]) -> str | None:
-        """Why the past must not be used for this image, or None where it may."""
+        """The reason why this image must start cold, or None."""
         if len(self.ring) == 0:
             return self._reason
         if image_shape != self._image_shape:

@@ -1,4 +1,4 @@
-"""The map's point cloud that a model file may carry, for whoever wants to look at the place.
+"""The map's point cloud that a model file may carry, for visualization.
 
 An extra file of the archive, `map_cloud`: in NumPy's .npy format, a structured array (N,) of `POINT`.
 """
@@ -23,7 +23,9 @@ MOST_POINTS = 1_000_000
 
 
 def cloud_to_bytes(points: NDArray[np.void]) -> bytes:
-    """What lies in the file. Raises ValueError for another type, too many points, or positions that are not finite."""
+    """The bytes of the record. Raises ValueError for another type, too many points, or positions that are not
+    finite.
+    """
     if points.dtype != POINT or points.ndim != 1 or len(points) > MOST_POINTS:
         raise ValueError(f"a map cloud is up to {MOST_POINTS} points of {POINT}, not {points.shape} of {points.dtype}")
     if not np.isfinite(points["xyz"]).all():

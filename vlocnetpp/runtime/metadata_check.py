@@ -1,4 +1,4 @@
-"""Whether the metadata of a model file can be: types, ranges and what must fit together, said in one line."""
+"""Checks of a model file's metadata: types, ranges and consistency, with a message of one line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 MOST = 8192
-"""Rows and columns of an input, and sizes in a state."""
+"""Limit for rows and columns of an input, and for sizes in a state."""
 TASKS = ("localization", "odometry", "segmentation")
 
 
 def problem(data: Any) -> str | None:
-    """What is wrong with a `model_file.Metadata` in a few words, the first that is found; None if nothing is."""
+    """The first fault of a `model_file.Metadata` in a few words, or None."""
     checks = (
         ("format", _whole(data.format, 1, 10**6), "a number from 1"),
         ("preset", _text(data.preset), "a short text"),

@@ -1,7 +1,7 @@
 """The one file that is copied to the robot: a TorchScript step with everything known about it as JSON beside it.
 
-The file is an archive of weights and TorchScript code. Loading it never runs a Python pickle, but the code is code: it
-is looked at before it is built, see `archive`.
+The file is an archive of weights and TorchScript code. Loading it never runs a Python pickle, but the code is executed:
+it is checked first, see `archive`.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from vlocnetpp.runtime.metadata_check import problem
 from vlocnetpp.step import cold_state
 
 FORMAT = 2
-"""Raised whenever a reader of the last format could not run the file."""
+"""Incremented whenever a reader of the last format could not run the file."""
 METADATA_NAME = "metadata.json"
 MOST_METADATA = 4 << 20
-"""Bytes; that of a large benchmark has some kilobytes."""
+"""Limit in bytes; typical metadata has some kilobytes."""
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BF16_GMAC = 0.5
-"""Work of a step from which on bfloat16 is the faster precision on a CPU that multiplies it; see docs/speed.md."""
+"""Smallest work of a step for which bfloat16 is faster, on a CPU with bfloat16 instructions; see docs/speed.md."""
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a model file says of itself."""
+    """The metadata of a model file."""
 
     preset: str
     """Preset of the network, e.g. `mtl`."""
@@ -40,13 +40,13 @@ class Metadata:
     """Which of localization, odometry, segmentation it answers."""
     input_height: int
     input_width: int
-    """Resolution at which the network looks at the image, pixels."""
+    """Resolution of the network's input, pixels."""
     resize: str
     """`whole` image, or short side and centre `crop`."""
     state_shapes: dict[str, tuple[int, ...]]
-    """Shape of each field of the state for one stream, without the batch axis; empty where it looks at no past."""
+    """Shape of each field of the state for one stream, without the batch axis; empty for a network without memory."""
     reads_depth: bool
-    """Whether the step reads measured depth, which the robot must then bring."""
+    """Whether the step reads measured depth, which the robot must then provide."""
     K_33: tuple[tuple[float, ...], ...]
     """Intrinsics of the training images at the network's resolution."""
     classes: tuple[tuple[str, tuple[int, int, int]], ...] = ()
@@ -58,11 +58,11 @@ class Metadata:
     calibration_2: tuple[float, ...] = (1.0, 1.0)
     """Factors that turn the predicted scales of translation and rotation into 68 % bounds, from validation data."""
     limits: dict[str, float] = field(default_factory=dict)
-    """Beyond these a pose is not to be trusted: `uncertainty_m`, `uncertainty_rad`, `novelty`, `drift`."""
+    """Limits beyond which a pose is not trusted: `uncertainty_m`, `uncertainty_rad`, `novelty`, `drift`."""
     dataset: dict[str, Any] = field(default_factory=dict)
     """Name, layout, digest and size of the training data."""
     metrics: dict[str, Any] = field(default_factory=dict)
-    """Of the validation or test run that the exporter was given."""
+    """Metrics of the validation or test run that the exporter was given."""
     network: dict[str, Any] = field(default_factory=dict)
     """The whole network configuration."""
     precision: str = "fp32"
@@ -79,7 +79,7 @@ class Metadata:
 
 
 def metadata_to_json(metadata: Metadata) -> str:
-    """The JSON text that lies inside the file."""
+    """The JSON text in the file."""
     return json.dumps(asdict(metadata), indent=2, allow_nan=False)
 
 
@@ -116,7 +116,7 @@ def _tuples(value: Any) -> Any:
 
 
 def read_metadata(path: str | Path) -> Metadata:
-    """What a model file says of itself, without loading its weights. Raises ModelFileError."""
+    """The metadata of a model file, without loading its weights. Raises ModelFileError."""
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
@@ -157,11 +157,11 @@ class Model:
     dtype: torch.dtype
     step: torch.nn.Module
     optimizations: tuple[str, ...] = ()
-    """What the loader did to the step to make it faster; docs/speed.md says what each is worth."""
+    """Optimizations that the loader applied to the step; docs/speed.md has their effects."""
 
     @property
     def arithmetic(self) -> str:
-        """Precision and switches in words, e.g. `bf16, frozen, channels-last`."""
+        """Precision and optimizations as text, e.g. `bf16, frozen, channels-last`."""
         names = {dtype: name for name, dtype in PRECISIONS.items()}
         return ", ".join((names[self.dtype], *self.optimizations))
 
@@ -187,22 +187,21 @@ def multiplies_bf16(cpu: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether this CPU multiplies bfloat16 (x86: AVX-512 or AMX) and oneDNN uses it; else bfloat16 is the slower type.
 
     Without oneDNN a product of matrices takes eighty times as long as in float32 (measured on an EPYC with
-    ONEDNN_MAX_CPU_ISA=AVX2), so that inference and training both ask here.
+    ONEDNN_MAX_CPU_ISA=AVX2), so that inference and training both check this.
     """
     if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return False
     try:
         flags = cpu.read_text(encoding="utf-8", errors="replace").split()
     except OSError:
-        return False  # no Linux: not known
+        return False  # not Linux: unknown
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def fastest_precision(metadata: Metadata, device: torch.device) -> str:
-    """What `load_model` computes in where nobody says.
-
-    On a GPU the stored precision. On a CPU bf16 where the processor multiplies it and the step is work enough that
-    the convolutions decide, else fp32: the same choice for a file on a machine every time.
+    """The default precision of `load_model`. On a GPU the stored one. On a CPU bf16 where the processor has
+    instructions for it and the step is large enough that its convolutions dominate, else fp32: always the same choice
+    for a file on a machine.
     """
     if device.type != "cpu":
         return metadata.precision
@@ -223,7 +222,7 @@ def load_model(
     cuda_graph: bool = False,
     resident: bool = False,
 ) -> Model:
-    """Load a model file for inference, in the fastest way that answers alike.
+    """Load a model file for inference, with every optimization that preserves its answers.
 
     It is frozen, which folds batch norms into the convolutions before them. On a CPU weights and maps lie channels last
     as well, as the pixels of a camera do; see docs/speed.md.
@@ -283,7 +282,7 @@ def _load_model(path: Path, device: str, precision: str | None, cuda_graph: bool
 
 
 def example_frame(metadata: Metadata, dtype: torch.dtype, device: torch.device) -> tuple[Any, ...]:
-    """Inputs of one step of the network's own size: a black image after nothing."""
+    """Inputs of one step at the network's own size: a black image at a cold start."""
     image = torch.zeros((1, metadata.input_height, metadata.input_width, 3), dtype=torch.uint8, device=device)
     K, depth = torch.tensor(metadata.K_33, device=device)[None], torch.zeros((1, 1, 1, 1), device=device)
     state = cold_state(metadata.state_shapes, 1, device, dtype)
@@ -291,7 +290,7 @@ def example_frame(metadata: Metadata, dtype: torch.dtype, device: torch.device) 
 
 
 def check_state(path: Path, step: torch.nn.Module, metadata: Metadata, example: tuple[Any, ...]) -> None:
-    """Raise ModelFileError unless the step takes and leaves the state that the metadata says."""
+    """Raise ModelFileError unless the step takes and returns the state that the metadata lists."""
     try:
         with torch.inference_mode():
             _, state = step(*example)
@@ -308,7 +307,9 @@ def check_state(path: Path, step: torch.nn.Module, metadata: Metadata, example: 
 
 
 def load_script(path: Path, device: torch.device) -> torch.jit.ScriptModule:
-    """The file's module as it was stored. Raises ModelFileError where it is damaged, does more, or cannot be read."""
+    """The file's module as it was stored. Raises ModelFileError where it is damaged, has forbidden code, or cannot be
+    read.
+    """
     check_archive(path)
     try:
         return torch.jit.load(str(path), map_location=device)

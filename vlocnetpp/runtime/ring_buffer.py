@@ -8,7 +8,7 @@ from vlocnetpp.step import State, cold_state
 
 
 def _in_layout(state: State) -> State:
-    """On a CPU maps lie channels last, as the step makes them and reads them: a copy then reorders nothing."""
+    """On a CPU maps are stored channels last, as in the step, so that copies need no reordering."""
     return {
         name: value.contiguous(memory_format=torch.channels_last)
         if value.ndim == 4 and value.device.type == "cpu"
@@ -71,7 +71,7 @@ class RingBuffer:
     def push(self, stamp_ns: int, state: State) -> None:
         """Keep the state of one frame, dropping the oldest when full.
 
-        Raises ValueError unless the stamp is after the last one: a past that is not ordered is cleared, not kept.
+        Raises ValueError unless the stamp is after the last one; the caller must clear the buffer first.
         """
         if self._stamps_ns and stamp_ns <= self._stamps_ns[-1]:
             raise ValueError(f"stamp {stamp_ns} is not after {self._stamps_ns[-1]}; clear the buffer first")

@@ -1,4 +1,4 @@
-"""Settings: dataclasses that are checked and filled from files that may name a base, and from a command line."""
+"""Settings: checked dataclasses, filled from files that may name a base, and from a command line."""
 
 from vlocnetpp.settings.build import build
 from vlocnetpp.settings.describe import Setting, docs_of, settings_of, type_name

@@ -1,4 +1,4 @@
-"""A checked dataclass from plain data, by cattrs with exact types and with our words for what is wrong."""
+"""A checked dataclass from plain data, by cattrs with exact types and with our own error messages."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ Kind = TypeVar("Kind")
 def build(kind: type[Kind], data: Mapping[str, Any], where: str) -> Kind:
     """A checked dataclass from plain data as YAML and JSON have it, with dataclasses and tuples of them inside.
 
-    Types are exact: True is no number and 8.0 no int, but an int is a float. A list becomes a tuple, and a text where a
-    list of texts is meant a list of one. A number may be written as text, because YAML 1.1 reads 1e-3 as text.
+    Types are exact: True is no number and 8.0 no int, but an int is a float. A list becomes a tuple, and a text in
+    place of a list of texts becomes a list of one. A number may be written as text, because YAML 1.1 reads 1e-3 as
+    text.
 
     Raises:
         ConfigError: one line with `where` and the key, for a key that does not exist, naming the nearest, for a value
-            of another type, and for what a dataclass itself refuses with a ValueError.
+        of another type, and for a ValueError of a dataclass itself.
     """
     from cattrs import BaseValidationError, transform_error
 
@@ -61,7 +62,7 @@ def _converter() -> Converter:
     def hook_of_dict(kind: Any) -> Callable[[Any, Any], Any]:
         key, content = typing.get_args(kind)
 
-        # Not cattrs' own hook, which it would register for the kind, past the check, once it is made.
+        # Not cattrs' own hook: once made, it would be registered for this type and bypass the check.
         def hook(value: Any, _: Any) -> dict[Any, Any]:
             section = _of(Mapping, value, "must be a section")
             return {
@@ -126,7 +127,9 @@ def _of(kind: Any, value: Any, message: str) -> Any:
 
 
 def _message(error: BaseException, kind: type | None) -> str:
-    """Our words for what cattrs has found at a key; raises what is not of cattrs, such as what a dataclass refuses."""
+    """Our message for an error that cattrs found at a key; re-raises other errors, such as those of a dataclass
+    itself.
+    """
     from cattrs import ForbiddenExtraKeysError
 
     if isinstance(error, ForbiddenExtraKeysError):

@@ -1,4 +1,4 @@
-"""What settings a dataclass has: the name, type, default and docstring of each."""
+"""The settings of a dataclass: the name, type, default and docstring of each."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, NamedTuple
 
 NUMBER_OR_NUMBERS = float | tuple[float, ...]
-"""The one union that settings have: a number, or a list of numbers."""
+"""The only union type of settings: a number, or a list of numbers."""
 
 
 class Setting(NamedTuple):
     """A field of a dataclass of settings, or of a dataclass inside of it."""
 
     name: str
-    """With the sections that it is in, `data.depth_camera.focal`."""
+    """Full name with its sections, e.g. `data.depth_camera.focal`."""
     hint: Any
     """Its Python type."""
     default: Any
@@ -43,7 +43,7 @@ def settings_of(kind: type, section: str = "") -> Iterator[Setting]:
 
 @functools.cache
 def docs_of(kind: type) -> dict[str, str]:
-    """What the docstring below each field of a dataclass says, for the fields that have one; inherited ones too."""
+    """The docstring below each field of a dataclass, for the fields that have one; inherited ones too."""
     from docstring_parser import parse_from_object
 
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Plain settings before they are checked: a YAML file on its base, with what the command line changes."""
+"""Plain settings before they are checked: a YAML file merged onto its base, with changes from the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vlocnetpp.settings.describe import settings_of
 BASE = "base"
 """Key of a file of settings that names another one, relative to its own folder, from which it starts."""
 Either = tuple[tuple[str, str], ...]
-"""Pairs of names that replace each other: where a change gives one, the other of the pair is forgotten."""
+"""Pairs of names that replace each other: where a change gives one, the other is removed."""
 
 
 def read_settings(path: Path, either: Either = ()) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long a step takes in every way that this machine can run it, and how far that is from the machine's limit."""
+"""The time of a step with every backend of this machine, and its distance from the machine's limit."""
 
 from vlocnetpp.speed.case import Case, case_of_file, case_of_preset
 from vlocnetpp.speed.measure import Report, Timing, measure

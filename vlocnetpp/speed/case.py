@@ -1,4 +1,4 @@
-"""What is timed: a network on a device, two frames for it, and the state at the start."""
+"""The subject of a timing: a network on a device, two frames for it, and the initial state."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vlocnetpp.export.files import default_size, describe, raw_intrinsics
 from vlocnetpp.export.parity import Inputs, random_clip
 from vlocnetpp.export.rebuild import network_of_file
 from vlocnetpp.export.torchscript import ExportedStep
-from vlocnetpp.network import Network, NetworkConfig, build_network, start
+from vlocnetpp.network import Network, NetworkConfig, build_network, cold_state_of
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.runtime import Metadata, read_metadata
 from vlocnetpp.runtime.model_file import choose_device, dtype_of, fastest_precision, metadata_from_json
 from vlocnetpp.step import Answer, State
 
 Run = Callable[[Inputs, State], tuple[Answer, State]]
-"""One way to take a step."""
+"""One way to run a step."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A step that every way takes alike."""
+    """A step and its inputs, the same for every way to run it."""
 
     name: str
     step: ExportedStep
@@ -34,7 +34,7 @@ class Case:
     metadata: Metadata
     device: torch.device
     precision: str
-    """Of every way but `runtime`, which chooses for itself unless one was asked for."""
+    """Of every way but `runtime`, which chooses its own unless a precision was given."""
     runtime_precision: str
     frames: tuple[Inputs, Inputs]
     """Raw images of the size that an export chooses for ONNX, as a camera gives them, already on the device."""
@@ -53,11 +53,11 @@ class Case:
 
     def cold(self) -> State:
         """The state at the start of a sequence."""
-        return start(self.step.network)
+        return cold_state_of(self.step.network)
 
 
 def case_of_preset(config: NetworkConfig, device: str = "auto", precision: str | None = None) -> Case:
-    """A configuration with random weights and statistics. Raises ModelFileError for a device that is not there."""
+    """A configuration with random weights and statistics. Raises ModelFileError for a device that does not exist."""
     torch.manual_seed(0)
     network = build_network(config)
     height, width = config.view.height, config.view.width_px

@@ -1,4 +1,4 @@
-"""Time ways in turn, A B C A B C ..., so that a machine that slows down slows all of them down, and ratios hold."""
+"""Time all ways in turn, A B C A B C ..., so that changes of the machine's speed affect all of them and ratios hold."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Timing:
-    """One way to get an answer for one frame."""
+    """Times of one way to run a step."""
 
     name: str
     milliseconds: tuple[float, ...]
@@ -38,13 +38,13 @@ class Timing:
     difference: float
     """Largest difference of any pose, motion or log scale from eager."""
     build_s: float
-    """To make it ready, its first step included."""
+    """Seconds to build it, its first step included."""
     energy_j: float | None
-    """A frame, by the processor's own counter; None where that is not readable."""
+    """Energy for a frame by the processor's counter; None where that is not readable."""
     precision: str = "fp32"
 
     def percentile(self, percent: float) -> float:
-        """Milliseconds within which that share of the repetitions ended."""
+        """Milliseconds within which this share of the repetitions ended."""
         return float(np.percentile(self.milliseconds, percent))
 
     def ratio(self, other: Timing) -> float:
@@ -68,7 +68,7 @@ class Report:
     operators: dict[str, float] = field(default_factory=dict)
     """Share of a step by operator."""
     profiled: str = ""
-    """The way that `operators` is of: `runtime`, or the first where that was not asked for."""
+    """The way that `operators` describes: `runtime`, or the first where `runtime` was not timed."""
     memory_mb: dict[str, float] = field(default_factory=dict)
 
     def share_of_the_limit(self, timing: Timing) -> float:
@@ -108,7 +108,7 @@ class Report:
 
 
 def measure(case: Case, ways: Sequence[str] = (), repetitions: int = 20) -> Report:
-    """Build each way, by default all but those that compile for minutes, time them in turn, say where the time goes.
+    """Build each way, by default all but those that compile for minutes, time them in turn, and profile one.
 
     Raises ModelFileError for a way that does not exist, or where none of them runs.
     """
@@ -178,7 +178,7 @@ def time_in_turn(
             took, after = time.perf_counter() - began, energy_j(device)
             if repetition >= WARM_UP:
                 spent[name].append(took * 1e3)
-                # The counter starts again at its end; that step is left out.
+                # The counter wraps around at its end; that step is left out.
                 if before is not None and after is not None and after >= before:
                     joules[name].append(after - before)
     return spent, {name: float(np.mean(values)) if values else None for name, values in joules.items()}

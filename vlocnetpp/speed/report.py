@@ -14,7 +14,7 @@ BAR, STREAM, LIMIT = "#0072B2", "#E69F00", "#333333"
 
 
 def tables(report: Report) -> list[Table]:
-    """The ways, the limit, and where the time goes."""
+    """Tables of the ways, of the machine's limit, and of the profile."""
     case, first = report.case, report.timings[0]
     where = f"{case.device} with {torch.get_num_threads()} threads" if case.device.type == "cpu" else str(case.device)
     height, width = case.image_size

@@ -1,4 +1,4 @@
-"""What this machine can do at best, measured in the run whose figures are held against it."""
+"""The machine's peak performance, measured in the same run as the figures that are compared with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 @dataclass(frozen=True)
 class Roofline:
-    """Best of several repetitions each, in the precision of the case."""
+    """Best of several repetitions, in the precision of the case."""
 
     convolution_gmac_s: float
     """3x3, 128 to 128 channels, 64 x 112."""
@@ -52,9 +52,8 @@ def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
 
 
 def energy_j(device: torch.device, folder: Path = POWERCAP) -> float | None:
-    """Joules counted so far by the processor's package (RAPL), or None where this machine does not let us read them.
-
-    A GPU counts its own, which PyTorch does not hand on.
+    """Joules counted so far by the processor's package (RAPL), or None where they cannot be read. A GPU has its own
+    counter, which PyTorch does not expose.
     """
     if device.type != "cpu":
         return None

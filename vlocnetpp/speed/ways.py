@@ -1,4 +1,4 @@
-"""The ways to take a step that are compared, each in its own entry of one table."""
+"""The compared ways to run a step, in one table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vlocnetpp.step import Answer, Prediction, State
 
 
 class Recompute(nn.Module):
-    """Both frames at every step, as a network without a memory would have to."""
+    """Computes both frames at every step, as a network without memory would have to."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def channels_last(case: Case, folder: Path) -> Run:
 
 
 def runtime(case: Case, folder: Path, cuda_graph: bool = False) -> Run:
-    """What the robot runs: the file as the loader prepares it, the state through the ring buffer."""
+    """As on the robot: the file as loaded by the runtime, the state through the ring buffer."""
     path = case.file
     if path is None:
         path = folder / "runtime.ts"
@@ -92,7 +92,7 @@ def compiled(case: Case, folder: Path) -> Run:
 
 
 def ahead_of_time(case: Case, folder: Path) -> Run:
-    """torch.export and AOTInductor: a shared library of this machine, which a robot would have to trust as it is."""
+    """torch.export and AOTInductor: a shared library for this machine, which a robot would have to trust unchecked."""
     from torch._inductor import aoti_compile_and_package, aoti_load_package
 
     with torch.no_grad():
@@ -102,7 +102,7 @@ def ahead_of_time(case: Case, folder: Path) -> Run:
 
     def step(*inputs: Any) -> tuple[Answer, State]:
         *frame, state = inputs
-        # The library takes memory to lie as the example's did, and does not check.
+        # The library assumes the memory layout of the example and does not check it.
         found: tuple[Answer, State] = compiled_step(*frame, {name: value.contiguous() for name, value in state.items()})
         return found
 
@@ -138,4 +138,4 @@ WAYS: dict[str, Callable[[Case, Path], Run]] = {
 SLOW = ("compile", "aot-inductor")
 """Ways that compile for minutes; run where they are named."""
 FAILURES = (RuntimeError, ValueError, ImportError, OSError, TypeError, AttributeError, AssertionError, KeyError)
-"""What compilers and runtimes raise where they cannot; the reason becomes the way's row."""
+"""Errors of compilers and runtimes that cannot run a step; the reason becomes the way's row."""

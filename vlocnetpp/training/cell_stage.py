@@ -30,13 +30,13 @@ from vlocnetpp.training.stage import stage_part
 from vlocnetpp.training.tables import losses_line
 
 MEASURED = 64
-"""Training images, spread over all, on which mean and deviation of the front's features are taken."""
+"""Number of training images, evenly spread, on which mean and deviation of the front's features are measured."""
 LOOKED_AFTER = 20
-"""Steps between two looks at the clock, at signals and at the progress."""
+"""Steps between checks of the clock, of signals and updates of the progress."""
 
 
 def measure_features(run: Run) -> None:
-    """Take mean and deviation of the front's features from training images spread over all; the same each time."""
+    """Measure mean and deviation of the front's features on evenly spread training images, the same each time."""
     network = run.state.network
     store = max(run.stores, key=lambda each: len(each.names))
     index = np.linspace(0, len(store.names) - 1, min(MEASURED, len(store.names))).astype(int)
@@ -76,7 +76,7 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
 
 
 def weights_digest(cells: CellNetwork) -> str:
-    """Of everything that decides a cell's features."""
+    """Digest of the weights that decide a cell's features."""
     digest = hashlib.sha256()
     for module in cells.cell_front():
         for name, value in module.state_dict().items():
@@ -86,7 +86,7 @@ def weights_digest(cells: CellNetwork) -> str:
 
 
 def cell_steps(stage: StageConfig, frames: int, view: ViewConfig) -> int:
-    """Steps in which as many cells are drawn as all images have, each once."""
+    """Steps in which as many cells are drawn as all images have together."""
     cells = (view.height // STRIDE) * (view.width_px // STRIDE)
     return max(1, round(frames * cells / stage.cells))
 
@@ -109,7 +109,7 @@ def train_cells(
     measure_features(run)
     buffer = open_buffer(run, store, stage)
     per_image = len(buffer) / buffer.views
-    cells.know(buffer.pooled())
+    cells.fit_novelty(buffer.pooled())
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
     settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
     cells.cell_head().requires_grad_(True)  # a stage of other tasks has frozen it

@@ -24,7 +24,7 @@ WARM_UP = 0.04
 LAST_RATE = 0.01
 """Of the largest rate, at the end."""
 NEAREST_M = 0.1
-"""A point must lie so far before its camera; nearer, or behind, all of its distance from the ray's start counts."""
+"""Smallest depth along the ray; for a nearer point, or one behind the camera, the error is measured from here."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class CellTrainingConfig:
     """The largest; it rises shortly, then falls to a hundredth along a cosine."""
     weight_decay: float = 1e-4
     distance_weight: float = 0.25
-    """Of the distance between a point and its label, where the distance from the ray has 1: along the ray, a pose is
-    not much better for a better point."""
+    """Weight of the distance between a point and its label, relative to its distance from the ray: depth along the ray
+    matters little for the pose."""
     half: bool = True
     """Hidden layers in bfloat16: four times as fast. A CPU that does not multiply it computes them in float32."""
 
@@ -106,7 +106,7 @@ class CellTraining:
         cells = self.buffer.draw(config.cells, self.generator, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             hidden = head.hidden(cells.features_NC.float(), cells.pooled_NC)
-        loss, shown = cell_loss(head.place(hidden.float()), cells, config.distance_weight)
+        loss, shown = cell_loss(head.output(hidden.float()), cells, config.distance_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), GRADIENT_NORM)
@@ -117,7 +117,7 @@ class CellTraining:
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """What continues the training besides the head's own weights."""
+        """The state that continues the training, besides the head's weights."""
         return {"optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

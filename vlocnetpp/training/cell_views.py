@@ -1,4 +1,4 @@
-"""The images of a buffer of cells: every posed frame as it is, and in a number of augmentations."""
+"""The images of a buffer of cells: every posed frame unchanged, and in a number of augmentations."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from vlocnetpp.training.config import AugmentConfig
 def training_views(
     store: FrameStore, config: NetworkConfig, augment: AugmentConfig, augmentations: int, seed: int
 ) -> tuple[int, Callable[[int], View]]:
-    """How many images a buffer gets, and what makes the image of a number, the same each time.
-
-    Numbers run over all posed frames as the robot sees them, then over all in the first augmentation, and so on.
+    """The number of images of a buffer, and a function that makes the i-th image, the same each time. The first images
+    are all posed frames unchanged, then all in the first augmentation, and so on.
 
     Args:
         config: gives the input's size; its network must want depth, or none is handed on.
@@ -45,7 +44,7 @@ def training_views(
 
 
 def seen_by(store: FrameStore, frame: int, K_33: Tensor, pose_7: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Which pixels (H, W) of a camera that only turned or zoomed the stored image of a frame shows."""
+    """Mask (H, W) of the pixels that the stored image shows, for a camera that only turned or zoomed."""
     height, width = shape
     rays_HW3 = back_project(
         pixel_grid(height, width, K_33)[None], torch.ones((1, 1, height, width), dtype=K_33.dtype), K_33[None]

@@ -5,8 +5,8 @@ views, go through the front once, and a head then learns from thousands of cells
 a few whole images: ACE (Brachmann, Cavallari & Prisacariu, 2023).
 
 A buffer is a folder named by a digest of what it was built from, beside the caches of decoded frames and, like those,
-removed when all together grow too large. It is written image by image; a build that was killed goes on where its last
-complete part ends, and only a complete buffer gets its final name.
+removed when all together grow too large. It is written image by image; a build that was killed continues after its last
+complete part, and only a complete buffer gets its final name.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ INDEX_NAME = "index.json"
 BATCH = 16
 """Images that go through the front together."""
 FLUSHED = 16
-"""Batches after which a build that is killed goes on."""
+"""Batches between the points at which a killed build can be continued."""
 LARGEST_BYTES = 8 * 2**30
-"""Of one buffer; with more cells than fit, each image keeps an equal random share."""
+"""Largest size of one buffer; with more cells than fit, each image keeps an equal random share."""
 FEWEST_CELLS = 64
-"""Of an image; where not even these fit, the buffer is refused."""
+"""Smallest number of cells of an image; where not even these fit, the buffer is refused."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class View:
     depth_HW: Tensor
     """Metres, 0 where unknown, 0 everywhere of an image without depth."""
     seen_HW: Tensor
-    """bool: the pixels that the original image has; the others were filled at the border and teach nothing."""
+    """bool: the pixels that the original image has; the others were filled at the border and are not trained on."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Drawn cells. Every field has them in its first dimension."""
+    """Drawn cells; the first dimension of every field."""
 
     features_NC: Tensor
     """Standardized features, float16 as they are stored."""
@@ -81,7 +81,7 @@ class CellBuffer:
     """Cells of many views in memory-mapped arrays of equal length. Made by `open_cells`."""
 
     def __init__(self, arrays: dict[str, NDArray]) -> None:
-        # The maps are read only; PyTorch warns of that, and nothing here writes.
+        # The memory maps are read-only; PyTorch warns of that, but nothing here writes.
         self._features_NC = torch.from_numpy(arrays["features"])
         self._place_N4 = torch.from_numpy(arrays["place"])
         self._ray_N3 = torch.from_numpy(arrays["ray"])
@@ -153,7 +153,7 @@ def open_cells(
 
     Args:
         views: number of images, augmentations counted.
-        view: makes the image of a number; must give the same each time, since a killed build goes on in its middle.
+        view: makes the i-th image; must give the same each time, since a killed build is continued in its middle.
         columns: the frozen front with its standardization: images (B, 3, H, W) to features (B, C, H/stride, W/stride).
         channels: of the features.
         shape: height and width of the images.
@@ -236,7 +236,7 @@ def _build(
     stride: int,
     kept: int,
 ) -> None:
-    """Write a buffer beside its place, from where an earlier build was killed, and move it there."""
+    """Write a buffer under a temporary name, continuing an earlier build that was killed, and rename it."""
     partial = folder / f".{name}.partial"
     progress = partial / "progress.json"
     done = used = 0

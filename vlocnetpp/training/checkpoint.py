@@ -1,4 +1,5 @@
-"""Files that a run can be continued and exported from; written whole, checked whole, read without a pickle."""
+"""Checkpoints, from which a run is continued and exported; written atomically, checked by checksums, read without a
+pickle."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors and plain data; whatever goes wrong leaves the last checkpoint as it was.
+    """Write tensors and plain data; on any error the last checkpoint is kept.
 
     Raises CheckpointError where there is no room or the folder cannot be written.
     """
@@ -31,7 +32,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
-        # torch's writer hides the reason of a failed write behind a RuntimeError of its own.
+        # torch's writer hides the reason of a failed write in a RuntimeError.
         cause = error if isinstance(error, OSError) else error.__context__
         reason = cause.strerror if isinstance(cause, OSError) else str(error).strip().splitlines()[0]
         kept = "the checkpoint before it is whole" if path.exists() else "nothing is left of it"
@@ -43,7 +44,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU with `weights_only`, so that nothing in it can run. Raises CheckpointError.
 
-    Every record is held against the checksum that was written with it: what is damaged is refused, never trained on.
+    Every record is checked against its checksum: a damaged file is refused.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; has this run been trained?")

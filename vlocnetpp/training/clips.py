@@ -24,7 +24,7 @@ from vlocnetpp.network.preprocess import correct_focal, resize_depth, resize_ima
 from vlocnetpp.training.config import AugmentConfig
 
 NOWHERE_7 = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
-"""Stands where a frame has no pose; `posed` is 0 there."""
+"""Placeholder for a frame without a pose; `posed` is 0 there."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def stack_clips(clips: Sequence[Clips]) -> Clips:
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Stack, but a layer that no clip has stays the one number that it is."""
+    """Stack; a layer that no clip has stays a single number."""
     if all(not any(tensor.stride()) for tensor in tensors):
         return tensors[0].expand(len(tensors), *tensors[0].shape)
     return torch.stack(list(tensors))

@@ -1,4 +1,4 @@
-"""What a training run is told, as dataclasses that a YAML file and the command line fill."""
+"""The settings of a training run, as dataclasses that a YAML file and the command line fill."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class DataConfig:
     """Folders of more datasets that the same network learns from, such as one with masks beside one with poses. The
     first dataset that has poses is the map."""
     weights: tuple[float, ...] = ()
-    """How often a frame of each dataset, `root` first, ends a clip in an epoch; empty: once. [1, 4] shows each frame of
+    """How often each frame of a dataset, `root` first, ends a clip in an epoch; empty: once. [1, 4] shows each frame of
     a second, small dataset four times."""
     layout: str = ""
     """Name of the layout of `root`; empty: recognized from the folder."""
@@ -76,8 +76,9 @@ class DataConfig:
     validation_share: float = 0.05
     """Share of each training sequence, its end, that is held out where the dataset has no split `val`."""
     validation_sequences: tuple[str, ...] = ()
-    """Names of training sequences that are held out whole instead of the ends of all, or of the split `val`: what a
-    network errs by on a drive that it has never seen. The end of a sequence looks like the frames before it."""
+    """Names of training sequences that are held out whole instead of the ends of all, or of the split `val`: validation
+    then measures the error on a drive that the network has never seen, whereas the end of a sequence looks like the
+    frames before it."""
     clip_length: int = 2
     """Frames that one clip unrolls; the first of each is a cold start."""
     truncate: int = 0
@@ -122,7 +123,7 @@ class StageConfig:
     """Trained in this stage: localization, odometry, segmentation, or depth alone (trained first, then frozen). Streams
     of other tasks are not run, so that task-specific stages cost what a task-specific network costs."""
     consistency: bool = True
-    """Whether the relative motion of eq. 1 takes part. Early in training it holds every pose back at the mean: two
+    """Whether the relative motion of eq. 1 takes part. Early in training it pulls every pose to the mean, since two
     equal answers are consistent."""
     share: float = 1.0
     """Share of the budget or of the epochs, relative to the other stages; positive."""
@@ -130,19 +131,21 @@ class StageConfig:
     """Whether the images of this stage are changed as `augment` says; else only the crop is random. The paper augments
     for segmentation, not for poses (section III-E)."""
     frozen_shared: bool = False
-    """Whether parameters that an earlier stage has trained stay as they are, so that this stage does not change what
-    the other task has been fitted to. Norms still take their statistics from the batch. Does nothing, and the run
-    tells so, where the tasks of a network cannot be trained apart (mtl_input_concat, mtl_mid_concat, mtl_shared)."""
+    """Whether parameters that an earlier stage has trained are frozen, so that this stage does not change what another
+    task depends on. Norms still take their statistics from the batch. Has no effect, and the run prints a note, where
+    the tasks of a network cannot be trained separately (mtl_input_concat, mtl_mid_concat, mtl_shared)."""
     front_rate: float = 0.0
-    """Of a network on a pretrained front: the share of the learning rate at which the front learns, too; its norms
-    stay. 0 leaves it as it is. Scene coordinates rest on the front: tune it before the stage of cells."""
+    """Of a network on a pretrained front: learning rate of the front relative to the stage's; its norms are frozen. 0
+    freezes the front. Scene coordinates depend on the front: tune it before the stage of cells."""
     cells: int = 0
     """Where positive, the stage trains scene coordinates alone, on so many single cells a step: the features of all
-    images are computed once through the front, which stays as it is, and kept in the cache; `tasks` are not read."""
+    images are computed once through the frozen front and kept in the cache; `tasks` are not read."""
     augmentations: int = 3
-    """Of a stage of cells: how often each image is there in another light, turned, zoomed or from another place."""
+    """Of a stage of cells: number of further versions of each image, in another light, turned, zoomed or from another
+    place."""
     half: bool = True
-    """Of a stage of cells: hidden layers in bfloat16, four times as fast; float32 on CPUs that do not multiply it."""
+    """Of a stage of cells: hidden layers in bfloat16, four times as fast; float32 on CPUs without instructions for
+    it."""
     learning_rate: float | tuple[float, ...] = 1e-3
     """A number: reached after a short warm-up, it falls to a hundredth along a cosine. A list such as [1e-3, 1e-4]:
     each holds for an equal part of the stage."""
@@ -182,7 +185,7 @@ class TrainConfig:
     """One after the other, each a section with the settings below."""
     budget: str = ""
     """Time for the steps of all stages, e.g. 90s, 20m, 8h; the learning rate follows the share that has passed. Opening
-    the data and validation come on top. Either this or `epochs`."""
+    the data and validation come on top. Give either this or `epochs`."""
     epochs: float = 0.0
     """Times that all stages together see every frame; the same result on a machine of any speed."""
     batch: int = 32
@@ -202,19 +205,19 @@ class TrainConfig:
     """Metric by which best.pt is chosen, e.g. localization.median_translation_m or segmentation.mean_iou; empty: the
     first that the network's tasks have. Only stages that train all tasks of the last one count."""
     leak_probe: bool = False
-    """Only for preset vlocnet, only to measure a mistake: while training and validating, the network is handed the true
-    pose of the frame before in place of its own answer, as public reimplementations do. No robot has it, so that such a
+    """Only for preset vlocnet, only to measure a mistake: while training and validating, the network is given the true
+    pose of the previous frame in place of its own answer, as public reimplementations do. No robot has it, so such a
     run cannot be exported."""
     seed: int = 0
     """Of initialization, clips, augmentation and dropout."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: str = "fp32"
-    """fp32, bf16 or fp16: what convolutions compute in; weights and losses stay fp32."""
+    """fp32, bf16 or fp16: precision of convolutions; weights and losses stay fp32."""
     channels_last: bool = False
     """Memory layout that is faster on recent GPUs."""
     compile: bool = False
-    """Whether torch.compile translates the step first; pays on long runs."""
+    """Whether to use torch.compile; worthwhile for long runs."""
 
     def __post_init__(self) -> None:
         _check(self.batch >= 1, f"batch: {self.batch} is not at least 1")
@@ -242,7 +245,8 @@ class TrainConfig:
 
 
 EITHER = (("budget", "epochs"),)
-"""What is given last, by a file over its base or by the command line over the file, takes the place of the other."""
+"""Settings that exclude each other: the one given last, by a file over its base or by the command line, replaces the
+other."""
 
 
 def load_config(path: Path, overrides: Mapping[str, str] | None = None) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""One or several datasets for one network: what is trained on, what is held out, and what the data decides."""
+"""One or several datasets for one network: training frames, held-out frames, and settings that follow from the data."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from vlocnetpp.training.clips import FrameStore, open_store
 from vlocnetpp.training.config import TrainConfig
 
 UNSEEN_M = 2.0
-"""Without depth, the scene is taken to reach so much farther than the cameras."""
+"""Without depth, the scene is assumed to extend this far beyond the cameras."""
 SCENE_FRAMES = 50
-"""Frames, about, from which the extent of the scene is taken."""
+"""About so many frames give the extent of the scene."""
 FARTHEST_M = 1e4
-"""Beyond this a float32 no longer holds the millimetres of a position."""
+"""Beyond this a float32 cannot resolve millimetres."""
 
 
 class TrainingError(ValueError):
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All datasets of a run. One of them is the map; the others teach what needs no place in it."""
+    """All datasets of a run. One of them is the map; the others train tasks that need no pose in the map."""
 
     parts: tuple[Part, ...]
     classes: tuple[LabelClass, ...]
@@ -137,7 +137,7 @@ def hold_out(
 
 
 def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
-    """The preset with what the data decides: number of classes, centre and spread of the map, size of a motion."""
+    """The preset with the values from the data: number of classes, centre and spread of the map, size of a motion."""
     settings = dict(config.network)
     settings.setdefault("focal_correction", 1.0 / config.data.depth_camera.focal)
     settings.setdefault("recorded_camera", config.data.depth_camera.offset_m)
@@ -207,7 +207,7 @@ def scene_extent(root: Path, frames: Several[Frame]) -> tuple[tuple[float, float
 
 
 def describe_data(data: TrainingData, network: NetworkConfig) -> dict[str, Any]:
-    """What the exported file says of the training data, as plain values for the checkpoint."""
+    """The exported file's metadata on the training data, as plain values for the checkpoint."""
     mapped = [frame for sequence in data.map.train for frame in sequence.frames]
     height, width = mapped[0].image().shape[:2]
     positions = np.array([frame.pose_7[:3] for frame in mapped if frame.pose_7 is not None])

@@ -27,7 +27,7 @@ FABRIC_PRECISION: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp
 def start_fabric(config: TrainConfig) -> Fabric:
     """The device of this process, connected to the others where `torchrun` started several.
 
-    Raises ConfigError where Fabric is not installed or cannot do what is asked for, ModelFileError for a device that
+    Raises ConfigError where Fabric is not installed or does not support the settings, ModelFileError for a device that
     does not exist.
     """
     try:
@@ -44,7 +44,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
     if distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-        # Streams that no label reaches in a batch have no gradient. The norms keep their averages equal by themselves.
+        # Streams without a label in a batch have no gradient. The norms already synchronize their averages.
         strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     fabric = Fabric(
         accelerator=device.type,
@@ -63,7 +63,7 @@ def processes() -> int:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes, and of its gradients on the way back."""
+    """The sum over all processes; its backward pass sums the gradients."""
 
     @staticmethod
     def forward(context: Any, value: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_everywhere(value: Tensor) -> Tensor:
-    """A tensor added up over all processes, differentiably; itself where there is one."""
+    """A tensor summed over all processes, differentiably; unchanged with one process."""
     return _Sum.apply(value) if processes() > 1 else value  # type: ignore[no-untyped-call]
 
 
@@ -110,7 +110,7 @@ class SharedNorm(nn.BatchNorm2d):
 
 
 def share_norms(network: nn.Module) -> None:
-    """Let every norm of a network see the whole batch; its parameters stay where they are."""
+    """Replace every norm of a network by a `SharedNorm` with the same parameters."""
     for name, child in list(network.named_children()):
         if type(child) is nn.BatchNorm2d:
             shared = SharedNorm(child.num_features, child.eps, child.momentum).train(child.training)
@@ -124,7 +124,7 @@ def share_norms(network: nn.Module) -> None:
 
 @contextmanager
 def alone(network: nn.Module) -> Iterator[None]:
-    """Within the block each process works by itself, on equal inputs: the norms do not add up what they see."""
+    """Within the block each process works alone, on equal inputs: the norms are not synchronized."""
     norms = [module for module in network.modules() if isinstance(module, SharedNorm)]
     for norm in norms:
         norm.shared = False

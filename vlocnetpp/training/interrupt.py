@@ -11,16 +11,16 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list of the signals that asked to end; a second Ctrl-C ends at once. What was before is restored afterwards."""
+    """A list of the signals received; a second Ctrl-C ends at once. The earlier handlers are restored afterwards."""
     seen: list[int] = []
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and number in seen:
             raise KeyboardInterrupt
         seen.append(number)
         print("stopping after this step, then saving; Ctrl-C once more ends at once", file=sys.stderr, flush=True)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:

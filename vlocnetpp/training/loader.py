@@ -65,7 +65,7 @@ class ClipLoader:
             seed: with the epoch's key, of every draw.
             workers: processes that make batches; 0 makes them here.
             rank: of this training process among `world_size`.
-            pin: page-locked batches, for a fast way to a GPU.
+            pin: page-locked batches, for fast copies to a GPU.
             weights: for each store how often a frame ends a clip in an epoch, 1 by default.
 
         Raises ConfigError where a batch cannot be shared among the training processes, or a weight is not positive.
@@ -95,7 +95,7 @@ class ClipLoader:
     def epoch(self, key: Key, start: int = 0) -> Iterator[tuple[NDArray[np.int64], Clips]]:
         """The batches of an epoch from `start` on: this process's (B, L) frame numbers and their clips.
 
-        Raises DataError if a worker process dies, as it does where memory runs out.
+        Raises DataError if a worker process dies, e.g. for lack of memory.
         """
         if self._loader is None:
             raise ValueError("the loader is closed")
@@ -139,7 +139,7 @@ class _Order(Sampler[tuple[Key, int]]):
 
 
 class _Batches(Dataset[Any]):
-    """What a worker knows: how to make the batch of a number in the epoch of a key."""
+    """Dataset of a worker: makes the i-th batch of an epoch."""
 
     def __init__(
         self,
@@ -200,10 +200,12 @@ class _Batches(Dataset[Any]):
         return np.concatenate(frames)[np.argsort(np.concatenate(places), kind="stable")]
 
     def shared_memory_lacks(self, workers: int, world_size: int) -> bool:
-        """Whether batches must go through pipes, which is said: containers often have 64 MB of shared memory."""
+        """Whether shared memory is too small, so that batches go through pipes; prints a note. Containers often have
+        only 64 MB.
+        """
         try:
             state = os.statvfs(SHARED_MEMORY)
-        except OSError:  # a system that shares memory in another way
+        except OSError:  # a system with another kind of shared memory
             return False
         config, pixels = self._config, self._config.view.height * self._config.view.width_px
         layers = 3 + ("segmentation" in config.tasks) + 4 * any(store.has_depth for store in self._stores)
@@ -222,7 +224,7 @@ class _Batches(Dataset[Any]):
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums depend in their last bits on how many threads share them, pixels shall not."""
+    """The last bits of a sum depend on the number of threads; pixels must not."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

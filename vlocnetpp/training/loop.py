@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import nn
 
 from vlocnetpp.losses import MultitaskLoss, class_weights, count_labels, has_label, make_terms
 from vlocnetpp.network import ViewConfig, build_network
-from vlocnetpp.network.contract import CellNetwork, still_parts
+from vlocnetpp.network.contract import CellNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
@@ -42,9 +42,6 @@ from vlocnetpp.training.schedule import Schedule, best_metric, check_depth, chec
 from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
 from vlocnetpp.training.tables import Profile, ValidationTable, losses_line
-
-if TYPE_CHECKING:
-    pass
 
 ROW_BATCHES = 50
 """The log has a row for each epoch, or for so many batches where epochs are shorter."""
@@ -192,7 +189,7 @@ def train_stage(run: Run) -> bool:
                 seed_dropout(run)
                 clip_loss.train()
                 if not depth_stage:
-                    for still in still_parts(network):
+                    for still in frozen_parts(network):
                         still.eval()
                 losses = gradients(run, clip_loss, clips, counts)
                 norm = float(

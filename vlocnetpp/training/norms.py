@@ -1,8 +1,8 @@
 """Batch-norm statistics for the robot's stream instead of the trainer's clips.
 
-While training, a short clip begins cold, so up to half of what the running averages see has no past; the robot starts
-cold once. Before a network is judged or exported its averages are taken anew, exactly and over longer clips of the
-training frames as the camera saw them (Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021).
+While training, a short clip begins cold, so up to half of the frames in the running averages are cold starts; the robot
+starts cold once. Before a network is validated or exported its averages are computed anew, exactly and over longer
+clips of the training frames as the camera saw them (Wu & Johnson, Rethinking "Batch" in BatchNorm, 2021).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import islice
 
 import torch
 
-from vlocnetpp.network import Network, start
+from vlocnetpp.network import Network, cold_state_of
 from vlocnetpp.network.contract import split_norms
 from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.config import DataConfig
@@ -42,7 +42,7 @@ def settle_norms(
     loader = ClipLoader(stores, network.config, DataConfig(clip_length=CLIP_LENGTH, max_skip=1), None, BATCH, seed=0)
     for index, clips in islice(loader.epoch((0,)), BATCHES):
         seen = clips.to(device)
-        state = start(network, len(index))
+        state = cold_state_of(network, len(index))
         for t in range(CLIP_LENGTH):
             steps += 1
             for norm in norms:

@@ -1,4 +1,4 @@
-"""One step of the optimizer: what is trained, the loss of a batch in parts, gradients, and what they cost."""
+"""One step of the optimizer: the trained parameters, the loss of a batch in parts, and the optimizer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vlocnetpp.losses import MultitaskLoss
 from vlocnetpp.network import Network
-from vlocnetpp.network.contract import decayed_parameters, front_parts, still_parts
+from vlocnetpp.network.contract import decayed_parameters, front_parts, frozen_parts
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.config import StageConfig, TrainConfig
 from vlocnetpp.training.datasets import TrainingError
@@ -21,7 +21,7 @@ GRADIENT_NORM = 20.0
 
 
 class ClipLoss(nn.Module):
-    """The loss of clips under a stage: one forward call, which is what several processes can share."""
+    """The loss of clips under a stage as one forward call, which Fabric can distribute over processes."""
 
     def __init__(self, network: Network, loss: MultitaskLoss, stage: StageConfig, config: TrainConfig) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class ClipLoss(nn.Module):
         Args:
             clips: the fields of `Clips`, on the network's device: a part of the batch.
             counts: labels of the whole batch of all processes.
-            share: of the batch that this part and its like in the other processes are.
+            share: of the batch in this part, together with the same part of the other processes.
 
         Returns:
             The total, and the detached terms of the part of all processes; both add up over the parts.
@@ -63,12 +63,12 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Parameters with decay, see `decayed_parameters`, and the others; losses' weights have none.
 
-    The depth stage trains the depth network alone; other stages leave `still_parts` as they are, but for the front
+    The depth stage trains the depth network alone; other stages leave `frozen_parts` as they are, but for the front
     where `front_rate` is positive. Each group has a `factor` for the learning rate.
     """
     depth_network = network.depth_network()
     of_depth = set(depth_network.parameters()) if depth_network is not None else set()
-    still = {parameter for part in still_parts(network) for parameter in part.parameters()}
+    still = {parameter for part in frozen_parts(network) for parameter in part.parameters()}
     front = {parameter for part in front_parts(network) for parameter in part.parameters()} if front_rate else set()
     pulled = set(decayed_parameters(network))
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(f, d): [] for f in (False, True) for d in (True, False)}

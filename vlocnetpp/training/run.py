@@ -1,4 +1,5 @@
-"""What the steps of a run share, and what happens between them: logging, validating, saving, moving on."""
+"""The objects that the steps of a run share, and the work between steps: logging, validating, saving, changing the
+stage."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ SAVE_EVERY_S = 300.0
 
 @dataclass
 class Run:
-    """What the steps of a run share."""
+    """The objects that the steps of a run share."""
 
     config: TrainConfig
     out: Path
@@ -56,7 +57,7 @@ class Run:
 
 
 def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
-    """What all processes must see alike: the labels of the whole batch, the time, whether to stop."""
+    """Synchronize the processes: the labels of the whole batch, the time, whether to stop."""
     progress, stop = run.state.progress, bool(run.stopped)
     if run.fabric.world_size == 1:
         return counts, stop
@@ -87,13 +88,13 @@ def note_losses(progress: Progress, losses: dict[str, float]) -> None:
 
 
 def settle(run: Run, part: Network) -> None:
-    """Make the norms fit for a robot; every process does the same."""
+    """Settle the norms for streaming (`settle_norms`); every process does the same."""
     with alone(cast(nn.Module, part)):
         settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe)
 
 
 def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s: float) -> None:
-    """Validate the network, log it and save it, as the best if it is."""
+    """Validate the network, log the result and save a checkpoint, also as best.pt if it is the best so far."""
     state = run.state
     state.progress.validated += 1
     found: dict[str, Any] = {}

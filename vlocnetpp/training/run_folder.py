@@ -1,4 +1,4 @@
-"""What a run leaves: its configuration, where it ran, a log with curves, and the batch on which it broke."""
+"""The files of a run: its configuration, its environment, a log with curves, and the batch on which it failed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "kor
 
 
 def write_environment(out: Path, device: torch.device, processes: int, precision: str, digest: str) -> None:
-    """Where and on what the run, or the part of it since the last resume, was trained. Raises DataError."""
+    """Write the environment in which the run, or its part since the last resume, was trained. Raises DataError."""
     installed = {each.name.lower(): each.version for each in importlib.metadata.distributions()}
     cuda = device.type == "cuda"
     write_json(

@@ -1,4 +1,4 @@
-"""How far a run is, and what follows from it: the stage, the learning rate, when to validate, when it is over."""
+"""The progress of a run, and what depends on it: stage, learning rate, validations, end."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ WARM_UP_SHARE, FINAL_RATE = 0.02, 0.01
 
 @dataclass
 class Progress:
-    """Where a run stands, as its checkpoint says it."""
+    """The progress of a run, as in its checkpoint."""
 
     stage: int = 0
     """Number of the stage."""
     batch: int = 0
-    """Batches of the stage that are over; with the length of an epoch, the place in the data."""
+    """Finished batches of the stage; with the length of an epoch, the position in the data."""
     elapsed_s: float = 0.0
     """Of the stage, in steps."""
     validated: int = 0
-    """Validations of the stage that are over."""
+    """Finished validations of the stage."""
     step: int = 0
     """Steps of the optimizer in all stages."""
     total_s: float = 0.0
@@ -49,17 +49,17 @@ class Schedule:
             max(1, round(config.epochs * batches * stage.share / self._whole)) if config.epochs else 0
             for stage, batches in zip(config.stages, epoch_batches, strict=True)
         ]
-        """Of each stage; 0 where the time decides."""
+        """Batches of each stage; 0 where a budget of time is given."""
 
     def share(self, progress: Progress) -> float:
-        """How much of the current stage has passed, 0 to 1."""
+        """Share of the current stage that has passed, 0 to 1."""
         if self.budget_s:
             stage_s = self.budget_s * self._stages[progress.stage].share / self._whole
             return min(progress.elapsed_s / stage_s, 1.0)
         return min(progress.batch / self.batches[progress.stage], 1.0)
 
     def passed(self, progress: Progress) -> float:
-        """How much of the run has passed, 0 to 1."""
+        """Share of the run that has passed, 0 to 1."""
         shares = [stage.share / self._whole for stage in self._stages]
         before = sum(shares[: progress.stage])
         return before if progress.stage == len(shares) else before + shares[progress.stage] * self.share(progress)
@@ -71,7 +71,7 @@ class Schedule:
 
 
 def learning_rate(stage: StageConfig, share: float) -> float:
-    """Where `share` of the stage has passed: one of a list, or a linear warm-up and a cosine to a hundredth."""
+    """The rate after this share of the stage: one of a list, or a linear warm-up and a cosine to a hundredth."""
     if isinstance(stage.learning_rate, tuple):
         return stage.learning_rate[min(int(share * len(stage.learning_rate)), len(stage.learning_rate) - 1)]
     if share < WARM_UP_SHARE:
@@ -81,7 +81,7 @@ def learning_rate(stage: StageConfig, share: float) -> float:
 
 
 def check_stages(config: TrainConfig, network: NetworkConfig) -> None:
-    """Refuse before a night is lost: a stage that trains nothing, a part that no stage trains. Raises ConfigError."""
+    """Check the stages before training: each trains something, and each part is trained. Raises ConfigError."""
     for stage in config.stages:
         if "depth" not in stage.tasks and not set(stage.tasks) & set(network.tasks):
             raise ConfigError(f"stage '{stage.name}': preset '{config.preset}' has no task {', '.join(stage.tasks)}")

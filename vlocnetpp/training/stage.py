@@ -1,4 +1,4 @@
-"""What a stage of the schedule trains: its part of the network, its loss terms, and what it leaves as it is."""
+"""A stage of the schedule: its part of the network, its loss terms, and its frozen parameters."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def has_parts(network: Network, stage: StageConfig) -> bool:
 
 
 def trained_before(network: Network, stages: Sequence[StageConfig], number: int) -> list[nn.Parameter]:
-    """Parameters of a stage's part that belong to the part of an earlier stage, too: what the stages share.
-
-    None of a network whose tasks cannot be trained apart.
+    """Parameters of a stage's part that an earlier stage has trained too. Empty for a network whose tasks cannot be
+    trained separately.
     """
     earlier = [stage for stage in stages[:number] if stage.tasks != ("depth",) and has_parts(network, stage)]
     known = {id(parameter) for stage in earlier for parameter in stage_part(network, stage).parameters()}
@@ -33,7 +32,7 @@ def trained_before(network: Network, stages: Sequence[StageConfig], number: int)
 
 
 def check_frozen(network: Network, stages: Sequence[StageConfig]) -> list[str]:
-    """What to tell of stages whose `frozen_shared` has no effect, as the tasks of the network cannot be trained apart.
+    """Notes on stages whose `frozen_shared` has no effect, as the tasks of the network cannot be trained separately.
 
     Raises ConfigError for a stage with `frozen_shared` that shares nothing with an earlier one, or everything.
     """
@@ -58,7 +57,7 @@ def check_frozen(network: Network, stages: Sequence[StageConfig]) -> list[str]:
 
 
 def freeze(parameters: Iterable[nn.Parameter]) -> None:
-    """Leave parameters as they are; `parameter_groups` of the next stage makes them trainable again."""
+    """Freeze parameters; `parameter_groups` of the next stage makes them trainable again."""
     for parameter in parameters:
         parameter.requires_grad_(False)
 

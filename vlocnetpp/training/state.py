@@ -1,4 +1,4 @@
-"""Everything of a run that its checkpoint holds: what it needs to go on as if nothing had happened."""
+"""The state of a run in its checkpoint; a run continued from it equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from vlocnetpp.training.schedule import Progress
 
 @dataclass
 class TrainingState:
-    """Random numbers need no place here: every draw is seeded by the run's seed and the place in the schedule."""
+    """It holds no state of random generators: every draw is seeded by the run's seed and the position in the
+    schedule.
+    """
 
     network: Network
     loss: MultitaskLoss
     about: dict[str, Any]
-    """What the exported file says of the data."""
+    """Metadata on the data for the exported file."""
     progress: Progress = field(default_factory=Progress)
     metrics: dict[str, Any] = field(default_factory=dict)
     """Of the last validation of each task."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from vlocnetpp.network import Network, start
+from vlocnetpp.network import Network, cold_state_of
 from vlocnetpp.step import Prediction
 from vlocnetpp.training.clips import Clips, FrameStore, gather_clips
 from vlocnetpp.training.leak_probe import remember_truth
@@ -34,12 +34,12 @@ def predict_frames(
     Args:
         leak_probe: whether each frame sees the true pose of the frame before; see `TrainConfig.leak_probe`.
     """
-    generator, state, index = np.random.default_rng(0), start(network), 0
+    generator, state, index = np.random.default_rng(0), cold_state_of(network), 0
     for store in stores:
         for k in range(len(store.names)):
             first = k == store.first_N[k]
             if first:
-                state = start(network)
+                state = cold_state_of(network)
             clip = gather_clips(store, np.array([[k]]), network.config, None, generator).to(device)
             prediction, state = network(clip.image_BL3HW[:, 0], clip.K_BL33[:, 0], clip.depth_BL1HW[:, 0], state)
             if leak_probe:

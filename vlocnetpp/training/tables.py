@@ -1,4 +1,4 @@
-"""What a run shows while it goes: the losses of a step, a table of validations, what the parts of a step cost."""
+"""A run's output: the losses of a step, a table of validations, the time of the parts of a step."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ class ValidationTable:
 
 
 class Profile:
-    """How the time of a run's steps divides."""
+    """Where the time of a run's steps goes."""
 
     def __init__(self, device: torch.device, enabled: bool) -> None:
-        """Where it is `enabled`, a GPU is waited for after each part, or its time would show in the next one."""
+        """If `enabled`, the GPU is synchronized after each part, so that its time counts for that part."""
         self._wait = enabled and device.type == "cuda"
         self._device = device
         self._spent: dict[str, float] = {}
@@ -69,11 +69,11 @@ class Profile:
         self._last = time.perf_counter()
 
     def start(self) -> None:
-        """What was before does not count."""
+        """Start timing; earlier time does not count."""
         self._last = time.perf_counter()
 
     def lap(self, part: str) -> None:
-        """The time since the last lap went into a part."""
+        """Add the time since the last lap to a part."""
         if self._wait:
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()

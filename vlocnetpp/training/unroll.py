@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vlocnetpp.losses import LossInput, Term, term_means
 from vlocnetpp.losses.depth import DEPTH_STRIDES, prediction_name
-from vlocnetpp.network import Network, start
+from vlocnetpp.network import Network, cold_state_of
 from vlocnetpp.training.clips import Clips
 from vlocnetpp.training.leak_probe import remember_truth
 
@@ -24,7 +24,7 @@ def unroll(
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Run clips from a cold start and average the loss terms over their labels.
 
-    The ground truth is read only here, after the step has answered; only a leak probe carries it into the next step.
+    The ground truth is read only after the step; only a leak probe carries it into the next one.
 
     Args:
         terms: those that the stage trains (`losses.select_terms`).
@@ -32,12 +32,12 @@ def unroll(
             add up to its means.
         truncate: gradients flow back through at most this many frames; 0: through all.
         leak_probe: see `TrainConfig.leak_probe`.
-        class_weights_C: from `losses.class_weights`; None: all alike.
+        class_weights_C: from `losses.class_weights`; None: equal weights.
 
     Returns:
         The mean terms, and the predicted poses (B, 7) of each frame; none without localization.
     """
-    state = start(network, len(clips.image_BL3HW))
+    state = cold_state_of(network, len(clips.image_BL3HW))
     means: dict[str, Tensor] = {}
     poses: list[Tensor] = []
     previous: Mapping[str, Tensor] | None = None

@@ -22,16 +22,16 @@ from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.streaming import predict_frames
 
 FARTHER = 1.25
-"""A frame so many times farther from the training images than any of the held-out drive is unlike them."""
+"""The limit of novelty is so many times the largest value on the held-out drive."""
 
 
 class Calibration(NamedTuple):
-    """What a held-out drive says of how far a network may be trusted."""
+    """Calibration of the predicted uncertainty on a held-out drive."""
 
     factors: tuple[float, float]
     """They turn the predicted scales of translation and rotation into 68 % bounds."""
     limits: dict[str, float]
-    """As `Metadata.limits`; empty for a network that does not say how unlike the training images a frame is."""
+    """As `Metadata.limits`; empty for a network without a novelty score."""
 
 
 def validate(

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         arguments = remove_ros_args(sys.argv)[1:]
     args = _parser().parse_args(arguments)
-    # They must unwind like Ctrl-C, or the node's process would stay behind; SIGHUP comes when the terminal closes.
+    # They must unwind like Ctrl-C, or the node's process would keep running; SIGHUP comes when the terminal closes.
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         title, metrics = replay(args, ["replay", *arguments])
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def replay(args: argparse.Namespace, command: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Play, record and score one bag as `args` says; title and metrics. Raises DataError or ModelFileError."""
+    """Play, record and score one bag as in `args`. Returns title and metrics. Raises DataError or ModelFileError."""
     model = read_metadata(args.model)
     source = survey(args.bag, args.image_topic, args.camera_info_topic, args.ground_truth, args.max_association)
     out: Path = args.out
@@ -150,7 +150,7 @@ def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
 
 
 def _keep_log(partial: Path, out: Path) -> None:
-    """After a failure the node's log is what one needs; it stays beside the folder that was not written."""
+    """Keep the node's log after a failure, beside the folder that was not written."""
     log = partial / "node.log"
     if log.is_file():
         log.replace(out.with_name(f"{out.name}.node.log"))

@@ -1,4 +1,4 @@
-"""Whether the published covariance is right: how many errors lie within the bound that should hold 68 % of them."""
+"""Calibration of the published covariance: the share of errors within the bound that should hold 68 % of them."""
 
 from __future__ import annotations
 

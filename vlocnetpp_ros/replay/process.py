@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 GRACE_S = 10.0
-"""Between SIGINT and SIGKILL."""
+"""Time between SIGINT and SIGKILL."""
 
 
 class NodeProcess:
@@ -36,7 +36,7 @@ class NodeProcess:
         return self._process.poll()
 
     def last_words(self) -> str:
-        """The last line of its log that says something went wrong, else the last line."""
+        """The last line of its log with an error, else the last line."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         wrong = [line for line in lines if "[ERROR]" in line or "Error" in line]
         return (wrong or lines or ["it said nothing"])[-1].strip()
@@ -53,7 +53,7 @@ class NodeProcess:
 
 
 def _end_with_parent() -> None:
-    """In the child: ask Linux for SIGTERM when the parent ends, however it does. Nobody can unwind after SIGKILL."""
+    """In the child: let Linux send SIGTERM when the parent ends, even by SIGKILL, after which it cannot clean up."""
     PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -62,7 +62,7 @@ def _end_with_parent() -> None:
 def node_process(parameters: Mapping[str, Any], folder: Path, environment: Mapping[str, str]) -> Iterator[NodeProcess]:
     """Start `localization_node` with these parameters; `folder` gets its parameter file and its log.
 
-    It gets no signal of the terminal: whoever leaves this block ends it, whatever the reason.
+    It gets no signal from the terminal; it is stopped whenever this block is left.
     """
     file, log = folder / "parameters.yaml", folder / "node.log"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": dict(parameters)}}, sort_keys=False))

@@ -1,4 +1,4 @@
-"""What the node publishes, written to an mcap bag as it comes in and read back for the scores."""
+"""Records the node's messages in an mcap bag, from which they are read back for the scores."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def score(source: Source, recording: Path, heard: Heard, played: Played, model: 
 
 
 def node_section(played: Played) -> dict[str, Any]:
-    """What the node says of itself: received = processed + dropped; `lost` never reached it."""
+    """The node's own counters: received = processed + dropped; `lost` images never reached it."""
     said, published = played.node, len(played.published_at)
     received = int(said["received"])
     return {

@@ -1,4 +1,4 @@
-"""One playing of a bag through the node: discovery, lifecycle, the pace, and when what was answered."""
+"""Plays a bag through the node once: discovery, lifecycle, pace, and the times of the answers."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ EXTRAS: dict[str, tuple[str, Any]] = {
 }
 DIAGNOSTICS = "/diagnostics"
 HOPELESS = 20
-"""Dropped images without a single answer after which playing on makes no sense."""
+"""After so many dropped images without a single answer the replay is stopped."""
 QUIET_S = 3.0
-"""Without news for so long after the last image, nothing more is to come."""
+"""After the last image, answers are awaited for so long since the last one."""
 
 
 class ReplayError(DataError):
-    """The node could not be started, configured or kept answering; the message says what it said."""
+    """The node could not be started, configured or kept answering; the message quotes it."""
 
 
 @dataclass
 class Played:
-    """What became of the images, seen from outside of the node."""
+    """Times of images and answers, measured outside the node."""
 
     published_at: dict[int, float] = field(default_factory=dict)
     """Image stamp -> seconds on the clock of this process."""
     answered_at: dict[int, float] = field(default_factory=dict)
     """Image stamp -> when the last of its answers came."""
     node: dict[str, str] = field(default_factory=dict)
-    """Values of the node's last diagnostics."""
+    """Values of the node's last diagnostics message."""
     seconds: float = 0.0
     """From the first image published to the last answer."""
 
@@ -181,14 +181,14 @@ class Session:
         return stamp_ns in self._played.answered_at or self._unanswered() > unanswered_before
 
     def _unanswered(self) -> int:
-        """Images of which the node says that their answer does not come whole: dropped, or their pose withheld."""
+        """Images that the node reports as dropped, or whose pose it withheld."""
         return self._count("dropped") + self._count("withheld")
 
     def _all_accounted_for(self) -> bool:
         if self._count("pending"):
             return False
         accounted = len(self._played.answered_at) + self._unanswered()
-        # An image that the transport lost is never heard of again.
+        # An image that the transport lost is never reported.
         quiet = time.monotonic() - self._last_news > QUIET_S and accounted >= self._count("received")
         return quiet or accounted >= len(self._played.published_at)
 
@@ -206,7 +206,7 @@ class Session:
         future = self._change_state.call_async(ChangeState.Request(transition=Transition(id=identifier)))
         self._wait(future.done, f"the node to {name}")
         if not future.result().success:
-            # It has reported the reason by the time the answer is here, or will within its next diagnostics.
+            # It reports the reason before the response, or with its next diagnostics.
             self._wait(lambda: "failed" in self._status, f"why the node did not {name}")
             raise ReplayError(f"the node refused: {self._status}")
 
@@ -276,7 +276,7 @@ class Session:
                     self._last_news = time.monotonic()
                 self._played.node = values
                 self._status = status.message
-                # In the recording they lie where the bag was when they came.
+                # They are recorded at the bag's time of their arrival.
                 played_ns = next(reversed(self._played.published_at), int(self._source.stamps_ns[0]))
                 self._changed.notify_all()
             self._recording.write(DIAGNOSTICS, type_name(DiagnosticArray), played_ns, serialize_message(message))

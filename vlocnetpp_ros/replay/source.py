@@ -128,7 +128,7 @@ def survey(
 def _find_topics(
     bag: Path, image: str | None, camera_info: str | None, truth: str | None
 ) -> tuple[Topics, tuple[str, ...]]:
-    """The topics, and what is to be told of the recording itself."""
+    """The topics, and notes on the recording."""
     with open_bag(bag) as opened:
         types = {name: topic.msgtype for name, topic in opened.topics.items() if topic.msgcount}
         notes = opened.notes

@@ -1,7 +1,7 @@
-"""By how much the clock of a file of poses and the clock of a recording's images differ.
+"""The offset between the clock of a pose file and the clock of a recording's images.
 
-How fast the camera turns is seen in the images and said by the poses, in whatever frames these are. The offset is where
-the two agree best: first anywhere the two can overlap, at a tenth of a second, then to the millisecond.
+The camera's angular speed can be computed from the images and from the poses, in whatever frames these are. The offset
+is where the two correlate best: first over all overlaps in steps of a tenth of a second, then to the millisecond.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ WIDTH_PX = 320
 """Images are searched at about this width."""
 POINTS, LEAST_POINTS = 150, 20
 LONGEST_S = 1e6
-"""Stamps that reach over more days than a recording has are a mistake."""
+"""Longest plausible recording; stamps over a longer time are an error."""
 STEP_S = 0.1
 FINE_S = 0.002
 LEAST_OVERLAP_S, LEAST_SHARE = 5.0, 0.4
 """Of the shorter of the two; a recording of a few seconds must overlap almost whole."""
 BELIEVED = 0.6
-"""Correlation from which on an offset is believed."""
+"""Smallest correlation at which an offset is accepted."""
 CLEAR = 0.1
-"""By so much it must be better than any other, farther than `APART_S` away."""
+"""Its correlation must exceed that of any offset farther than `APART_S` away by so much."""
 APART_S = 1.0
 SAME = 0.01
-"""Where the clocks as they are do no worse than this, they are left alone."""
+"""The clocks are kept as they are where that costs no more correlation than this."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Offset:
 
     @property
     def clear(self) -> bool:
-        """Whether it can be believed."""
+        """Whether it is reliable."""
         return self.correlation >= BELIEVED and self.correlation - self.rival >= CLEAR
 
 
@@ -105,7 +105,7 @@ def _angle(first: NDArray[Any], second: NDArray[Any], K_33: Floats, shrink: floa
 
 
 def find_offset(images: Turning, stamps_N: NDArray[np.int64], poses_N7: Floats) -> Offset | None:
-    """The offset at which images and poses agree best, None where they have too little in common to tell."""
+    """The offset at which images and poses agree best; None where they overlap too little."""
     known = np.isfinite(poses_N7).all(axis=1)
     stamps_N, turn = stamps_N[known], poses_N7[known, 3:]
     if len(images.rates_N) < 10 or len(stamps_N) < 10:

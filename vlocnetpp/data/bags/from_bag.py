@@ -1,21 +1,21 @@
 """A recording as a dataset folder: images with K, and what the bag has of poses, depth and masks, matched by stamp.
 
 A frame's pose is interpolated (linear and slerp) between the pose before and the pose after it, never extrapolated.
-Depth and mask are the nearest in time. What was done is told in `conversion.json` beside the frames.
+Depth and mask are the nearest in time. `conversion.json`, beside the frames, records what was done.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.index import seconds
 from vlocnetpp.data.bags.plan import Limits, Planned
 from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
@@ -60,11 +60,12 @@ def read_bag(
     *_topic: None finds the topic by its type and fails with the candidates where there are several; "" leaves the
     pose, depth or mask out. `/tf` is a pose topic, found where the bag has no other. The mask is found only under the
     name that `write_bag` gives it.
-    poses: a TUM or CSV file with the poses instead of a topic, of a SLAM that was run offline; one for each split where
-    there are several. pose_offset_s: what to add to its stamps; None finds it from how fast the camera turns.
+    poses: a TUM or CSV file with the poses instead of a topic, e.g. of a SLAM that was run offline; one for each split
+    where there are several. pose_offset_s: seconds to add to its stamps; None estimates them from the camera's angular
+    speed.
     map_frame, camera_frame: with `/tf`, the frames between which poses are looked up; None takes `map` or the root of
-    the tree, and the frame of the images. pose_frame: whose poses a pose topic has, from where static transforms lead
-    to the camera; None takes Odometry's child frame, else the camera itself; "" always the camera itself.
+    the tree, and the frame of the images. pose_frame: the frame whose poses a pose topic has; static transforms lead
+    from there to the camera; None takes Odometry's child frame, else the camera itself; "" always the camera itself.
     extrinsics: "x,y,z,qx,qy,qz,qw", the camera's optical frame in the frame of the poses, instead of a lookup.
     max_pose_distance_s: how near an image must be to the nearer of the two poses that it lies between. Frames without a
     pose are left out and counted; a bag without any pose topic gives frames without poses.
@@ -73,7 +74,7 @@ def read_bag(
     min_translation_m, min_rotation_deg: a frame that has moved less than both since the last one kept is left out; 0
     asks for no motion of that kind.
     jpeg_quality: of images recorded raw; JPEG and PNG bytes are copied unchanged, except with an Exif tag.
-    A run that was interrupted leaves the sequences that it completed in `<out>.partial`; the same call goes on there.
+    A run that was interrupted leaves the sequences that it completed in `<out>.partial`; the same call continues there.
     Raises DataError in one line naming the bag, the topic and the reason; then nothing is left at `out`.
     """
     if poses is not None and pose_topic:
@@ -104,22 +105,15 @@ def read_bag(
         "jpeg_quality": jpeg_quality,
     }
     bags = _by_split(bag, split)
-    named = {role: topic for role, topic in asdict(wishes).items() if topic is not None}
-    # What decides the content, so that a conversion that was interrupted goes on only with the same.
-    settings = {key: str(value) for key, value in (options | named).items()}
-    settings |= {f"recording {name}": f"{path.name}, {size_on_disk(path)} bytes" for name, path in bags.items()}
-    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=settings)
+    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=_settings(options, wishes, bags))
     for name in bags:
         if files and name not in files:
             raise DataError(f"{out}: split '{name}' has no file of poses")
     pose_files = {name: PoseFile(path, pose_offset_s) for name, path in files.items()}
     recordings = [survey(path, name, wishes, frame_wishes, limits, pose_files.get(name)) for name, path in bags.items()]
-    map_frames = {each.map_frame for each in recordings if each.map_frame}
-    if len(map_frames) > 1:
-        raise DataError(f"{out}: the bags' poses are in different frames: {', '.join(sorted(map_frames))}")
+    writer.map_frame = _common_map_frame(recordings, out)
     if len({each.classes for each in recordings}) > 1:
         raise DataError(f"{out}: the bags' masks have different classes")
-    writer.map_frame = map_frames.pop() if map_frames else "map"
     writer.classes = recordings[0].classes
     report = {"format": REPORT_FORMAT, "recordings": [_report(each) for each in recordings], "options": options}
     with writer:
@@ -134,6 +128,21 @@ def _by_split(paths: Path | Mapping[str, Path] | None, split: str) -> dict[str, 
     if paths is None:
         return {}
     return {name: Path(path) for name, path in paths.items()} if isinstance(paths, Mapping) else {split: Path(paths)}
+
+
+def _settings(options: Mapping[str, Any], wishes: Topics, bags: Mapping[str, Path]) -> dict[str, str]:
+    """What decides the content: an interrupted conversion is continued only with the same."""
+    named = {role: topic for role, topic in asdict(wishes).items() if topic is not None}
+    sizes = {f"recording {name}": f"{path.name}, {size_on_disk(path)} bytes" for name, path in bags.items()}
+    return {key: str(value) for key, value in (dict(options) | named).items()} | sizes
+
+
+def _common_map_frame(recordings: Sequence[Recording], out: Path) -> str:
+    """The frame of all poses, `map` where there is none. Raises DataError where the bags have different ones."""
+    frames = {each.map_frame for each in recordings if each.map_frame}
+    if len(frames) > 1:
+        raise DataError(f"{out}: the bags' poses are in different frames: {', '.join(sorted(frames))}")
+    return frames.pop() if frames else "map"
 
 
 def _copy(recording: Recording, writer: FolderWriter) -> None:
@@ -177,7 +186,7 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
 def _write(recording: Recording, frame: Planned, held: dict[tuple[str, int], BagMessage], writer: FolderWriter) -> None:
     found, at = recording.found, seconds(frame.stamp_ns)
     where = f"{recording.bag}: {found.image} at {at}"
-    image_HW3, encoded = says.color(held[found.image, frame.image].message(), where)
+    image_HW3, encoded = messages.color(held[found.image, frame.image].message(), where)
     if any(frame.camera.size) and image_HW3.shape[:2] != frame.camera.size:
         raise DataError(
             f"{where}: the image is {image_HW3.shape[1]} x {image_HW3.shape[0]}, "
@@ -185,9 +194,9 @@ def _write(recording: Recording, frame: Planned, held: dict[tuple[str, int], Bag
         )
     depth_HW = mask_HW = None
     if found.depth is not None and frame.depth is not None:
-        depth_HW = says.depth(held[found.depth, frame.depth].message(), f"{recording.bag}: {found.depth} at {at}")
+        depth_HW = messages.depth(held[found.depth, frame.depth].message(), f"{recording.bag}: {found.depth} at {at}")
     if found.mask is not None and frame.mask is not None:
-        mask_HW = says.mask(held[found.mask, frame.mask].message(), f"{recording.bag}: {found.mask} at {at}")
+        mask_HW = messages.mask(held[found.mask, frame.mask].message(), f"{recording.bag}: {found.mask} at {at}")
     for kind, pixels in (("depth", depth_HW), ("mask", mask_HW)):
         if pixels is not None and pixels.shape != image_HW3.shape[:2]:
             raise DataError(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.pose_source import FrameWishes, PoseSamples
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, open_bag
 from vlocnetpp.data.bags.to_bag import CLASSES_TOPIC
@@ -27,19 +27,19 @@ from vlocnetpp.progress import track
 
 @dataclass
 class Index:
-    """What the first pass gathers, message by message; lists are in the bag's order."""
+    """What the first pass collects, message by message; lists are in the bag's order."""
 
     found: Found
     counts: dict[str, int]
     samples: PoseSamples
     notes: list[str]
-    """What differs between what was promised and what was read."""
+    """Differences between the metadata and the messages that were read."""
     stamps: dict[str, list[int]] = field(default_factory=dict)
     runs: dict[str, list[int]] = field(default_factory=dict)
-    cameras: list[says.Camera | None] = field(default_factory=list)
-    """None where the message says nothing: drivers send zeros until they are ready."""
+    cameras: list[messages.Camera | None] = field(default_factory=list)
+    """None where the message is empty: drivers send zeros until they are ready."""
     not_calibrated: list[str] = field(default_factory=list)
-    """Why there are such."""
+    """Why frames have no camera, one line each."""
     frames: dict[str, set[str]] = field(default_factory=dict)
     """Topic -> frame_ids of its headers."""
     classes: tuple[LabelClass, ...] = ()
@@ -53,7 +53,9 @@ class Index:
 
 
 class _Clock:
-    """Counts how often the clock of a recording was set back, by stamps that go back further than disorder does."""
+    """Counts how often the clock of a recording was set back, by stamps that go back farther than messages out of order
+    do.
+    """
 
     def __init__(self, jump_ns: int) -> None:
         self.run = 0
@@ -72,7 +74,7 @@ class _Clock:
 def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int, posed: bool = False) -> Index:
     """Read a bag once. A stamp that goes back by more than `jump_ns` begins a new run. Raises DataError.
 
-    posed: poses come from elsewhere, so the way from their frame to the camera may be needed.
+    posed: poses come from a file, so the transform from their frame to the camera may be needed.
     """
     with open_bag(bag) as opened:
         found = find_topics(opened, wishes)
@@ -90,10 +92,10 @@ def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int, pos
         for each in track(opened.messages({*wanted, *transforms}), f"surveying {bag.name}", total):
             read[each.topic] += 1
             if each.topic == CLASSES_TOPIC:
-                index.classes = says.classes(each.message(), f"{bag}: {CLASSES_TOPIC}")
+                index.classes = messages.classes(each.message(), f"{bag}: {CLASSES_TOPIC}")
             elif each.topic in transforms:
                 index.frames.setdefault(each.topic, set())
-                for parent, child, stamp, pose_7 in says.transforms(each.message()):
+                for parent, child, stamp, pose_7 in messages.transforms(each.message()):
                     static = is_static(each.topic)
                     run = clock.run if static else clock.run_of(f"{each.topic} {parent} {child}", stamp)
                     index.samples.tree.add(parent, child, stamp, pose_7, static=static, run=run)
@@ -117,21 +119,21 @@ def _take(index: Index, each: BagMessage, clock: _Clock, bag: Path) -> None:
     if each.topic == found.camera_info:
         message = each.message()
         try:
-            index.cameras.append(says.camera(message, found.image, where))
+            index.cameras.append(messages.camera(message, found.image, where))
         except DataError as error:
             index.cameras.append(None)
             index.not_calibrated.append(str(error))
     elif each.topic == found.pose:
         message, samples = each.message(), index.samples
         try:
-            samples.poses.append(says.pose(message, where))
+            samples.poses.append(messages.pose(message, where))
         except PoseError as error:
             samples.poses.append(UNKNOWN)
             samples.lost.append(str(error))
         samples.stamps.append(stamp)
         samples.runs.append(index.runs[each.topic][-1])
         if np.isnan(samples.poses[-1]).any():
-            return  # what is lost often does not say of which frame it is, either
+            return  # a lost pose often has no frame_id either
         samples.parents.add(message.header.frame_id.lstrip("/"))
         samples.children.update({getattr(message, "child_frame_id", "").lstrip("/")} - {""})
 

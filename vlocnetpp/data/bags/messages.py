@@ -1,4 +1,4 @@
-"""What the messages of a camera bag say, as arrays: images, depth, masks, poses, intrinsics, classes.
+"""The messages of a camera bag as arrays: images, depth, masks, poses, intrinsics, classes.
 
 Every function names `where` in the DataError that it raises for a message that cannot be used.
 """
@@ -42,7 +42,7 @@ class Camera:
 def camera(message: Any, image_topic: str, where: str) -> Camera:
     """CameraInfo -> camera. K of a rectified image is in P, of any other in K; ROS 1 writes the fields in capitals.
 
-    A driver that rectifies may leave K as it was before, or out. Raises DataError if the camera is not calibrated.
+    A driver that rectifies may leave K unchanged or empty. Raises DataError if the camera is not calibrated.
     """
     k, d, p = (np.array(getattr(message, name if hasattr(message, name) else name.upper())) for name in "kdp")
     distorted = bool(np.any(d))
@@ -55,7 +55,7 @@ def camera(message: Any, image_topic: str, where: str) -> Camera:
 
 
 def pose(message: Any, where: str) -> NDArray[np.float64]:
-    """A message of one of `POSE_TYPES` -> (7,) x, y, z, qw, qx, qy, qz. Raises PoseError if it is no pose."""
+    """A message of one of `POSE_TYPES` -> (7,) x, y, z, qw, qx, qy, qz. Raises PoseError if it is invalid."""
     inner = message.pose.pose if hasattr(message.pose, "pose") else message.pose
     t, q = inner.position, inner.orientation
     return checked_pose((t.x, t.y, t.z, q.w, q.x, q.y, q.z), where)
@@ -100,7 +100,8 @@ def color(message: Any, where: str) -> tuple[NDArray[np.uint8], bytes | None]:
 
 
 def encoding_before(message: Any) -> str:
-    """The encoding of a CompressedImage's pixels before compression, as image_transport says it; "" where it does not.
+    """The encoding of a CompressedImage's pixels before compression, from image_transport's `format`; "" where it has
+    none.
 
     `format` is `bgra8; jpeg compressed bgr8`, `16UC1; compressedDepth png` or just `jpeg`.
     """
@@ -120,7 +121,7 @@ def depth(message: Any, where: str) -> NDArray[np.float32]:
 
 
 def _compressed_depth(message: Any, where: str) -> NDArray[np.float32]:
-    """What image_transport publishes of a depth image, (H, W) float32 metres, 0 = unknown.
+    """A depth image compressed by image_transport -> (H, W) float32 metres, 0 = unknown.
 
     `compressedDepth` is a header of 12 bytes (an int32 and the floats a and b) and a 16-bit PNG of millimetres, or, for
     32FC1, of v = a / depth + b with 0 for unknown. `compressed` is the PNG of millimetres alone.

@@ -1,4 +1,4 @@
-"""Which frames a recording will give: what belongs together by its stamps, cut into sequences, thinned by motion."""
+"""Which frames a recording gives: messages matched by stamp, cut into sequences, thinned by motion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.index import Index
 from vlocnetpp.data.bags.pose_source import PoseSource
 from vlocnetpp.data.poses import angle_between
@@ -19,7 +19,7 @@ NOT_AFTER, NO_POSE, STOOD_STILL = "their stamp is not after the one before", "no
 
 @dataclass(frozen=True)
 class Limits:
-    """What belongs together and what is kept."""
+    """Tolerances for matching messages and thinning frames."""
 
     association_ns: int
     pose_ns: int
@@ -34,7 +34,7 @@ class Planned:
 
     sequence: str
     stamp_ns: int
-    camera: says.Camera
+    camera: messages.Camera
     pose_7: NDArray[np.float64] | None
     image: int
     depth: int | None
@@ -84,7 +84,7 @@ def _partners(index: Index, topic: str | None, run: int, at_ns: NDArray[np.int64
     return [int(positions[each]) if far <= limit_ns else None for each, far in zip(closest, distance, strict=True)]
 
 
-def _cameras(index: Index, run: int, at_ns: NDArray[np.int64]) -> list[says.Camera]:
+def _cameras(index: Index, run: int, at_ns: NDArray[np.int64]) -> list[messages.Camera]:
     """The camera_info before an image is the one that held when it was taken; without one, the first that there is."""
     known = {position: camera for position, camera in enumerate(index.cameras) if camera is not None}
     positions, stamps = index.of_run(index.found.camera_info, run)

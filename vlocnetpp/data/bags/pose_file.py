@@ -1,4 +1,4 @@
-"""Poses from a file of their own: what a SLAM that was run offline, a total station or a motion capture wrote.
+"""Poses from a separate file, written by an offline SLAM, a total station or a motion capture system.
 
 TUM text is `stamp tx ty tz qx qy qz qw` between blanks. A CSV either has the same columns in this order or names them
 in a first line, as EuRoC's ground truth, `ros2 topic echo --csv` and spreadsheets do. Stamps are seconds; whole numbers

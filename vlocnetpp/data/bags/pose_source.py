@@ -1,7 +1,6 @@
-"""Where the camera's pose comes from: a pose topic or `/tf`, and what lies between its frame and the camera.
-
-Poses are of some frame (`base_link`, `zed_camera_link`); the network learns those of the camera's optical frame. What
-lies between is looked up in the recording's transforms or given by the user.
+"""Where the camera's pose comes from: a pose topic or `/tf`, and the transform from its frame to the camera. Recorded
+poses are of some frame (`base_link`, `zed_camera_link`); the network learns those of the camera's optical frame. The
+transform between the two is looked up in the recording or given by the user.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class FrameWishes:
 
 @dataclass
 class PoseSamples:
-    """What the messages of a pose topic say, in the bag's order, and the tree of the recording's transforms."""
+    """The poses of a pose topic, in the bag's order, and the tree of the recording's transforms."""
 
     tree: TransformTree
     stamps: list[int] = field(default_factory=list)
@@ -53,11 +52,11 @@ class PoseSamples:
     poses: list[NDArray[np.float64]] = field(default_factory=list)
     """NaN where a message holds no pose."""
     lost: list[str] = field(default_factory=list)
-    """Why there are such."""
+    """Why poses are NaN, one line each."""
     parents: set[str] = field(default_factory=set)
     children: set[str] = field(default_factory=set)
     any_run: bool = False
-    """Whether they are of no run of the recording's clock but of a file of their own."""
+    """Whether they come from a pose file, whose clock is not the recording's."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +65,16 @@ class PoseSource:
 
     map_frame: str
     chain: str
-    """The frames from the map to the camera, for people."""
+    """The chain of frames from the map to the camera, as text."""
     at: Callable[[NDArray[np.int64], int], NDArray[np.float64]]
     """Stamps (M) and the run of the clock -> (M, 7) poses, NaN where there is none."""
     nearest_of: tuple[Transform | PoseSamples, ...]
-    """What has stamps: for the message when nothing fits."""
+    """Name of the source of the stamps, for error messages."""
     notes: tuple[str, ...]
 
 
 def parse_extrinsics(text: str) -> NDArray[np.float64]:
-    """`x,y,z,qx,qy,qz,qw`, in ROS order, -> (7,) x, y, z, qw, qx, qy, qz. Raises DataError if it is none."""
+    """`x,y,z,qx,qy,qz,qw`, in ROS order, -> (7,) x, y, z, qw, qx, qy, qz. Raises DataError for any other text."""
     try:
         x, y, z, qx, qy, qz, qw = (float(part) for part in text.split(","))
     except ValueError as error:
@@ -86,11 +85,11 @@ def parse_extrinsics(text: str) -> NDArray[np.float64]:
 def pose_source(
     bag: Path, found: Found, name: str, samples: PoseSamples, image_frames: set[str], wishes: FrameWishes, limit_ns: int
 ) -> PoseSource:
-    """How poses of the camera come out of what was recorded.
+    """Choose how the camera's poses are computed from the recorded ones.
 
     name: the pose topic, or the file that the samples are from. limit_ns: an image must be this near to a pose; applies
     to every moving transform by itself.
-    Raises DataError, naming the frames, if the way to the camera is unknown.
+    Raises DataError, naming the frames, if no transform leads to the camera.
     """
     if found.transforms:
         return _from_transforms(bag, samples.tree, image_frames, wishes, limit_ns)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vlocnetpp.data.bags.promises import METADATA, Promises, differences, read_promises
+from vlocnetpp.data.bags.bag_metadata import METADATA, BagMetadata, differences, read_bag_metadata
 from vlocnetpp.data.bags.storage import SUFFIXES, Channel, Storage, open_storage, remedy
 from vlocnetpp.data.files import visible
 from vlocnetpp.errors import DataError
@@ -41,9 +41,9 @@ class BagSummary:
     """Topic -> message type and count, of the bag that was written or the topics that were read."""
     size_bytes: int
     notes: tuple[str, ...] = ()
-    """What the user should know, one line each: frames left out, distortion ignored."""
+    """Notes for the user, one line each: frames left out, distortion ignored."""
     facts: tuple[str, ...] = ()
-    """What else was found, one line each: the chain of frames, how many images were kept and why not all."""
+    """Further facts, one line each: the chain of frames, how many images were kept and why others were not."""
 
     def __str__(self) -> str:
         plural = "" if self.sequences == 1 else "s"
@@ -143,7 +143,7 @@ class Bag:
     def __init__(self, path: Path, storages: list[tuple[Path, Storage]], notes: tuple[str, ...]) -> None:
         self.path = path
         self.notes = notes
-        """What metadata.yaml says and the storage files do not, and what is to be told of these, one line each."""
+        """Notes, one line each: differences from metadata.yaml, and damage of the storage files."""
         self._storages = sorted(storages, key=lambda each: each[1].start_ns)
         types: dict[str, set[str]] = {}
         counts: dict[str, int] = {}
@@ -178,18 +178,18 @@ class Bag:
 def open_bag(bag: Path) -> Iterator[Bag]:
     """Open a rosbag2 folder, a single .mcap or .db3 file, a rosbag1 file, or a folder with the parts of a split one.
 
-    What a file is, is told by its suffix, and by `.zstd` behind it that it is compressed as a whole. metadata.yaml is
-    compared with what is there and not needed. Bags recorded before Iron carry no message definitions and are read with
-    those of Jazzy, which are the same for every type used here.
-    Raises DataError, naming the part, if the bag is missing, cut, or of another format.
+    The suffix decides the format; a further `.zstd` means that the whole file is compressed. metadata.yaml is compared
+    with the files and may be missing. Bags recorded before Iron carry no message definitions and are read with those of
+    Jazzy, which are the same for every type used here. Raises DataError, naming the part, if the bag is missing, cut,
+    or of another format.
     """
     bag = Path(bag)
     if not bag.exists():
         raise DataError(f"{bag}: does not exist")
-    promises: Promises | None = None
+    bag_metadata: BagMetadata | None = None
     notes: list[str] = []
     if bag.is_dir():
-        paths, promises, notes = _parts(bag)
+        paths, bag_metadata, notes = _parts(bag)
     elif _storage_suffix(bag) not in SUFFIXES:
         raise DataError(f"{bag}: is no bag; a rosbag2 folder, .mcap, .db3 or .bag is")
     else:
@@ -206,19 +206,19 @@ def open_bag(bag: Path) -> Iterator[Bag]:
                 raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
             stack.callback(storage.close)
             storages.append((path, storage))
-        if promises is not None:
+        if bag_metadata is not None:
             stored: dict[str, tuple[str, int]] = {}
             for _, storage in storages:
                 for channel in storage.channels:
                     before = stored.get(channel.topic, ("", 0))[1]
                     stored[channel.topic] = channel.msgtype, before + channel.count
-            notes += differences(promises, stored)
+            notes += differences(bag_metadata, stored)
         notes += [note for _, storage in storages for note in storage.notes]
         yield Bag(bag, storages, tuple(notes))
 
 
-def _parts(folder: Path) -> tuple[list[Path], Promises | None, list[str]]:
-    """The storage files of a folder, what metadata.yaml promises, and what is to be told of them.
+def _parts(folder: Path) -> tuple[list[Path], BagMetadata | None, list[str]]:
+    """The storage files of a folder, the contents of metadata.yaml, and notes on both.
 
     metadata.yaml is written last, so a recorder that was killed leaves the storage files alone; rosbag1 has none.
     Several files are one recording if they are named NAME_0, NAME_1 and so on (rosbag1: with the time before).
@@ -229,16 +229,16 @@ def _parts(folder: Path) -> tuple[list[Path], Promises | None, list[str]]:
     notes: list[str] = []
     if (folder / METADATA).is_file():
         try:
-            promises = read_promises(folder)
+            bag_metadata = read_bag_metadata(folder)
         except DataError as error:
             notes.append(f"{error}; the storage files are read as they are")
         else:
-            listed = [_listed(folder, name, promises.path) for name in promises.files]
+            listed = [_listed(folder, name, bag_metadata.path) for name in bag_metadata.files]
             more = [path for path in files if path not in listed]
             notes += [
                 f"{path}: is not in {METADATA} and not read; remove {METADATA} to read all parts" for path in more
             ]
-            return listed, promises, notes
+            return listed, bag_metadata, notes
     recordings = {
         (_PART.sub("", path.name.partition(_storage_suffix(path))[0]), _storage_suffix(path)) for path in files
     }
@@ -327,7 +327,7 @@ def size_on_disk(path: Path) -> int:
 
 
 def _reason(error: BaseException, path: Path) -> str:
-    """What went wrong inside a storage file, and what may save it."""
+    """What went wrong inside a storage file, and what may recover it."""
     return f"{_one_line(error)} ({remedy(Path(path.name.removesuffix(PACKED)))})"
 
 

@@ -1,9 +1,8 @@
-"""The files that recordings lie in, each by its own small reader: mcap, rosbag2's sqlite3 and rosbag1.
-
-rosbags' AnyReader is not used to read. It parses the definition of every topic when it opens a bag, looks channels up
-by their quality of service as metadata.yaml has it, knows no encoding but CDR, and opens sqlite3 with `immutable=1`,
-which passes over the write-ahead log (rosbags 0.11, rosbags/highlevel/anyreader.py, rosbag2/reader.py and
-storage_sqlite3.py in https://gitlab.com/ternaris/rosbags). So a recording was lost for a topic that nobody reads.
+"""One small reader for each storage format: mcap, rosbag2's sqlite3 and rosbag1. rosbags' AnyReader is not used. It
+parses the definition of every topic when it opens a bag, looks channels up by their quality of service as metadata.yaml
+has it, knows no encoding but CDR, and opens sqlite3 with `immutable=1`, which passes over the write-ahead log (rosbags
+0.11, rosbags/highlevel/anyreader.py, rosbag2/reader.py and storage_sqlite3.py in https://gitlab.com/ternaris/rosbags).
+So a topic that nobody reads could make a whole recording unreadable.
 """
 
 from __future__ import annotations
@@ -42,13 +41,13 @@ class Channel:
 
 
 class Storage(Protocol):
-    """An open storage file. All methods raise whatever a damaged file leads to."""
+    """An open storage file. Methods may raise any error for a damaged file."""
 
     channels: list[Channel]
     start_ns: int
     """Log time of the first message."""
     notes: tuple[str, ...]
-    """What is to be told of the file, one line each."""
+    """Notes on the file, one line each."""
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[Channel, int, bytes]]:
         """Channel, log time in nanoseconds and serialized message, in the order of the log times."""
@@ -66,7 +65,7 @@ def open_storage(path: Path) -> Storage:
 
 
 def remedy(path: Path) -> str:
-    """What may save a damaged file, in the words of its format."""
+    """The command that may recover a damaged file of this format."""
     saved = f"saved/{path.name}"
     return {
         ".bag": f"`rosbag reindex {path.name}` writes the index of a recording that was cut anew",
@@ -131,7 +130,7 @@ class McapFile:
 
 
 def _check_mcap_ends(file: BinaryIO) -> None:
-    """Raise ValueError, in plain words, for a file that is no mcap or was cut; the reader speaks of its records."""
+    """Raise ValueError for a file that is not mcap or was cut; the library's own message names internal records."""
     size = file.seek(0, 2)
     for place, wrong in ((0, "it does not begin as an mcap does"), (size - len(MCAP), "its end is missing")):
         file.seek(max(place, 0))
@@ -241,7 +240,7 @@ class Rosbag1File:
                 for each in self._reader.connections
             }
         except BaseException:
-            with suppress(Exception):  # what a damaged file led to is raised, not what closing it leads to
+            with suppress(Exception):  # the error of the damaged file is raised, not one from closing it
                 self._reader.close()
             raise
         self._channels = {

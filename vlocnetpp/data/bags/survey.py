@@ -1,4 +1,4 @@
-"""All that is to be known of a recording before its pixels are read: the frames to write, and what to tell of it."""
+"""What is known of a recording before its pixels are read: the frames to write, and notes on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.clock_offset import Turning, find_offset, turning_of_images
 from vlocnetpp.data.bags.index import Index, read_index
 from vlocnetpp.data.bags.plan import NO_POSE, NOT_AFTER, Limits, Planned, nearest, plan
@@ -22,13 +22,13 @@ from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
 
 MOST_IMAGES = 3000
-"""Of which the turning is looked at to find the offset of a clock, about."""
+"""About so many images are used to estimate a clock's offset."""
 LONGEST_STEP_S = 0.5
 
 
 @dataclass(frozen=True)
 class Recording:
-    """All that is to be known of a bag before its pixels are read."""
+    """What is known of a bag before its pixels are read."""
 
     bag: Path
     split: str
@@ -38,7 +38,7 @@ class Recording:
     map_frame: str
     chain: str
     images: int
-    """Recorded, of which `frames` are kept."""
+    """Number of recorded images, of which `frames` are kept."""
     left_out: dict[str, int]
     """Reason -> images."""
     topics: dict[str, str]
@@ -61,11 +61,11 @@ class Recording:
 
 @dataclass(frozen=True)
 class PoseFile:
-    """Poses that are not in the recording."""
+    """A file of poses that are not in the recording."""
 
     path: Path
     offset_s: float | None
-    """What to add to its stamps; None estimates it from the images."""
+    """Seconds to add to its stamps; None estimates them from the images."""
 
 
 def survey(
@@ -73,7 +73,7 @@ def survey(
 ) -> Recording:
     """Read a bag without its pixels. Raises DataError naming the bag, the topic and the reason if it cannot be used.
 
-    poses: a file that they come from instead of a topic; to find the offset of its clock, images are looked at.
+    poses: a file that they come from instead of a topic; to find the offset of its clock, some images are decoded.
     """
     index = read_index(bag, wishes, frames, limits.gap_ns, posed=poses is not None)
     found = index.found
@@ -120,7 +120,7 @@ def survey(
 
 
 def _fill_from_file(bag: Path, index: Index, file: PoseFile, map_frame: str) -> tuple[str, ...]:
-    """Take the poses of a file for the samples of the index, by the clock of the images. What is to be told of it."""
+    """Add the poses of a file to the index, on the clock of the images. Returns notes."""
     stamps, poses, notes = read_pose_file(file.path)
     offset_s = file.offset_s
     if offset_s is None:
@@ -145,7 +145,7 @@ def _fill_from_file(bag: Path, index: Index, file: PoseFile, map_frame: str) -> 
 
 
 def _turning(bag: Path, index: Index) -> Turning:
-    """How fast the camera turns by its images; of a long recording by every n-th of them and the next."""
+    """The camera's angular speed by its images; of a long recording by pairs of neighbours at intervals."""
     found = index.found
     every = max(1, len(index.stamps[found.image]) // MOST_IMAGES)
     camera = next(each for each in index.cameras if each is not None)
@@ -155,7 +155,7 @@ def _turning(bag: Path, index: Index) -> Turning:
             for place, each in enumerate(opened.messages({found.image})):
                 if place % every < 2:
                     where = f"{bag}: {found.image}"
-                    yield each.header_stamp_ns(), says.color(each.message(), where)[0]
+                    yield each.header_stamp_ns(), messages.color(each.message(), where)[0]
 
     shown = track(images(), f"turning in {bag.name}", len(index.stamps[found.image]) * min(2, every) // every)
     return turning_of_images(shown, camera.K_33, LONGEST_STEP_S)

@@ -1,4 +1,4 @@
-"""A dataset as the rosbag2 that its camera could have recorded, with the ground truth beside it.
+"""A dataset as the rosbag2 that its camera would have recorded, with the ground truth as further topics.
 
     <camera>/rgb/color/rect/image/compressed   sensor_msgs/CompressedImage   the stored JPEG or PNG, byte for byte
     <camera>/rgb/color/rect/camera_info        sensor_msgs/CameraInfo        no distortion

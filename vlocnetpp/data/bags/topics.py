@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlocnetpp.data.bags import messages as says
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.reader import Bag
 from vlocnetpp.data.bags.to_bag import MASK_TOPIC
 from vlocnetpp.data.bags.transforms import TF_TYPES
@@ -14,7 +14,9 @@ from vlocnetpp.errors import DataError
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of topics. As a wish, None is to be found and "" to be left out; as found, None is absent."""
+    """Names of topics. As the user's choice, None means to find the topic and "" to leave it out; as a result, None is
+    absent.
+    """
 
     image: str | None = None
     camera_info: str | None = None
@@ -60,32 +62,36 @@ def find_topics(bag: Bag, wishes: Topics) -> Found:
     colors: list[str] = []
     depths: list[str] = []
     for name, msgtype in types.items():
-        if msgtype not in (says.RAW, says.COMPRESSED) or (msgtype == says.COMPRESSED and name == MASK_TOPIC):
+        if msgtype not in (messages.RAW, messages.COMPRESSED) or (
+            msgtype == messages.COMPRESSED and name == MASK_TOPIC
+        ):
             continue
         first = next(bag.messages({name}), None)
         if first is None:
             continue  # a file may count messages that it does not hold
         message = first.message()
-        encoding = message.encoding if msgtype == says.RAW else says.encoding_before(message)
-        (depths if encoding in says.DEPTH_ENCODINGS else colors).append(name)
-    image = _choose(bag.path, types, "image", wishes.image, (says.RAW, says.COMPRESSED), colors)
+        encoding = message.encoding if msgtype == messages.RAW else messages.encoding_before(message)
+        (depths if encoding in messages.DEPTH_ENCODINGS else colors).append(name)
+    image = _choose(bag.path, types, "image", wishes.image, (messages.RAW, messages.COMPRESSED), colors)
     if not image:
         raise DataError(f"{bag.path}: has no image topic, only {_listing(types)}")
-    infos = [name for name, msgtype in types.items() if msgtype == says.CAMERA_INFO]
+    infos = [name for name, msgtype in types.items() if msgtype == messages.CAMERA_INFO]
     beside = [name for name in camera_info_names(image) if name in infos]
-    camera_info = _choose(bag.path, types, "camera_info", wishes.camera_info, (says.CAMERA_INFO,), beside[:1] or infos)
+    camera_info = _choose(
+        bag.path, types, "camera_info", wishes.camera_info, (messages.CAMERA_INFO,), beside[:1] or infos
+    )
     if not camera_info:
-        raise DataError(f"{bag.path}: has no {says.CAMERA_INFO}, so K of {image} is unknown")
-    poses = [name for name, msgtype in types.items() if msgtype in says.POSE_TYPES]
+        raise DataError(f"{bag.path}: has no {messages.CAMERA_INFO}, so K of {image} is unknown")
+    poses = [name for name, msgtype in types.items() if msgtype in messages.POSE_TYPES]
     # A transform topic is a pose source only where there is no other: most recordings have both.
     poses = poses or [name for name, msgtype in types.items() if msgtype in TF_TYPES and not is_static(name)]
     masks = [MASK_TOPIC] if MASK_TOPIC in types else []
     return Found(
         image,
         camera_info,
-        _choose(bag.path, types, "pose", wishes.pose, (*says.POSE_TYPES, *TF_TYPES), poses),
-        _choose(bag.path, types, "depth", wishes.depth, (says.RAW, says.COMPRESSED), depths),
-        _choose(bag.path, types, "mask", wishes.mask, (says.RAW, says.COMPRESSED), masks),
+        _choose(bag.path, types, "pose", wishes.pose, (*messages.POSE_TYPES, *TF_TYPES), poses),
+        _choose(bag.path, types, "depth", wishes.depth, (messages.RAW, messages.COMPRESSED), depths),
+        _choose(bag.path, types, "mask", wishes.mask, (messages.RAW, messages.COMPRESSED), masks),
         types,
     )
 

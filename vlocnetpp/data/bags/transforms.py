@@ -20,7 +20,7 @@ from vlocnetpp.poses import inverse as inverse
 
 TF_TYPES = ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage")
 SAME = 1e-6
-"""Largest difference of two numbers of a static transform that is published again."""
+"""Largest difference between repeated values of one static transform."""
 UNKNOWN = np.full(7, np.nan)
 
 
@@ -30,7 +30,7 @@ class UnknownFrameError(DataError):
 
 @dataclass
 class Transform:
-    """What a recording has of one transform."""
+    """The samples of one transform in a recording."""
 
     parent: str
     child: str
@@ -40,7 +40,7 @@ class Transform:
     runs: list[int] = field(default_factory=list)
     """In which run of the clock each sample is; a lookup never mixes two."""
     lost: list[str] = field(default_factory=list)
-    """Why samples are no poses; a moving transform keeps their stamps, with a pose of NaN."""
+    """Why samples are invalid; a moving transform keeps their stamps, with a pose of NaN."""
     changed: bool = False
     """Whether it is static and was published with different values, of which the latest counts, as in tf2."""
 
@@ -59,7 +59,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class Chain:
-    """The way between two frames: from both up to their common ancestor."""
+    """The chain of transforms between two frames: from both up to their common ancestor."""
 
     target: str
     source: str
@@ -107,12 +107,12 @@ class TransformTree:
     ) -> None:
         """Add a sample of a transform.
 
-        What is wrong with a transform (no unit quaternion, a static one that changes) is told by the chain that needs
+        A fault of a transform (no unit quaternion, a static one that changes) is reported only by a chain that needs
         it: recordings hold transforms of things that have nothing to do with the camera.
         """
         parent, child = parent.lstrip("/"), child.lstrip("/")
         if not parent or not child or parent == child:
-            return  # places no frame in another; tf2 drops it, too
+            return  # a frame cannot be its own parent; tf2 drops it too
         transform = self._transforms.setdefault((parent, child), Transform(parent, child, static))
         known = known_pose(pose_7, f"{self._where}: transform {transform}", transform.lost)
         if static and transform.static and transform.poses and known is not None:
@@ -176,12 +176,12 @@ class TransformTree:
         return Chain(target, source, tuple(reversed(down)), tuple(reversed(up)))
 
     def moving_frames(self) -> list[str]:
-        """The frames that move and that nothing moves below: the body of a robot, each of its driven wheels."""
+        """The moving frames without a moving frame below them: the body of a robot, each of its driven wheels."""
         moving = [each for each in self._transforms.values() if not each.static]
         return sorted({each.child for each in moving} - {each.parent for each in moving})
 
     def notes(self, chain: Chain) -> tuple[str, ...]:
-        """What is to be told of a chain's transforms: samples that are no poses, static ones that changed."""
+        """Notes on a chain's transforms: invalid samples, static ones that changed."""
         notes: list[str] = []
         for each in (*chain.down, *chain.up):
             if not each.static:

@@ -1,4 +1,4 @@
-"""Are the poses, the unit of length and K those of these images? Decided by what explains the images best."""
+"""Checks of the conventions of poses, the unit of length and K: the reading that explains the images best."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from vlocnetpp.data.doctor.study import LEAST_PAIRS, Study
 from vlocnetpp.data.doctor.surfaces import Fit
 
 FOCAL_WARNING, FOCAL_ERROR = 0.04, 0.06
-"""Departures of the focal length, as a share of it."""
+"""Relative error of the focal length."""
 SCALE_WARNING, SCALE_ERROR = 0.08, 0.15
 LEAST_GAIN = 1.05
-"""A factor counts only if the error without it is so many times larger: flat valleys have their bottom anywhere."""
+"""A factor counts only if the error without it is so many times larger: the minimum of a flat error curve is
+arbitrary."""
 USUAL_SCALES = {
     0.001: "millimetres against metres", 0.01: "centimetres against metres", 0.1: "decimetres against metres",
     0.0254: "inches against metres", 0.3048: "feet against metres", 1000.0: "metres against millimetres",
@@ -25,8 +26,8 @@ USUAL_SCALES = {
 
 
 def check_convention(study: Study) -> Iterator[Finding]:
-    """Camera-to-world or not, axes, quaternion order: every reading against every pair."""
-    if not any(look.frame.pose_7 is not None for look in study.frames):
+    """Direction of the poses, axes, quaternion order: every reading is tested on every pair."""
+    if not any(examined.frame.pose_7 is not None for examined in study.frames):
         yield Finding("info", "cannot-tell", "poses", "there are none: only images and masks were looked at", 0.0)
         return
     if not study.verdicts:
@@ -67,7 +68,7 @@ def check_calibration(study: Study) -> Iterator[Finding]:
 
 
 def check_offset(study: Study) -> Iterator[Finding]:
-    """Images against the poses of the frames before and after."""
+    """Test images against the poses of the frames before and after."""
     delay = study.delay
     if delay is not None:
         frames = (
@@ -80,8 +81,8 @@ def check_offset(study: Study) -> Iterator[Finding]:
 
 def _principal_point(study: Study) -> Iterator[Finding]:
     seen = set()
-    for look in study.frames:
-        K, (height, width) = look.frame.K_33, look.size
+    for examined in study.frames:
+        K, (height, width) = examined.frame.K_33, examined.size
         key = (width, height, *K.ravel())
         if not width or key in seen:
             continue
@@ -92,14 +93,14 @@ def _principal_point(study: Study) -> Iterator[Finding]:
         same = abs(across / down - 1) < 0.15
         guess = f"; K is that of an image about {across:.2g} times as large" if same else ""
         yield Finding(
-            "error", "intrinsics", look.frame.name,
+            "error", "intrinsics", examined.frame.name,
             f"the centre is at {K[0, 2]:.4g}, {K[1, 2]:.4g} px in an image of {width} x {height}{guess}", 0.95,
         )  # fmt: skip
 
 
 def _scale(fit: Fit, pairs: int, study: Study) -> Iterator[Finding]:
     off = abs(float(np.log(fit.scale)))
-    # A pose in the wrong unit is 1000 times off: there, only the spread decides.
+    # A pose in the wrong unit is off by a factor of 1000: then only the spread decides.
     sure = _sure(off, fit.scale_spread)
     if off < np.log1p(SCALE_WARNING) or sure < 0.3 or fit.scale_gain < LEAST_GAIN:
         yield Finding(
@@ -124,8 +125,8 @@ def _sure(off: float, spread: float) -> float:
 
 
 def _likelier(study: Study) -> str:
-    """Which of the two is more likely wrong, by the usual distances of cameras from what they see."""
-    depths = [look.depth_m for look in study.frames if np.isfinite(look.depth_m)]
+    """Which of poses and depth is more likely wrong, by typical distances from camera to scene."""
+    depths = [examined.depth_m for examined in study.frames if np.isfinite(examined.depth_m)]
     median = float(np.median(depths))
     if 0.3 < median < 60:
         return f"the depth, {median:.2g} m in the median, is plausible, so look at the poses first"
@@ -153,7 +154,7 @@ def _focal(by_depth: Fit | None, by_lines: Fit, pairs: int) -> Iterator[Finding]
     elif "depth" in measured and "depth" not in wrong:
         yield Finding("warning", "registration", "intrinsics", text, sure["colour"])
     else:
-        # Depth, where there is any, is the better witness: it sees no light and no registration.
+        # Depth, where there is any, is the better evidence: it depends on neither light nor registration.
         witness = "depth" if "depth" in wrong else "colour"
         severity: Severity = "error" if off[witness] > FOCAL_ERROR else "warning"
         yield Finding(severity, "intrinsics", "K", text, sure[witness])

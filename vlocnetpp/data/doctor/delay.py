@@ -9,7 +9,7 @@ import numpy as np
 
 from vlocnetpp.data.doctor.hypotheses import Verdict, between, fit_scale, point_errors
 from vlocnetpp.data.doctor.matches import Pair
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 
 FARTHEST = 3
 """Frames."""
@@ -31,7 +31,7 @@ class Delay:
 
 
 def find_delay(
-    pairs: Sequence[Pair], places: Sequence[tuple[list[Look], int, int]], reading: Verdict, focal: float
+    pairs: Sequence[Pair], places: Sequence[tuple[list[ExaminedFrame], int, int]], reading: Verdict, focal: float
 ) -> Delay | None:
     """The delay that explains the pairs clearly better than none, or None.
 

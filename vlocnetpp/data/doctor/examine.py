@@ -1,4 +1,4 @@
-"""The examination: a table of checks, run over one study of the dataset."""
+"""The examination: a list of checks, run on one study of the dataset."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Report:
         return {
             "root": self.root,
             "layout": self.study.dataset.layout if self.study else None,
-            "frames": {split: sum(map(len, looks)) for split, looks in self.study.looks.items()} if self.study else {},
+            "frames": {split: sum(map(len, frames)) for split, frames in self.study.splits.items()}
+            if self.study
+            else {},
             "pairs": len(self.study.pairs) if self.study else 0,
             "seed": self.study.seed if self.study else None,
             "errors": self.errors,

@@ -1,6 +1,5 @@
-"""What the doctor can find, as a table: each kind with its meaning and what to do about it.
-
-`docs/doctor.md` is held against this table by a test.
+"""What the doctor can find, as a table: each kind with its meaning and what to do about it. A test compares
+`docs/doctor.md` with this table.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ KINDS = {
         "repair or remove the file that is named, then run the doctor again",
     ),
     "rotation": Kind(
-        "A stored pose is no rotation with a translation: scaled, sheared, mirrored, or not finite.",
+        "A stored pose is not a rigid transform: scaled, sheared, mirrored, or not finite.",
         "divide the rotation by its scale or orthonormalize it where the poses are written; look for a unit mistake",
     ),
     "lost": Kind(
-        "Not one of the stored poses is a pose: they are NaN, zero or far from unit length.",
-        "look at what wrote them: the order of its columns, or a localization that never started",
+        "None of the stored poses is valid: they are NaN, zero or far from unit length.",
+        "check the program that wrote them: the order of its columns, or a localization that never started",
     ),
     "noted": Kind(
-        "The reader of this layout left something out or assumed it, as the line says: poses that are none, a K.",
+        "The reader of this layout left something out or assumed it: invalid poses, a nominal K.",
         "nothing if it is few and as expected: what is unknown is left out of training",
     ),
     "image": Kind("Images are missing or do not decode.", "copy the files again, or take the frames out"),
     "missing": Kind(
         "Some frames lack a pose, a depth or a mask that other frames have.",
-        "fine if intended: training skips what is missing; otherwise look at what wrote them",
+        "fine if intended: training skips what is missing; otherwise check the program that wrote them",
     ),
     "size": Kind(
         "Images of different sizes, or depth or masks that do not have the size of their image.",
@@ -53,8 +52,8 @@ KINDS = {
         "Images are repeated: pixel for pixel the same as the one before, or unchanged although the pose moves.",
         "take the repeated frames out; look for a stalled camera (from-bag --min-translation drops a standing robot)",
     ),
-    "stamps": Kind("Stamps do not increase within a sequence.", "sort the frames, mend the clock"),
-    "gap": Kind("Time jumps within a sequence.", "split the sequence there: odometry across a gap is no odometry"),
+    "stamps": Kind("Stamps do not increase within a sequence.", "sort the frames, fix the clock"),
+    "gap": Kind("Time jumps within a sequence.", "split the sequence there: odometry across a gap is meaningless"),
     "speed": Kind(
         "The pose jumps: a step far longer or a turn far wider than those around it.",
         "look at the frames in the picture; take them out or split the sequence if the localization jumped",
@@ -72,11 +71,11 @@ KINDS = {
         "shift the poses against the images; look for a delay between camera and localization",
     ),
     "convention": Kind(
-        "The poses are to be read in another way than they were: direction, axes or quaternion order.",
+        "The poses follow another convention than assumed: direction, axes or quaternion order.",
         "convert the poses to camera-to-world, optical axes (x right, y down, z forward), w x y z",
     ),
     "unexplained": Kind(
-        "The poses do not explain what the images show, in no usual reading.",
+        "The poses do not explain the images under any usual convention.",
         "see the other findings first; otherwise check K, the stamps and which frame the poses are of",
     ),
     "scale": Kind(
@@ -89,7 +88,7 @@ KINDS = {
     ),
     "registration": Kind(
         "K fits the depth images but not the colour images: depth is not registered to colour.",
-        "register depth to colour, or know that warping is off by this much",
+        "register depth to colour, or accept this error in warping",
     ),
     "depth": Kind(
         "Depth images are mostly empty or hold unlikely distances.",
@@ -110,13 +109,13 @@ KINDS = {
         "split by recording, never by frame: a test on training images says nothing",
     ),
     "distance": Kind(
-        "How far test poses are from the nearest training pose: the bound for whatever only remembers images.",
-        "drive the mapping run where the robot will drive; expect no answer far from it",
+        "Distance of test poses to the nearest training pose: the bound for methods that only retrieve images.",
+        "drive the mapping run where the robot will drive; expect no good pose far from it",
     ),
     "evidence": Kind("What was measured and found in order.", "nothing"),
     "cannot-tell": Kind(
         "The data do not allow a check: too little motion, texture, depth or rotation.",
-        "nothing, but know that it is unchecked",
+        "nothing, but this was not checked",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Which reading of the stored poses explains the images: conventions, scale and focal length put to the test.
+"""Which reading of the stored poses explains the images: hypotheses on conventions, scale and focal length.
 
 Every hypothesis turns a stored pose into a camera-to-world pose of an optical frame. For a pair of frames it then
 predicts where points of one image lie in the other: exactly where a point has a depth, on a line where it has none.
@@ -17,13 +17,13 @@ import numpy as np
 from vlocnetpp.data.doctor.matches import Floats, Pair
 
 CAP = 0.25
-"""A point is never counted as farther off than this share of the image width (behind the camera, for one)."""
+"""Errors are clipped at this share of the image width, e.g. for points behind the camera."""
 
 EXPLAINED = 0.03
 """A pair is explained if its points lie this near to where they should, share of the image width."""
 
 LONGEST_STEP = 5.0
-"""Medians of the translations; a longer one weighs no more."""
+"""In medians of the translations; a longer one gets no more weight."""
 
 QUATERNIONS = {
     "": (0, 1, 2, 3),
@@ -50,7 +50,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One reading of the stored poses; empty texts say "as the library has it"."""
+    """One reading of the stored poses; an empty text means the library's own convention."""
 
     quaternion: str = ""
     form: str = ""
@@ -58,7 +58,7 @@ class Hypothesis:
 
     @property
     def departures(self) -> tuple[str, ...]:
-        """What would be wrong if this reading were right, in words."""
+        """What is wrong with the stored poses if this reading is right, as text."""
         return tuple(text for text in (self.quaternion, self.form, self.axes) if text)
 
     def camera_to_world(self, pose_7: Floats) -> Floats:
@@ -157,7 +157,7 @@ def fit_scale(pairs: Sequence[Pair], motions: Sequence[Floats], focal: float = 1
     """What all translations must be multiplied by so that points with depth move as they do; 1 without any depth.
 
     Each point in its second image gives one equation, x2 x (R X1 + s t) = 0, linear in s; the weighted median over all
-    points of all pairs does not mind outliers.
+    points of all pairs is robust to outliers.
     """
     scales, weights = [np.ones(0)], [np.ones(0)]
     lengths = [float(np.linalg.norm(T[:3, 3])) for T in motions]
@@ -171,8 +171,8 @@ def fit_scale(pairs: Sequence[Pair], motions: Sequence[Floats], focal: float = 1
             power = (moved**2).sum(axis=1)
             known = np.isfinite(pair.z1_N) & (power > 0)
             scales.append(-(still * moved).sum(axis=1)[known] / power[known])
-            # A pixel weighs the same near and far, and in any unit of the translation; but a pose that lies a hundred
-            # metres off must not weigh a thousand times what all others do.
+            # Weights count pixels alike near and far and in any unit of the translation, but they are bounded: a pose
+            # that is a hundred metres off must not outweigh all others.
             length = float(np.linalg.norm(T[:3, 3]))
             weights.append(np.sqrt(power[known]) / pair.z1_N[known] * min(1.0, longest / length))
     scale, weight = np.concatenate(scales), np.concatenate(weights)

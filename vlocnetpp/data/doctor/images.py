@@ -1,4 +1,4 @@
-"""Images that teach nothing: missing, black, white, blurred, repeated; and depth that is none."""
+"""Images that are missing, black, white, blurred or repeated, and implausible depth."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ import numpy as np
 
 from vlocnetpp.data.doctor.findings import Finding, Severity, listing
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 
 MANY = 0.2
-"""From this share of the frames on, what is a warning for some is an error."""
+"""A finding on more than this share of the frames is an error instead of a warning."""
 STALLED = 2
-"""Repeats in a row that make a stalled camera; a lone repeat is what a camera slower than its recorder leaves."""
+"""Repeats in a row that make a stalled camera; single repeats occur where the camera is slower than the recorder."""
 
 
 def check_files(study: Study) -> Iterator[Finding]:
     """Files that do not decode, layers of another size, frames that lack what others have."""
     for kind in ("image", "size"):
-        found = [(look.frame.name, why) for look in study.frames for which, why in look.problems if which == kind]
+        found = [
+            (examined.frame.name, why) for examined in study.frames for which, why in examined.problems if which == kind
+        ]
         if found:
             more = f" ({len(found)} such frames)" if len(found) > 1 else ""
             yield Finding("error", kind, listing([name for name, _ in found]), found[0][1] + more)
     sizes: dict[tuple[int, int], list[str]] = {}
-    for look in study.frames:
-        if look.size != (0, 0):
-            sizes.setdefault(look.size, []).append(look.frame.name)
+    for examined in study.frames:
+        if examined.size != (0, 0):
+            sizes.setdefault(examined.size, []).append(examined.frame.name)
     if len(sizes) > 1:
         text = ", ".join(f"{len(names)} of {width} x {height}" for (height, width), names in sizes.items())
         yield Finding("warning", "size", listing(min(sizes.values(), key=len)), f"images of different sizes: {text}")
     for layer in ("pose_7", "depth_path", "mask_path"):
-        given = [look for look in study.frames if not (layer == "pose_7" and look.set_aside)]
-        without = [look.frame.name for look in given if getattr(look.frame, layer) is None]
+        given = [examined for examined in study.frames if not (layer == "pose_7" and examined.set_aside)]
+        without = [examined.frame.name for examined in given if getattr(examined.frame, layer) is None]
         if 0 < len(without) < len(study.frames):
             text = f"{len(without)} of {len(study.frames)} frames have no {layer.split('_')[0]}"
             yield Finding("warning", "missing", listing(without), text)
@@ -41,15 +43,15 @@ def check_files(study: Study) -> Iterator[Finding]:
 
 def check_light(study: Study) -> Iterator[Finding]:
     """Black, overexposed and blurred images."""
-    frames = [look for look in study.frames if look.thumbnail is not None]
-    black = [look for look in frames if look.brightness < 10 and look.brightest < 25]
-    white = [look for look in frames if look.white > 0.5]
-    blurred = [look for sequence in study.sequences for look in _blurred(sequence) if look not in black]
+    frames = [examined for examined in study.frames if examined.thumbnail is not None]
+    black = [examined for examined in frames if examined.brightness < 10 and examined.brightest < 25]
+    white = [examined for examined in frames if examined.white > 0.5]
+    blurred = [examined for sequence in study.sequences for examined in _blurred(sequence) if examined not in black]
     texts = {"black": "almost black", "overexposed": "more than half white", "blur": "far less sharp than their like"}
     for (kind, text), found in zip(texts.items(), (black, white, blurred), strict=True):
         if found:
             severity: Severity = "error" if len(found) > MANY * len(frames) and kind != "blur" else "warning"
-            names = listing([look.frame.name for look in found])
+            names = listing([examined.frame.name for examined in found])
             sure = 0.7 if kind == "blur" else 0.95
             yield Finding(severity, kind, names, f"{len(found)} of {len(frames)} images are {text}", sure)
 
@@ -60,18 +62,18 @@ def check_repeats(study: Study) -> Iterator[Finding]:
     moved, frozen, steps, longest = 0, [], 0, 0
     for sequence in study.sequences:
         row = 0
-        for before, look in pairwise(sequence):
-            if before.thumbnail is None or look.thumbnail is None or before.size != look.size:
+        for before, examined in pairwise(sequence):
+            if before.thumbnail is None or examined.thumbnail is None or before.size != examined.size:
                 continue
             steps += 1
-            expected = _expected_move(before, look)
-            row = row + 1 if look.digest == before.digest else 0
+            expected = _expected_move(before, examined)
+            row = row + 1 if examined.digest == before.digest else 0
             longest = max(longest, row)
             if row:
-                repeated.append(look.frame.name)
+                repeated.append(examined.frame.name)
                 moved += expected > 0.002
-            elif expected > 0.03 and float(np.abs(look.thumbnail - before.thumbnail).mean()) < 0.5:
-                frozen.append(look.frame.name)
+            elif expected > 0.03 and float(np.abs(examined.thumbnail - before.thumbnail).mean()) < 0.5:
+                frozen.append(examined.frame.name)
     if repeated:
         stalled = longest >= STALLED or len(repeated) > MANY * steps
         text = f"{len(repeated)} of {steps} images are the one before, pixel for pixel, at most {longest} in a row"
@@ -84,11 +86,11 @@ def check_repeats(study: Study) -> Iterator[Finding]:
 
 def check_depth(study: Study) -> Iterator[Finding]:
     """Coverage and range of the depth images."""
-    deep = [look for look in study.frames if np.isfinite(look.depth_known)]
+    deep = [examined for examined in study.frames if np.isfinite(examined.depth_known)]
     if not deep:
         return
-    known = float(np.median([look.depth_known for look in deep]))
-    metres = float(np.nanmedian([look.depth_m for look in deep])) if known > 0 else np.nan
+    known = float(np.median([examined.depth_known for examined in deep]))
+    metres = float(np.nanmedian([examined.depth_m for examined in deep])) if known > 0 else np.nan
     text = f"median over {len(deep)} frames: {known:.0%} of the pixels known, {metres:.3g} m away"
     if known < 0.2:
         yield Finding("error" if known < 0.01 else "warning", "depth", "depth", text)
@@ -98,20 +100,20 @@ def check_depth(study: Study) -> Iterator[Finding]:
         yield Finding("info", "evidence", "depth", text)
 
 
-def _blurred(sequence: list[Look]) -> list[Look]:
+def _blurred(sequence: list[ExaminedFrame]) -> list[ExaminedFrame]:
     """Frames with less than a fifth of the sharpness around them; what all frames share is the scene, not blur."""
-    sharp = np.array([look.sharpness for look in sequence])
+    sharp = np.array([examined.sharpness for examined in sequence])
     if len(sharp) < 7:
         return []
     around = [np.nanmedian(sharp[max(i - 7, 0) : i + 8]) for i in range(len(sharp))]
-    return [look for look, value, usual in zip(sequence, sharp, around, strict=True) if value < 0.2 * usual]
+    return [examined for examined, value, usual in zip(sequence, sharp, around, strict=True) if value < 0.2 * usual]
 
 
-def _expected_move(before: Look, look: Look) -> float:
+def _expected_move(before: ExaminedFrame, examined: ExaminedFrame) -> float:
     """About how far points should move in the image by the poses, share of the width; 0 where a pose is unknown."""
-    a, b = before.frame.pose_7, look.frame.pose_7
+    a, b = before.frame.pose_7, examined.frame.pose_7
     if a is None or b is None:
         return 0.0
     angle = 2 * float(np.arccos(min(abs(float(a[3:] @ b[3:])), 1.0)))
     metres = before.depth_m if np.isfinite(before.depth_m) else 5.0
-    return float(look.frame.K_33[0, 0]) / look.size[1] * (angle + float(np.linalg.norm(b[:3] - a[:3])) / metres)
+    return float(examined.frame.K_33[0, 0]) / examined.size[1] * (angle + float(np.linalg.norm(b[:3] - a[:3])) / metres)

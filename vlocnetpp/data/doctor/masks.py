@@ -9,7 +9,7 @@ import numpy as np
 from vlocnetpp.data.doctor.findings import Finding, Severity, listing
 from vlocnetpp.data.doctor.matches import Floats
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.frames import VOID
 
 USUAL_PLACES = {
@@ -21,18 +21,18 @@ USUAL_PLACES = {
 """Where well-known classes are seen by an upright camera: mean height in the image (0 = top), share of its pixels."""
 HEIGHT_SPREAD = 0.13
 SHARE_SPREAD = 1.2
-"""Of the natural logarithm of the share."""
+"""Standard deviation of the natural logarithm of the share."""
 LEAST_KNOWN = 3
 """Classes with a usual place, needed to judge the numbering."""
 
 
 def check_masks(study: Study) -> Iterator[Finding]:
     """Everything about masks; silent where there are none."""
-    masked = [look for look in study.frames if look.masked]
+    masked = [examined for examined in study.frames if examined.masked]
     if not masked:
         return
     classes = [each.name for each in study.dataset.classes]
-    total = np.sum([look.mask_pixels for look in masked], axis=0)
+    total = np.sum([examined.mask_pixels for examined in masked], axis=0)
     if not classes:
         yield Finding("warning", "mask-ids", "dataset", f"{len(masked)} masks, but the dataset names no class")
         return
@@ -40,10 +40,10 @@ def check_masks(study: Study) -> Iterator[Finding]:
     if stray:
         share = total[stray].sum() / total.sum()
         text = f"ids {listing([str(i) for i in stray], 6)} have no class, {share:.2%} of the pixels"
-        names = [look.frame.name for look in masked if look.mask_pixels[stray].any()]
+        names = [examined.frame.name for examined in masked if examined.mask_pixels[stray].any()]
         yield Finding("error", "mask-ids", listing(names), text)
     void = total[VOID] / total.sum()
-    empty = [look.frame.name for look in masked if _void_share(look) > 0.95]
+    empty = [examined.frame.name for examined in masked if _void_share(examined) > 0.95]
     if empty:
         severity: Severity = "error" if len(empty) > len(masked) / 2 else "warning"
         text = f"{len(empty)} of {len(masked)} masks are more than 95 % unlabelled ({void:.0%} over all)"
@@ -57,8 +57,8 @@ def numbering_costs(share_C: Floats, height_C: Floats, classes: list[str]) -> di
     """How far the classes are from their usual places if the stored id is the class id plus a shift of -1, 0 or 1.
 
     share_C, height_C: for each stored id its share of the labelled pixels and mean height in the image, 0 = top.
-    The cost is a mean over the known classes of squared deviations, each at most 9; a known class without a pixel is
-    silent, as rare classes are. Empty where fewer than `LEAST_KNOWN` classes are known.
+    The cost is a mean over the known classes of squared deviations, each at most 9; a known class without a pixel does
+    not count, as rare classes may be absent. Empty where fewer than `LEAST_KNOWN` classes are known.
     """
     known = {i: USUAL_PLACES[name.lower()] for i, name in enumerate(classes) if name.lower() in USUAL_PLACES}
     costs = {}
@@ -74,9 +74,9 @@ def numbering_costs(share_C: Floats, height_C: Floats, classes: list[str]) -> di
     return costs
 
 
-def _numbering(masked: list[Look], classes: list[str]) -> Iterator[Finding]:
-    pixels = np.sum([look.mask_pixels for look in masked], axis=0).astype(np.float64)
-    heights = np.sum([look.mask_rows for look in masked], axis=0)
+def _numbering(masked: list[ExaminedFrame], classes: list[str]) -> Iterator[Finding]:
+    pixels = np.sum([examined.mask_pixels for examined in masked], axis=0).astype(np.float64)
+    heights = np.sum([examined.mask_rows for examined in masked], axis=0)
     share = pixels[:VOID] / max(pixels[:VOID].sum(), 1.0)
     height = np.divide(heights[:VOID], pixels[:VOID], out=np.full(VOID, np.nan), where=pixels[:VOID] > 0)
     costs = numbering_costs(share, height, classes)
@@ -102,12 +102,17 @@ def _numbering(masked: list[Look], classes: list[str]) -> Iterator[Finding]:
         yield Finding("info", "evidence", "masks", text, float(np.clip(1 - costs[0] / rival, 0, 0.99)))
 
 
-def _occurrence(study: Study, masked: list[Look], classes: list[str]) -> Iterator[Finding]:
+def _occurrence(study: Study, masked: list[ExaminedFrame], classes: list[str]) -> Iterator[Finding]:
     by_split = {
         split: sum(
-            (look.mask_pixels for look in masked if look.split == split and look.mask_pixels is not None), np.zeros(256)
+            (
+                examined.mask_pixels
+                for examined in masked
+                if examined.split == split and examined.mask_pixels is not None
+            ),
+            np.zeros(256),
         )
-        for split in study.looks
+        for split in study.splits
     }
     absent = [name for i, name in enumerate(classes) if not any(pixels[i] for pixels in by_split.values())]
     if absent:
@@ -119,5 +124,5 @@ def _occurrence(study: Study, masked: list[Look], classes: list[str]) -> Iterato
                 yield Finding("warning", "classes", split, f"never in training, only here: {listing(new, 6)}")
 
 
-def _void_share(look: Look) -> float:
-    return float(look.mask_pixels[VOID] / look.mask_pixels.sum())
+def _void_share(examined: ExaminedFrame) -> float:
+    return float(examined.mask_pixels[VOID] / examined.mask_pixels.sum())

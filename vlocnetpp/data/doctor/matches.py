@@ -1,4 +1,4 @@
-"""What the images alone say: points found again in another frame, with their depth where there is one."""
+"""Evidence from the images alone: points found again in another frame, with their depth where there is one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEATURES = 400
 WORKING_WIDTH = 400
 """Larger images are searched at about this width, pixels; points come back in pixels of the stored image."""
 LEAST_MATCHES = 20
-"""Fewer points in common say nothing about a pair."""
+"""A pair with fewer points in common is not used."""
 _RATIO = 0.85
 _CACHED = 400
 
@@ -60,7 +60,7 @@ class Features:
 
 
 def match_frames(first: Frame, second: Frame) -> Pair | None:
-    """Points of one frame found in another, freed of those that fit no rigid motion at all.
+    """Points of one frame found in another, without those that fit no rigid motion.
 
     None where they have fewer than `LEAST_MATCHES` in common or one of them cannot be read. Poses and K play no part.
     """
@@ -71,7 +71,8 @@ def match_frames(first: Frame, second: Frame) -> Pair | None:
     if len(pairs) < LEAST_MATCHES:
         return None
     x1, x2 = a.x_N2[pairs[:, 0]], b.x_N2[pairs[:, 1]]
-    # A fundamental matrix is the loosest rigid motion; a wall seen alone fits many, which is no harm here.
+    # A fundamental matrix is the weakest constraint of a rigid motion; a single wall fits many, which does no harm
+    # here.
     _, inlier = cv2.findFundamentalMat(x1, x2, cv2.FM_RANSAC, 1.5 * max(a.width / WORKING_WIDTH, 0.7), 0.99, 1000)
     if inlier is None or int(inlier.sum()) < LEAST_MATCHES:
         return None

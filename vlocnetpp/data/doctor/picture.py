@@ -9,7 +9,7 @@ import numpy as np
 from vlocnetpp.data.doctor.matches import Floats
 from vlocnetpp.data.doctor.splits import TRAIN, nearest_poses
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 
 COLORS = {TRAIN: "#8A8A8A", "val": "#009E73"}
 """Okabe-Ito and grey, apart for every kind of colour vision."""
@@ -28,12 +28,12 @@ def plot_splits(path: Path, study: Study) -> None:
     from matplotlib.figure import Figure
 
     posed = {
-        split: [[look for look in sequence if look.frame.pose_7 is not None] for sequence in sequences]
-        for split, sequences in study.looks.items()
+        split: [[examined for examined in sequence if examined.frame.pose_7 is not None] for sequence in sequences]
+        for split, sequences in study.splits.items()
     }
-    every = _poses([look for sequences in posed.values() for sequence in sequences for look in sequence])
+    every = _poses([examined for sequences in posed.values() for sequence in sequences for examined in sequence])
     right, up, vertical = plane_from_above(every)
-    train = _poses([look for sequence in posed.get(TRAIN, []) for look in sequence])
+    train = _poses([examined for sequence in posed.get(TRAIN, []) for examined in sequence])
     low, high = every[:, [right, up]].min(axis=0), every[:, [right, up]].max(axis=0)
     width, height = np.maximum(high - low, 0.3 * max(float((high - low).max()), 0.1))
     figure = Figure(figsize=(8.5, float(np.clip(1.8 + 6.0 * height / width, 3.5, 9.0))), dpi=150, layout="constrained")
@@ -47,7 +47,7 @@ def plot_splits(path: Path, study: Study) -> None:
         axes.spines[side].set_visible(False)
     dots = None
     for split, sequences in posed.items():
-        poses = _poses([look for sequence in sequences for look in sequence])
+        poses = _poses([examined for sequence in sequences for examined in sequence])
         if not len(poses):
             continue
         label = f"{split}: {len(poses)} frames, {len(sequences)} sequence{'s' * (len(sequences) != 1)}"
@@ -106,5 +106,5 @@ def _ahead(pose_N7: Floats) -> Floats:
     return _columns(pose_N7)[2]
 
 
-def _poses(looks: list[Look]) -> Floats:
-    return np.array([look.frame.pose_7 for look in looks], np.float64).reshape(-1, 7)
+def _poses(frames: list[ExaminedFrame]) -> Floats:
+    return np.array([examined.frame.pose_7 for examined in frames], np.float64).reshape(-1, 7)

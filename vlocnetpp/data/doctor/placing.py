@@ -11,14 +11,14 @@ from vlocnetpp.data.doctor.findings import Finding, listing
 from vlocnetpp.data.doctor.hypotheses import motion, point_errors
 from vlocnetpp.data.doctor.matches import Pair, features_of, match_frames
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.progress import track
 
 MOST_LINKS = 4000
-"""More are thinned out evenly: a night of training does not hang on one frame in a thousand."""
+"""More frames are subsampled evenly: one wrong frame in a thousand does not spoil a training."""
 OFF = 0.06
-"""A link contradicts if its points lie this far from where poses put them, share of the width, and ..."""
+"""A link is contradicted if its points lie this far from where the poses put them, as a share of the width, and ..."""
 OFF_TIMES = 4.0
 """... so many times the usual error."""
 LEAST_FEATURES = 60
@@ -28,7 +28,7 @@ FRAMES_OF_A_BROKEN_SEQUENCE = 0.3
 
 @dataclass(frozen=True)
 class Link:
-    """Two places in a sequence and whether image and pose agree between them; None = nothing can be said."""
+    """Two positions in a sequence and whether image and pose agree between them; None = unknown."""
 
     first: int
     second: int
@@ -36,7 +36,7 @@ class Link:
 
 
 def check_placing(study: Study) -> Iterator[Finding]:
-    """Frames all of whose links contradict their poses, each sequence by itself."""
+    """Check each sequence for frames all of whose links contradict their poses."""
     if not study.explained:
         return
     gap = _gap(study)
@@ -52,7 +52,7 @@ def check_placing(study: Study) -> Iterator[Finding]:
     for sequence, first, second in track(wanted, "images against poses"):
         agrees = _agrees(study, sequence[first], sequence[second])
         links.setdefault(id(sequence), []).append(Link(first, second, agrees))
-    strangers: list[tuple[list[Look], int]] = []
+    strangers: list[tuple[list[ExaminedFrame], int]] = []
     for sequence in study.sequences:
         wrong = misplaced(links.get(id(sequence), []))
         if len(wrong) > FRAMES_OF_A_BROKEN_SEQUENCE * len(sequence):
@@ -77,9 +77,8 @@ def check_placing(study: Study) -> Iterator[Finding]:
 
 
 def misplaced(links: Sequence[Link]) -> list[int]:
-    """The fewest frames that must be wrong so that no link contradicts, found greedily.
-
-    A frame is taken only if most of what is known about it contradicts: one bad link proves nothing.
+    """The smallest set of frames that explains all contradicted links, found greedily. A frame is included only if most
+    of its links are contradicted: a single one proves nothing.
     """
     rest, found = list(links), list[int]()
     while True:
@@ -104,14 +103,14 @@ def _gap(study: Study) -> int:
     return int(np.clip(round(0.1 / float(np.median(speeds))), 1, 20))
 
 
-def _agrees(study: Study, first: Look, second: Look) -> bool | None:
+def _agrees(study: Study, first: ExaminedFrame, second: ExaminedFrame) -> bool | None:
     if first.frame.pose_7 is None or second.frame.pose_7 is None:
         return None
     pair = match_frames(first.frame, second.frame)
     if pair is not None:
         return _fits(study, pair)
     # No common point: a contradiction where the poses are as near as those of pairs that have plenty.
-    usable = [features_of(look.frame) for look in (first, second)]
+    usable = [features_of(examined.frame) for examined in (first, second)]
     if any(each is None or len(each.x_N2) < LEAST_FEATURES for each in usable):
         return None
     return None if _apart(study, first.frame, second.frame) > 0.7 else False
@@ -137,13 +136,13 @@ def _apart(study: Study, first: Frame, second: Frame) -> float:
     return max(step / max(each, 1e-9) for step, each in zip(steps(first, second), usual, strict=True))
 
 
-def _exchanges(study: Study, strangers: list[tuple[list[Look], int]], gap: int) -> list[tuple[str, str]]:
+def _exchanges(study: Study, strangers: list[tuple[list[ExaminedFrame], int]], gap: int) -> list[tuple[str, str]]:
     """Which of the misplaced frames fit each other's pose."""
     if len(strangers) > MOST_EXCHANGES:
         return []
     places = {(id(sequence), i) for sequence, i in strangers}
 
-    def fits(image: Look, sequence: list[Look], place: int) -> bool:
+    def fits(image: ExaminedFrame, sequence: list[ExaminedFrame], place: int) -> bool:
         """The image of one frame with the pose at another place, beside the neighbours of that place."""
         moved = replace(image.frame, pose_7=sequence[place].frame.pose_7)
         answers: list[bool] = []

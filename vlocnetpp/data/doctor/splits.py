@@ -9,7 +9,7 @@ import numpy as np
 from vlocnetpp.data.doctor.findings import Finding, Severity, listing
 from vlocnetpp.data.doctor.matches import Floats
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 
 METRES_PER_DEGREE = 0.01
 """Nearest means metres plus this for each degree, the balance of the usual 5 cm / 5 degrees."""
@@ -20,36 +20,36 @@ TRAIN = "train"
 def check_overlap(study: Study) -> Iterator[Finding]:
     """Images that are in the training split and in another: the same pixels, or the same pose and near-equal pixels."""
     train = _frames(study, TRAIN)
-    known = {look.digest: look for look in train if look.digest}
-    posed = [look for look in train if look.frame.pose_7 is not None]
-    for split in study.looks:
+    known = {examined.digest: examined for examined in train if examined.digest}
+    posed = [examined for examined in train if examined.frame.pose_7 is not None]
+    for split in study.splits:
         if split == TRAIN:
             continue
         tested = _frames(study, split)
-        same = [look for look in tested if look.digest in known]
+        same = [examined for examined in tested if examined.digest in known]
         if same:
             example = f"{same[0].frame.name} is {known[same[0].digest].frame.name}"
             text = f"{len(same)} of {len(tested)} images are training images, pixel for pixel; {example}"
             yield Finding("error", "overlap", split, text)
-        rest = [look for look in tested if look.digest not in known and look.frame.pose_7 is not None]
+        rest = [examined for examined in tested if examined.digest not in known and examined.frame.pose_7 is not None]
         if rest and posed:
             metres, degrees, nearest = nearest_poses(_poses(posed), _poses(rest))
             near = [
-                look
-                for look, m, d, i in zip(rest, metres, degrees, nearest, strict=True)
-                if m < SAME_M and d < SAME_DEG and _alike(look, posed[i])
+                examined
+                for examined, m, d, i in zip(rest, metres, degrees, nearest, strict=True)
+                if m < SAME_M and d < SAME_DEG and _alike(examined, posed[i])
             ]
             if near:
                 text = f"{len(near)} of {len(tested)} frames have pose and image of a training frame, nearly"
                 severity: Severity = "error" if len(near) > 0.01 * len(tested) else "warning"
-                yield Finding(severity, "overlap", listing([look.frame.name for look in near]), text, 0.9)
+                yield Finding(severity, "overlap", listing([examined.frame.name for examined in near]), text, 0.9)
 
 
 def check_distance(study: Study) -> Iterator[Finding]:
     """How far the poses of other splits are from the nearest training pose, always in the report."""
-    posed = [look for look in _frames(study, TRAIN) if look.frame.pose_7 is not None]
-    for split in study.looks:
-        tested = [look for look in _frames(study, split) if look.frame.pose_7 is not None]
+    posed = [examined for examined in _frames(study, TRAIN) if examined.frame.pose_7 is not None]
+    for split in study.splits:
+        tested = [examined for examined in _frames(study, split) if examined.frame.pose_7 is not None]
         if split == TRAIN or not tested or not posed:
             continue
         metres, degrees, _ = nearest_poses(_poses(posed), _poses(tested))
@@ -78,13 +78,13 @@ def nearest_poses(train_N7: Floats, test_M7: Floats) -> tuple[Floats, Floats, np
     return metres, degrees, nearest
 
 
-def _frames(study: Study, split: str) -> list[Look]:
-    return [look for sequence in study.looks.get(split, []) for look in sequence]
+def _frames(study: Study, split: str) -> list[ExaminedFrame]:
+    return [examined for sequence in study.splits.get(split, []) for examined in sequence]
 
 
-def _poses(looks: Sequence[Look]) -> Floats:
-    return np.array([look.frame.pose_7 for look in looks], np.float64).reshape(-1, 7)
+def _poses(frames: Sequence[ExaminedFrame]) -> Floats:
+    return np.array([examined.frame.pose_7 for examined in frames], np.float64).reshape(-1, 7)
 
 
-def _alike(a: Look, b: Look) -> bool:
+def _alike(a: ExaminedFrame, b: ExaminedFrame) -> bool:
     return a.thumbnail is not None and b.thumbnail is not None and float(np.abs(a.thumbnail - b.thumbnail).mean()) < 2.0

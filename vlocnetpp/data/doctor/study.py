@@ -1,4 +1,4 @@
-"""What all checks share: the looks, and pairs of frames by which poses are put to the test."""
+"""What all checks share: the examined frames, and the pairs of frames on which poses are tested."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from vlocnetpp.data.doctor.delay import Delay, find_delay
 from vlocnetpp.data.doctor.hypotheses import STORED, Verdict, judge, motion
 from vlocnetpp.data.doctor.matches import Floats, Pair, match_frames
 from vlocnetpp.data.doctor.surfaces import CAP, Fit, Surfaces, fit_lines, fit_surfaces
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.doctor.wild import Wild, set_wild_poses_aside
 from vlocnetpp.data.frames import Dataset
 from vlocnetpp.progress import track
 
 LEAST_PAIRS = 8
-"""Fewer pairs decide nothing."""
+"""With fewer pairs nothing is decided."""
 SMALLEST_MOVE, LARGEST_MOVE = 0.04, 0.3
-"""Points must move by so much of the image width: below, every hypothesis fits; above, little overlap is left."""
+"""Points of a pair must move by this share of the image width: below, every hypothesis fits; above, little overlap is
+left."""
 CLEARLY = 0.6
 """A reading wins clearly if its error is below this share of the other's."""
 FARTHEST = 60
@@ -31,36 +32,36 @@ class Study:
     """A dataset under examination."""
 
     dataset: Dataset
-    looks: dict[str, list[list[Look]]]
+    splits: dict[str, list[list[ExaminedFrame]]]
     """For each split its sequences of frames."""
     wanted_pairs: int
     seed: int
     pairs: list[Pair] = field(default_factory=list)
     """Frames of one sequence, both with a pose, that see the same from clearly different places."""
-    places: list[tuple[list[Look], int, int]] = field(default_factory=list)
+    places: list[tuple[list[ExaminedFrame], int, int]] = field(default_factory=list)
     """Where each pair comes from: its sequence and the two places in it."""
     tried: int = 0
     wild: list[Wild] = field(default_factory=list)
-    """Poses that are set aside, in all checks."""
+    """Wild poses, which no check uses."""
 
     @property
-    def sequences(self) -> list[list[Look]]:
+    def sequences(self) -> list[list[ExaminedFrame]]:
         """Every sequence of every split."""
-        return [sequence for sequences in self.looks.values() for sequence in sequences]
+        return [sequence for sequences in self.splits.values() for sequence in sequences]
 
     @property
-    def frames(self) -> list[Look]:
+    def frames(self) -> list[ExaminedFrame]:
         """Every frame of every split."""
-        return [look for sequence in self.sequences for look in sequence]
+        return [examined for sequence in self.sequences for examined in sequence]
 
     def set_wild_poses_aside(self) -> None:
-        """Take poses far beside the way of their neighbours out of everything that follows."""
+        """Exclude poses far off the path of their neighbours from everything that follows."""
         self.wild = [each for sequence in self.sequences for each in set_wild_poses_aside(sequence)]
 
     def choose_pairs(self) -> None:
         """Draw pairs at random from all sequences, by what the images show and never by what the poses say."""
         usable = [sequence for sequence in self.sequences if len(sequence) > 1]
-        if not usable or not any(look.frame.pose_7 is not None for look in self.frames):
+        if not usable or not any(examined.frame.pose_7 is not None for examined in self.frames):
             return
         random = np.random.default_rng(self.seed)
         share = np.array([len(sequence) for sequence in usable], np.float64)
@@ -93,7 +94,7 @@ class Study:
 
     @cached_property
     def reading(self) -> Verdict:
-        """The reading that all other checks go by: as stored, unless another is clearly better by all witnesses."""
+        """The reading that all other checks use: as stored, unless another one is clearly better by all evidence."""
         best = self.verdicts[0]
         clear = best.error < CLEARLY * self.stored.error and float((best.errors_P < self.stored.errors_P).mean()) > 0.7
         if not clear or best.explained < 0.5:
@@ -104,7 +105,7 @@ class Study:
 
     @cached_property
     def explained(self) -> bool:
-        """Whether the dataset as a whole is read rightly, so that details can be held against it."""
+        """Whether this reading explains the dataset as a whole, so that single frames can be judged by it."""
         return bool(self.verdicts) and self.reading.explained > 0.5
 
     @cached_property

@@ -1,7 +1,7 @@
 """Depth against depth: the surface one frame measures, moved by the poses, must lie on what another frame measures.
 
-Light plays no part, nor does colour, so this tells the K of the depth images and the unit of the translations. Colour
-images have a K of their own where depth is not registered to them.
+It depends on neither light nor colour, so it measures the K of the depth images and the unit of the translations.
+Colour images have a K of their own where depth is not registered to them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One look at every frame: each file is read once, and what the checks need of it is kept."""
+"""Reads every file of every frame once and keeps what the checks need."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ THUMBNAIL = (32, 24)
 
 
 @dataclass
-class Look:
-    """What is known of one frame; pixels are not kept."""
+class ExaminedFrame:
+    """One frame's measurements; its pixels are not kept."""
 
     frame: Frame
     split: str
@@ -54,52 +54,53 @@ class Look:
     """(256,) sum over the pixels of each id of their height in the image, 0 = top, 1 = bottom."""
 
 
-def survey(dataset: Dataset) -> dict[str, list[list[Look]]]:
-    """Look at all frames: for each split, for each sequence, its frames in order."""
-    looks = {
+def survey(dataset: Dataset) -> dict[str, list[list[ExaminedFrame]]]:
+    """Examine all frames: for each split, for each sequence, its frames in order."""
+    sequences_by_split = {
         split: [
-            [Look(frame, split, sequence.name, i) for i, frame in enumerate(sequence.frames)] for sequence in sequences
+            [ExaminedFrame(frame, split, sequence.name, i) for i, frame in enumerate(sequence.frames)]
+            for sequence in sequences
         ]
         for split, sequences in dataset.splits.items()
     }
-    every = [look for sequences in looks.values() for sequence in sequences for look in sequence]
-    for look in track(every, "looking at the frames"):
-        _look_at(look)
-    return looks
+    every = [examined for sequences in sequences_by_split.values() for sequence in sequences for examined in sequence]
+    for examined in track(every, "looking at the frames"):
+        _examine(examined)
+    return sequences_by_split
 
 
-def _look_at(look: Look) -> None:
+def _examine(examined: ExaminedFrame) -> None:
     try:
-        image = look.frame.image()
+        image = examined.frame.image()
     except DataError as error:
-        look.problems.append(("image", str(error)))
+        examined.problems.append(("image", str(error)))
         return
-    look.size = (image.shape[0], image.shape[1])
-    look.digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    examined.size = (image.shape[0], image.shape[1])
+    examined.digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     small = cv2.resize(grey.astype(np.float32), THUMBNAIL, interpolation=cv2.INTER_AREA)
-    look.thumbnail = np.asarray(small, np.float32)
-    look.brightness, look.white = float(grey.mean()), float((grey >= 250).mean())
-    look.brightest = float(np.percentile(grey, 95))
+    examined.thumbnail = np.asarray(small, np.float32)
+    examined.brightness, examined.white = float(grey.mean()), float((grey >= 250).mean())
+    examined.brightest = float(np.percentile(grey, 95))
     energy = float(grey.astype(np.float64).var())
-    look.sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var()) / max(energy, 1.0)
+    examined.sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var()) / max(energy, 1.0)
     try:
-        depth = look.frame.depth()
-        mask = look.frame.mask()
+        depth = examined.frame.depth()
+        mask = examined.frame.mask()
     except DataError as error:
-        look.problems.append(("image", str(error)))
+        examined.problems.append(("image", str(error)))
         return
     for name, layer in (("depth", depth), ("mask", mask)):
-        if layer is not None and layer.shape != look.size:
-            size = f"{layer.shape[1]} x {layer.shape[0]}, the image {look.size[1]} x {look.size[0]}"
-            look.problems.append(("size", f"the {name} is {size}"))
+        if layer is not None and layer.shape != examined.size:
+            size = f"{layer.shape[1]} x {layer.shape[0]}, the image {examined.size[1]} x {examined.size[0]}"
+            examined.problems.append(("size", f"the {name} is {size}"))
     if depth is not None:
         known = depth[depth > 0]
-        look.depth_known = known.size / depth.size
-        look.depth_m = float(np.median(known)) if known.size else np.nan
+        examined.depth_known = known.size / depth.size
+        examined.depth_m = float(np.median(known)) if known.size else np.nan
     if mask is not None:
         rows = np.linspace(0.0, 1.0, len(mask))
         counts = np.stack([np.bincount(row, minlength=256) for row in mask])
-        look.masked = True
-        look.mask_pixels = counts.sum(axis=0)
-        look.mask_rows = rows @ counts
+        examined.masked = True
+        examined.mask_pixels = counts.sum(axis=0)
+        examined.mask_rows = rows @ counts

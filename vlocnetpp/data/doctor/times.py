@@ -9,11 +9,11 @@ import numpy as np
 from vlocnetpp.data.doctor.findings import Finding, Severity, listing
 from vlocnetpp.data.doctor.matches import Floats
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.doctor.wild import JUMP, SHORTEST, local_median
 
 METRES_PER_RADIAN = 0.57
-"""0.01 m for a degree: what a turn is worth where steps and turns are added."""
+"""0.01 m for a degree: the weight of a rotation where translations and rotations are added."""
 LEAST_JUMP = {"m": 0.05, "deg": 3.0}
 IMPOSSIBLE = 1000.0
 """Times the usual motion."""
@@ -22,13 +22,13 @@ LEAST_USUAL = {"m": 0.001, "deg": 0.1}
 FASTEST_M_S = 60.0
 SHUFFLES = 100
 NO_ORDER = 0.8
-"""Neighbours this far apart, compared with a random order, are no neighbours."""
+"""Above this ratio to a random order, consecutive frames are not neighbours."""
 
 
 def check_stamps(study: Study) -> Iterator[Finding]:
     """Stamps that do not increase, and pauses within a sequence."""
     for sequence in study.sequences:
-        seconds = np.diff([look.frame.stamp_ns for look in sequence]) * 1e-9
+        seconds = np.diff([examined.frame.stamp_ns for examined in sequence]) * 1e-9
         if not len(seconds):
             continue
         back = np.flatnonzero(seconds <= 0) + 1
@@ -46,12 +46,12 @@ def check_stamps(study: Study) -> Iterator[Finding]:
 def check_speed(study: Study) -> Iterator[Finding]:
     """Steps and turns far beyond those around them, and speeds that no vehicle has."""
     for sequence in study.sequences:
-        wild = [each for each in study.wild if each.look in sequence]
+        wild = [each for each in study.wild if each.examined in sequence]
         if wild:
             worst = max(wild, key=lambda each: each.metres)
             text = f"{len(wild)} poses up to {worst.metres:.3g} m" if len(wild) > 1 else f"1 pose {worst.metres:.3g} m"
             text += f" beside the way of {sequence[0].sequence}, usual step {worst.usual_m:.3g} m; set aside elsewhere"
-            names = listing([each.look.frame.name for each in wild], 6)
+            names = listing([each.examined.frame.name for each in wild], 6)
             yield Finding(_severity(worst.metres, worst.usual_m, "m"), "speed", names, text, 0.95)
     fastest, where = 0.0, ""
     for sequence in study.sequences:
@@ -78,11 +78,11 @@ def check_order(study: Study) -> Iterator[Finding]:
     """Sequences whose neighbours are no more alike, in image or pose, than frames drawn at random."""
     random = np.random.default_rng(study.seed)
     for sequence in study.sequences:
-        looks = [look for look in sequence if look.thumbnail is not None]
-        if len(looks) < SHORTEST:
+        frames = [examined for examined in sequence if examined.thumbnail is not None]
+        if len(frames) < SHORTEST:
             continue
-        seen = _compare(np.stack([_levelled(look) for look in looks]), random)
-        posed = [look for look in looks if look.frame.pose_7 is not None]
+        seen = _compare(np.stack([_levelled(examined) for examined in frames]), random)
+        posed = [examined for examined in frames if examined.frame.pose_7 is not None]
         placed = _compare(_spots(posed), random) if len(posed) >= SHORTEST else None
         ratios = {"images": seen, "poses": placed}
         loose = {name: ratio for name, ratio in ratios.items() if ratio is not None and ratio >= NO_ORDER}
@@ -94,17 +94,17 @@ def check_order(study: Study) -> Iterator[Finding]:
         only = f", the {ordered[0]} are in order" if ordered else ""
         text = f"the {' and '.join(loose)} of neighbours are {ratio:.0%} as far apart as in a random order"
         sure = float(np.clip((ratio - 0.5) * 2, 0.5, 0.99))
-        yield Finding("error", "order", sequence[0].sequence, f"{text} of the {len(looks)} frames{only}", sure)
+        yield Finding("error", "order", sequence[0].sequence, f"{text} of the {len(frames)} frames{only}", sure)
 
 
 def _severity(jump: float, usual: float, unit: str) -> Severity:
-    """An error from a thousand times the usual motion on: no robot does that."""
+    """An error above a thousand times the usual motion, else a warning."""
     return "error" if jump > IMPOSSIBLE * max(usual, LEAST_USUAL[unit]) else "warning"
 
 
-def _steps(sequence: list[Look]) -> tuple[Floats, Floats, Floats, list[int]]:
+def _steps(sequence: list[ExaminedFrame]) -> tuple[Floats, Floats, Floats, list[int]]:
     """Metres, radians and seconds from each frame with a pose to the next, and the place of the latter."""
-    at = [i for i, look in enumerate(sequence) if look.frame.pose_7 is not None]
+    at = [i for i, examined in enumerate(sequence) if examined.frame.pose_7 is not None]
     pose = np.array([sequence[i].frame.pose_7 for i in at], np.float64).reshape(-1, 7)
     metres = np.linalg.norm(np.diff(pose[:, :3], axis=0), axis=1)
     radians = 2 * np.arccos(np.minimum(np.abs((pose[1:, 3:] * pose[:-1, 3:]).sum(axis=1)), 1.0))
@@ -112,19 +112,19 @@ def _steps(sequence: list[Look]) -> tuple[Floats, Floats, Floats, list[int]]:
     return metres, radians, seconds, at[1:]
 
 
-def _levelled(look: Look) -> Floats:
+def _levelled(examined: ExaminedFrame) -> Floats:
     """The thumbnail without its brightness, so that light does not count as a change of place."""
-    assert look.thumbnail is not None
-    small = look.thumbnail.astype(np.float64).ravel()
+    assert examined.thumbnail is not None
+    small = examined.thumbnail.astype(np.float64).ravel()
     return (small - small.mean()) / max(float(small.std()), 1e-6)
 
 
-def _spots(looks: list[Look]) -> Floats:
+def _spots(frames: list[ExaminedFrame]) -> Floats:
     """Poses as points whose distances join metres and turns: (N, 9)."""
     spots = []
-    for look in looks:
-        assert look.frame.pose_7 is not None
-        x, y, z, w, i, j, k = look.frame.pose_7
+    for examined in frames:
+        assert examined.frame.pose_7 is not None
+        x, y, z, w, i, j, k = examined.frame.pose_7
         # Two axes of the rotation: their distance grows with the angle, whatever the sign of the quaternion.
         right = np.array([1 - 2 * (j * j + k * k), 2 * (i * j + w * k), 2 * (i * k - w * j)])
         ahead = np.array([2 * (i * k + w * j), 2 * (j * k - w * i), 1 - 2 * (i * i + j * j)])

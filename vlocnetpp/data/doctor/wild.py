@@ -1,6 +1,5 @@
-"""Single poses that lie far beside the way of their neighbours, as a localization gives them that slips for a moment.
-
-They are named and set aside before anything else is judged: one pose at 100 m would outweigh all that is well.
+"""Single poses far off the path of their neighbours, as from a localization that fails for a moment. They are reported
+and excluded before anything else is judged: one pose at 100 m would outweigh all good ones.
 """
 
 from __future__ import annotations
@@ -11,24 +10,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vlocnetpp.data.doctor.matches import Floats
-from vlocnetpp.data.doctor.survey import Look
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 
 SHORTEST = 8
-"""Frames that a sequence needs for what is usual in it to be known."""
+"""Frames that a sequence needs before its usual step is known."""
 JUMP = 10.0
 """Times the usual step around it."""
 LEAST_M = 0.3
 LONGEST, SHARE = 3, 0.02
-"""Frames in a row that may slip, or this share of the sequence: more are another part of the drive."""
+"""Frames in a row that may be wild, or this share of the sequence: more are another part of the drive."""
 BACK = 0.1
-"""The way goes on behind them if the gap that they leave is below this share of the jump."""
+"""The path continues after them if the gap that they leave is below this share of the jump."""
 
 
 @dataclass(frozen=True)
 class Wild:
-    """A pose beside the way."""
+    """A pose far off the path."""
 
-    look: Look
+    examined: ExaminedFrame
     metres: float
     """From the neighbour before, or behind at the beginning of a sequence."""
     usual_m: float
@@ -36,16 +35,16 @@ class Wild:
 
 
 def local_median(values_N: Floats, reach: int = 10) -> Floats:
-    """(N,) what is usual around each value."""
+    """(N,) median of the values around each one."""
     return np.array([np.median(values_N[max(i - reach, 0) : i + reach + 1]) for i in range(len(values_N))])
 
 
-def set_wild_poses_aside(sequence: Sequence[Look]) -> list[Wild]:
-    """Take the wild poses out of the frames of a sequence, and say which they were."""
-    posed = [look for look in sequence if look.frame.pose_7 is not None]
+def set_wild_poses_aside(sequence: Sequence[ExaminedFrame]) -> list[Wild]:
+    """Remove the wild poses from the frames of a sequence. Returns them."""
+    posed = [examined for examined in sequence if examined.frame.pose_7 is not None]
     if len(posed) < SHORTEST:
         return []
-    place = np.array([look.frame.pose_7 for look in posed], np.float64)[:, :3]
+    place = np.array([examined.frame.pose_7 for examined in posed], np.float64)[:, :3]
     steps = np.linalg.norm(np.diff(place, axis=0), axis=1)
     usual = local_median(steps)
     jumps = np.flatnonzero((steps > JUMP * usual) & (steps > LEAST_M))
@@ -60,8 +59,8 @@ def set_wild_poses_aside(sequence: Sequence[Look]) -> list[Wild]:
         if inner and np.linalg.norm(place[end] - place[first - 1]) > BACK * far:
             continue
         ordinary = float(usual[min(first, len(usual) - 1)])
-        found += [Wild(look, float(far), ordinary) for look in posed[first:end]]
+        found += [Wild(examined, float(far), ordinary) for examined in posed[first:end]]
     for wild in found:
-        wild.look.frame = replace(wild.look.frame, pose_7=None)
-        wild.look.set_aside = True
+        wild.examined.frame = replace(wild.examined.frame, pose_7=None)
+        wild.examined.set_aside = True
     return found

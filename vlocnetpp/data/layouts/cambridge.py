@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError, Dataset, image_size
 from vlocnetpp.data.layouts.text_files import INTRINSICS, inside, matrix, numbers, rows
-from vlocnetpp.data.layouts.unstamped import Shot, by_folder, splits_of
+from vlocnetpp.data.layouts.unstamped import UnstampedFrame, by_folder, splits_of
 from vlocnetpp.data.poses import checked_intrinsics, known_pose, note_of_lost
 
 TABLES = {"train": "dataset_train.txt", "test": "dataset_test.txt"}
@@ -42,7 +42,7 @@ def read(root: Path) -> Dataset:
     """Read the poses; pixels load on demand. Raises DataError naming the file and what is wrong with it."""
     focals = _focals(root / RECONSTRUCTION)
     given = checked_intrinsics(matrix(root / INTRINSICS, 3), root / INTRINSICS) if _has_own(root, focals) else None
-    groups: dict[str, dict[str, list[Shot]]] = {}
+    groups: dict[str, dict[str, list[UnstampedFrame]]] = {}
     notes: tuple[str, ...] = ()
     for split, table in TABLES.items():
         if not (root / table).exists():
@@ -55,7 +55,7 @@ def read(root: Path) -> Dataset:
             for name in names:
                 image = _image(root, name, root / table)
                 K_33 = _intrinsics(image, focals.get(_stem(name))) if given is None else given
-                shots.append(Shot(Path(name).stem, image, K_33, poses[name]))
+                shots.append(UnstampedFrame(Path(name).stem, image, K_33, poses[name]))
     if given is None and not focals:
         text = f"{root / RECONSTRUCTION}: is missing and so is {INTRINSICS}; the focal length is the nominal "
         notes += (f"{text}{NOMINAL_FOCAL:g} px of images {PUBLISHED_SIDE} px wide",)
@@ -67,7 +67,7 @@ def _has_own(root: Path, focals: dict[str, float]) -> bool:
 
 
 def _poses(table: Path) -> tuple[dict[str, NDArray[np.float64] | None], tuple[str, ...]]:
-    """Image name -> pose, and what is to be told of those that are none."""
+    """Image name -> pose, and notes on invalid ones."""
     poses: dict[str, NDArray[np.float64] | None] = {}
     lost: list[str] = []
     for where, cells in rows(table):

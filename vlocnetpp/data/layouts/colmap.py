@@ -5,8 +5,8 @@
 
 Poses in images.* turn and move from the world to the camera (x right, y down, z forward) and are inverted here. COLMAP
 counts pixels from the corner of the first one, this library from its middle, so the centre moves by half a pixel. Where
-the images are smaller or larger than their camera says, K is scaled with them. Lens distortion is left as it is, and
-told; a fisheye is refused, `colmap image_undistorter` makes pinhole images.
+the images are smaller or larger than their camera says, K is scaled with them. Lens distortion is not corrected, and
+reported; a fisheye is refused, `colmap image_undistorter` makes pinhole images.
 
 Every folder below images/ is a sequence, in the order of the names at 30 Hz. TrainSplit.txt and TestSplit.txt may list
 the folders, one a line; without these files all are in train. The unit of length of a reconstruction is its own, unless
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError, Dataset, image_size, read_bytes
 from vlocnetpp.data.layouts.text_files import inside, listed_splits, numbers, read_text
-from vlocnetpp.data.layouts.unstamped import Shot, by_folder, splits_of
+from vlocnetpp.data.layouts.unstamped import UnstampedFrame, by_folder, splits_of
 from vlocnetpp.data.poses import checked_intrinsics, known_pose, note_of_lost
 from vlocnetpp.poses import inverse
 
@@ -79,7 +79,7 @@ def read(root: Path) -> Dataset:
     base = root / IMAGES if (root / IMAGES).is_dir() else root
     lost: list[str] = []
     K_of: dict[int, NDArray[np.float64]] = {}
-    groups: dict[str, list[Shot]] = {}
+    groups: dict[str, list[UnstampedFrame]] = {}
     for folder, names in by_folder(list(listed)).items():
         shots = groups.setdefault(folder.replace("/", "-") or IMAGES, [])
         for name in names:
@@ -91,7 +91,9 @@ def read(root: Path) -> Dataset:
             if image.camera not in K_of:
                 K_of[image.camera] = _intrinsics(cameras[image.camera], path, cameras_file)
             pose = known_pose(image.pose_7, f"{images_file}: {name}", lost)
-            shots.append(Shot(Path(name).stem, path, K_of[image.camera], None if pose is None else _inverted(pose)))
+            shots.append(
+                UnstampedFrame(Path(name).stem, path, K_of[image.camera], None if pose is None else _inverted(pose))
+            )
     splits = listed_splits(root, list(groups), f"a folder of images in {base}")
     chosen = {split: {name: groups[name] for name in folders} for split, folders in splits.items()}
     return Dataset(
@@ -114,7 +116,7 @@ def _inverted(pose_7: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _notes(cameras: dict[int, Camera], path: Path) -> tuple[str, ...]:
-    """What is to be told of every model, and of its lenses."""
+    """Notes on a model's unit of length and its lenses."""
     bent = {each.model for each in cameras.values() if any(_distortion(each))}
     notes: tuple[str, ...] = (
         f"{path.parent}: the unit of length of a COLMAP model is its own unless it was aligned to metres",

@@ -11,8 +11,8 @@ files all are in train.
 
 The left camera is read. Poses of the ground truth are those of its sensor, brought to the body by the sensor's T_BS
 (the identity without its file) and from the body to the camera by the camera's. They are interpolated, at most 20 ms
-from a recorded one; frames without are kept with their pose unknown. Lens distortion is left as it is, and told;
-a fisheye (TUM-VI) is refused.
+from a recorded one; frames without are kept with their pose unknown. Lens distortion is not corrected, and reported; a
+fisheye (TUM-VI) is refused.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _extrinsics(sensor: dict[str, Any], path: Path) -> NDArray[np.float64]:
 
 
 def _camera(sensor: dict[str, Any], path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
-    """K, the pose of the camera in the body, and what is to be told."""
+    """K, the pose of the camera in the body, and notes."""
     try:
         fu, fv, cu, cv = (float(value) for value in sensor["intrinsics"])
         distortion = [float(value) for value in sensor.get("distortion_coefficients") or ()]
@@ -153,7 +153,7 @@ def _camera(sensor: dict[str, Any], path: Path) -> tuple[NDArray[np.float64], ND
 def _poses(
     truth: Path, stamps_M: NDArray[np.int64], body_camera_7: NDArray[np.float64]
 ) -> tuple[list[NDArray[np.float64] | None], tuple[str, ...]]:
-    """The camera's pose at each stamp, and what is to be told."""
+    """The camera's pose at each stamp, and notes."""
     stamps, poses = [], []
     lost: list[str] = []
     for where, cells in _rows(truth / TABLE):

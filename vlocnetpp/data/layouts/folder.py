@@ -1,7 +1,7 @@
 """The project's own folder: what `from-bag` and `render` write and every command reads.
 
     ROOT/dataset.yaml               format, map_frame, classes, splits
-    ROOT/settings.yaml              what it was made with, where its maker can go on after an interruption
+    ROOT/settings.yaml              what it was made with, where an interrupted conversion can be continued
     ROOT/<sequence>/frames.csv      one row a frame: stamp, pose, K, and the files below relative to the sequence
     ROOT/<sequence>/image/NNNNNN.jpg    (or .png)
     ROOT/<sequence>/depth/NNNNNN.png    16-bit millimetres, 0 = unknown
@@ -72,7 +72,7 @@ class FolderWriter:
     A context manager. An error inside the `with` removes what was written so far. Raises DataError if `root` exists
     (nothing is overwritten), if another run is writing or was killed there, or if no frame was added.
 
-    With `settings`, plain values that decide the content, work can go on after an interruption: sequences that were
+    With `settings`, plain values that decide the content, interrupted work can be continued: sequences that were
     `complete` stay in `<root>.partial`, and a writer with equal settings `keep`s them. Other settings are refused.
     """
 
@@ -119,7 +119,7 @@ class FolderWriter:
         return self
 
     def _go_on(self, settings: dict[str, str | int | float]) -> None:
-        """Take an unfinished folder over: remember what is complete and remove sequences that are not."""
+        """Continue an unfinished folder: keep the complete sequences and remove the others."""
         try:
             before = yaml.safe_load((self.partial / SETTINGS).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
@@ -159,7 +159,7 @@ class FolderWriter:
         return sequence in self._complete
 
     def complete(self, sequence: str) -> None:
-        """Nothing more is added to this sequence: from now on an interruption does not lose it."""
+        """Mark a sequence as complete: from now on an interruption does not lose it."""
         self._write_table(sequence)
         self._complete.add(sequence)
 

@@ -1,4 +1,4 @@
-"""A plain folder of images from one camera: nothing is known but K. For looking at what a model answers.
+"""A plain folder of images from one camera, with K and without labels. For looking at what a model answers.
 
     ROOT/*.jpg, *.png               in the order of their names, 2 before 10; one recording, the split `test`
     ROOT/camera-intrinsics.txt      3 x 3, pixels of these images

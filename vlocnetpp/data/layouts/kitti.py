@@ -109,7 +109,7 @@ def _images(folder: Path) -> dict[int, Path]:
 
 
 def _calibration(path: Path, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """K, and where the camera is in camera 0, metres."""
+    """K, and the camera's position in camera 0, metres."""
     # some tools write no blank behind the colon
     lines = {text.partition(":")[0]: (where, text) for where, cells in rows(path) for text in [" ".join(cells)]}
     if name not in lines:

@@ -10,7 +10,7 @@ Intrinsics may stand at the top or in each frame. Pixels are counted from the co
 counts from its middle, so the centre moves by half a pixel. `applied_scale`, by which a tool shrank the scene, is
 divided out again. In one file `train_filenames`, `test_filenames` and `val_filenames` may say which frame is in which
 split; else all are in train. Every folder of images is a sequence, in the order of the names at 30 Hz. Lens distortion
-is left as it is, and told; a fisheye is refused. Masks there say what to ignore, not what is seen, and are not read.
+is not corrected, and reported; a fisheye is refused. Masks there mark pixels to ignore, not classes, and are not read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError, Dataset, image_size
 from vlocnetpp.data.layouts.text_files import inside, read_text
-from vlocnetpp.data.layouts.unstamped import Shot, by_folder, splits_of
+from vlocnetpp.data.layouts.unstamped import UnstampedFrame, by_folder, splits_of
 from vlocnetpp.data.poses import checked_intrinsics, known_matrix, note_of_lost
 
 ONE = "transforms.json"
@@ -41,7 +41,7 @@ def recognizes(root: Path) -> bool:
 
 def read(root: Path) -> Dataset:
     """Read frames and intrinsics; pixels load on demand. Raises DataError naming the file and what is wrong with it."""
-    groups: dict[str, dict[str, list[Shot]]] = {}
+    groups: dict[str, dict[str, list[UnstampedFrame]]] = {}
     notes: tuple[str, ...] = ()
     for split, path in _files(root).items():
         content = _content(path)
@@ -97,7 +97,7 @@ def _parts(content: dict[str, Any], split: str, names: list[str], path: Path) ->
     return {each: [str(name).removeprefix("./") for name in listed] for each, listed in parts.items()}
 
 
-def _shot(root: Path, name: str, about: dict[str, Any], path: Path, lost: list[str]) -> Shot:
+def _shot(root: Path, name: str, about: dict[str, Any], path: Path, lost: list[str]) -> UnstampedFrame:
     where = f"{path}: {name[:60]}"
     base = inside(root, name, path)
     image = next(
@@ -122,7 +122,7 @@ def _shot(root: Path, name: str, about: dict[str, Any], path: Path, lost: list[s
             raise
         raise DataError(f"{where}: needs numbers, transform_matrix 4 x 4 among them ({error})") from error
     depth = about.get("depth_file_path")
-    return Shot(
+    return UnstampedFrame(
         Path(name).stem,
         image,
         K_33,

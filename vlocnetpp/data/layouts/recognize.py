@@ -54,7 +54,7 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
         return _read(root, layout)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: does not exist") from error
-    except OSError as error:  # of a folder that may not be listed; files are read through `read_bytes` and its like
+    except OSError as error:  # a folder that may not be listed; `read_bytes` reports files
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
 
 

@@ -7,7 +7,7 @@
 
 or a folder of such scans, with TrainSplit.txt and TestSplit.txt that list their names, one a line; without these files
 all are in train. A frame's stamp is its number at 30 Hz. Depth of another size than the colour images (640 x 480 beside
-1296 x 968) is left out, and told.
+1296 x 968) is left out, and reported.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from vlocnetpp.data.poses import checked_intrinsics
 
 SPLIT_FILES = {"train": "TrainSplit.txt", "test": "TestSplit.txt"}
 INTRINSICS = "camera-intrinsics.txt"
-"""3 x 3 numbers; where a dataset has such a file, it counts before anything published."""
+"""3 x 3 numbers; where a dataset has such a file, it takes precedence over published values."""
 
 
 def read_text(path: Path) -> str:

@@ -38,7 +38,7 @@ PUBLISHED_K_33 = {
     "freiburg3": ((535.4, 0.0, 320.1), (0.0, 539.2, 247.6), (0.0, 0.0, 1.0)),
 }
 NOMINAL_K_33 = ((525.0, 0.0, 319.5), (0.0, 525.0, 239.5), (0.0, 0.0, 1.0))
-"""What the drivers of ROS say of a Kinect that nobody calibrated, and what the dataset's page says to use then."""
+"""The default of ROS drivers for an uncalibrated Kinect, which the dataset's page recommends too."""
 PUBLISHED_SIZE = (480, 640)
 
 

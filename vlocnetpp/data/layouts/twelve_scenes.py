@@ -6,8 +6,9 @@
     ROOT/split.txt                          `sequence0 [frames=357] [start=0 ; end=356]`, one a line
     ROOT/info.txt                           `m_calibrationColorIntrinsic = ` and 4 x 4 numbers
 
-The first sequence is the test split, all others are in train, as everybody does who publishes on it. A frame's stamp is
-its number at 30 Hz. Depth of another size than the colour images (640 x 480 beside 1296 x 968) is left out, and told.
+The first sequence is the test split, all others are in train, the usual split in publications. A frame's stamp is
+its number at 30 Hz. Depth of another size than the colour images (640 x 480 beside 1296 x 968) is left out, and
+reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What layouts share whose images carry no stamps: names in order, one camera rate, ten seconds between sequences, and
+"""Shared by layouts whose images carry no stamps: names in order, one camera rate, ten seconds between sequences, and
 depth that may be of another size."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GAP_NS = 10_000_000_000
 
 
 @dataclass(frozen=True)
-class Shot:
+class UnstampedFrame:
     """An image before it has a stamp."""
 
     name: str
@@ -45,7 +45,7 @@ Key = TypeVar("Key")
 def usable_depths(
     found: dict[Key, Path], folder: Path, size: tuple[int, int]
 ) -> tuple[dict[Key, Path], tuple[str, ...]]:
-    """Depth images, none where their size is not that of the colour images (height, width), and what is to be told."""
+    """Depth images, none where their size is not that of the colour images (height, width), and notes."""
     if not found:
         return {}, ()
     height, width = image_size(next(iter(found.values())))
@@ -55,7 +55,7 @@ def usable_depths(
     return {}, (f"{text}: left out, resize the colour images and K to the depth to use it",)
 
 
-def splits_of(groups: Mapping[str, Mapping[str, list[Shot]]]) -> dict[str, tuple[Sequence, ...]]:
+def splits_of(groups: Mapping[str, Mapping[str, list[UnstampedFrame]]]) -> dict[str, tuple[Sequence, ...]]:
     """Split -> sequence -> shots in order, as sequences with stamps that are unique in the dataset."""
     splits: dict[str, tuple[Sequence, ...]] = {}
     start_ns = GAP_NS  # not 0: a stamp of 0 means "not set" in a ROS header
@@ -69,7 +69,7 @@ def splits_of(groups: Mapping[str, Mapping[str, list[Shot]]]) -> dict[str, tuple
     return splits
 
 
-def _frame(sequence: str, stamp_ns: int, shot: Shot) -> Frame:
+def _frame(sequence: str, stamp_ns: int, shot: UnstampedFrame) -> Frame:
     return Frame(
         f"{sequence}/{shot.name}",
         stamp_ns,

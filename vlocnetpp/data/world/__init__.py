@@ -1,4 +1,4 @@
-"""The rendered worlds, in which ground truth is exact and free to give away."""
+"""The rendered worlds, whose ground truth is exact and may be redistributed."""
 
 from vlocnetpp.data.world.labels import CLASSES
 from vlocnetpp.data.world.render import render_world

@@ -1,4 +1,4 @@
-"""Where a camera looks: yaw, pitch and roll of a body, as the quaternion of the camera in it; poses between poses."""
+"""The camera's orientation from yaw, pitch and roll of its body, and interpolation between poses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def camera_quaternion(yaw: NDArray, pitch: NDArray, roll: NDArray) -> NDArray[np
 
 
 def between(a_7: NDArray, b_7: NDArray, share: float) -> NDArray[np.float64]:
-    """The pose (7,) at a share of the way from one pose to another, of which it is a small turn away."""
+    """The pose (7,) at a share of the way between two poses with a small rotation between them."""
     opposite = -1.0 if a_7[3:] @ b_7[3:] < 0 else 1.0
     mixed = a_7 + share * (np.concatenate([b_7[:3], opposite * b_7[3:]]) - a_7)
     mixed[3:] /= np.linalg.norm(mixed[3:])

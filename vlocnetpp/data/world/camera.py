@@ -1,4 +1,4 @@
-"""The scene on the graphics device. MuJoCo is needed here and only here (optional extra `render`)."""
+"""Rendering of a scene. Only this module needs MuJoCo (optional extra `render`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_GL = (
 
 @dataclass(frozen=True)
 class View:
-    """What the camera sees from one pose."""
+    """Image, depth and mask from one pose."""
 
     image_HW3: NDArray[np.uint8]
     """RGB."""
@@ -52,7 +52,7 @@ def intrinsics(width: int, height: int) -> NDArray[np.float64]:
 
 @final
 class Camera:
-    """A scene on the graphics device; a context manager, because that memory has to be given back.
+    """A scene loaded for rendering; a context manager, because graphics memory must be freed.
 
     Raises DataError where MuJoCo or OpenGL is missing.
     """
@@ -90,7 +90,7 @@ class Camera:
         self._geometry.close()
 
     def prepare(self, conditions: Conditions) -> None:
-        """Set the light, and from now on put everything that moves where these conditions say."""
+        """Set the light and the positions of movable bodies for a recording."""
         light, model = conditions.light, self._model
         sun = np.array(light.toward_sun)
         model.light("sun").dir[:] = -sun
@@ -102,7 +102,7 @@ class Camera:
         model.vis.headlight.ambient[:] = light.ambient
         self._conditions = conditions
 
-    def look(self, pose_7: NDArray[np.float64], time_s: float = 0.0) -> View:
+    def render(self, pose_7: NDArray[np.float64], time_s: float = 0.0) -> View:
         """Render from a camera-to-world pose (optical frame), `time_s` after the start of the recording."""
         return self.expose(np.stack([pose_7] * 3), time_s, 1.0)
 
@@ -126,7 +126,7 @@ class Camera:
             pose_7 = between(here, after if at > 0 else before, abs(at) * share) if at else here
             self._place(self._model, self._data, pose_7, time_s + at * exposure / 2)
             self._color.update_scene(self._data, "camera")
-            # A mirror draws the whole scene once more, so it is left out where none is in sight.
+            # A mirror renders the whole scene once more, so it is skipped where none is visible.
             for flag, on in (("FOG", True), ("SHADOW", self._shadows), ("REFLECTION", reflects)):
                 self._color.scene.flags[getattr(self._mujoco.mjtRndFlag, f"mjRND_{flag}")] = on
             colors = colors + self._color.render() / np.float32(count)

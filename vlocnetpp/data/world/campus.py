@@ -10,7 +10,7 @@ import numpy as np
 
 from vlocnetpp.data.world import buildings, circuit, meshes, movables, props, textures
 from vlocnetpp.data.world.circuit import Route
-from vlocnetpp.data.world.labels import BACKGROUND, BUILDING, GRASS, OTHER, POLES, ROAD, SIDEWALK, VEGETATION
+from vlocnetpp.data.world.labels import BUILDING, GRASS, OTHER, POLES, ROAD, SIDEWALK, VEGETATION
 from vlocnetpp.data.world.meshes import rectangle
 from vlocnetpp.data.world.scene import Conditions, Light, Mover, Point, Recording, Scene, daylight
 from vlocnetpp.data.world.stage import Stage
@@ -232,13 +232,8 @@ def _fences(stage: Stage) -> None:
 
 def _beyond(stage: Stage, rng: np.random.Generator) -> None:
     """What is seen between the buildings: a street in the north, trees, a tower, a chimney, hills."""
-    around = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    disc = 110 * np.stack([np.cos(around), np.sin(around)], 1)
-    stage.mesh(BACKGROUND, "field", meshes.slab(disc, -0.06, -0.06, 8.0))
-    turn = np.linspace(2 * np.pi, 0, 121)
-    ring = 105 * np.stack([np.cos(turn), np.sin(turn)], 1)
-    crest = 15 + sum(rng.uniform(1.2, 3.2) * np.sin(k * turn + rng.uniform(0, 6)) for k in (2, 3, 5, 8))
-    stage.mesh(BACKGROUND, "hills", meshes.wall(ring, -0.1, np.asarray(crest)))
+    props.field(stage, radius=110, z=-0.06)
+    props.hills(stage, rng, radius=105, height=15, waves=(1.2, 3.2))
     for x, y, height, radius, leaves in (
         (-10, -24, 8, 2.6, "dark"), (4, -22, 7, 2.4, "light"), (14, -21, 8, 2.6, "red"), (-26, -15, 8, 2.5, "dark"),
         (-27, 12, 8, 2.6, "light"), (-3.5, 22, 8, 2.4, "dark"), (15, 23, 8, 2.6, "red"), (27, -3, 9, 2.6, "dark"),

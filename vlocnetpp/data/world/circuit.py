@@ -1,4 +1,4 @@
-"""A robot going round a closed route in a lane, and the splits that ask a pose regressor for more than it was shown."""
+"""A robot that drives a closed route in a lane, and splits that leave the training path."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Route:
     rounding: float
     """Standard deviation of the Gaussian that rounds the corners."""
     lane: float
-    """Where the training loops run: distance from the route to its left, negative is to its right."""
+    """Lane of the training loops: distance from the route to its left, negative to its right."""
     speed: float
     """Metres a second."""
     height: float
@@ -64,12 +64,12 @@ class Lap:
     sway: float = 0.04
     """Amplitude of the sideways deviation from the lane, metres."""
     sways: int = 5
-    look: float = 0.04
+    yaw_swing: float = 0.04
     """Amplitude of the look-around: the camera's yaw against the direction of motion."""
-    bob: float = 0.006
+    pitch_swing: float = 0.006
     """Amplitude of pitching and rolling."""
-    hurry: float = 0.15
-    """How much the speed varies about its mean."""
+    speed_variation: float = 0.15
+    """Relative variation of the speed about its mean."""
 
     def frames(self) -> int:
         """How many at the suite's rate."""
@@ -94,22 +94,24 @@ class Lap:
         duration = self.share * self.route.length() / self.route.speed
         time = np.arange(frames) * duration / frames
         speed = self.share * length / duration
-        omega = 2 * np.pi * max(1, round(7 * self.share)) / duration  # whole hurries leave the mean speed as it is
-        eased = time - self.hurry / omega * (np.cos(omega * time + phase[2]) - np.cos(phase[2]))
+        omega = (
+            2 * np.pi * max(1, round(7 * self.share)) / duration
+        )  # whole periods of the variation keep the mean speed
+        eased = time - self.speed_variation / omega * (np.cos(omega * time + phase[2]) - np.cos(phase[2]))
         along = ((1 - start if self.reverse else start) * length + speed * eased) % length
 
         def at(shift: float) -> NDArray[np.float64]:
             return np.stack([np.interp((along + shift) % length, travelled, closed[:, k]) for k in range(2)], 1)
 
-        position, direction = at(0), at(0.25) - at(-0.15)  # a driver looks a little ahead
-        yaw = np.arctan2(direction[:, 1], direction[:, 0]) + self.look * (
+        position, direction = at(0), at(0.25) - at(-0.15)  # the camera is turned a little ahead of the motion
+        yaw = np.arctan2(direction[:, 1], direction[:, 0]) + self.yaw_swing * (
             0.7 * np.sin(2 * np.pi * 0.13 * time + phase[3]) + 0.3 * np.sin(2 * np.pi * 0.31 * time + phase[4])
         )
-        pitch = self.route.pitch + self.bob * (
+        pitch = self.route.pitch + self.pitch_swing * (
             np.sin(2 * np.pi * 0.9 * time + phase[5]) + 0.5 * np.sin(2 * np.pi * 0.37 * time + phase[6])
         )
-        roll = 0.6 * self.bob * np.sin(2 * np.pi * 0.61 * time + phase[7])
-        height = self.route.height + 0.5 * self.bob * np.sin(2 * np.pi * 0.9 * time + phase[5])
+        roll = 0.6 * self.pitch_swing * np.sin(2 * np.pi * 0.61 * time + phase[7])
+        height = self.route.height + 0.5 * self.pitch_swing * np.sin(2 * np.pi * 0.9 * time + phase[5])
         stamps = START_NS + np.round(time * 1e9).astype(np.int64)
         return stamps, np.column_stack([position, height, camera_quaternion(yaw, pitch, roll)])
 
@@ -123,11 +125,11 @@ def recordings(route: Route) -> tuple[Recording, ...]:
 
     def laps() -> Iterator[tuple[str, Lap]]:
         yield "train", Lap(route, -OUTERMOST)
-        yield "train", Lap(route, -0.05, sway=0.06, look=0.10, hurry=0.25)
-        yield "train", Lap(route, 0.05, sway=0.06, sways=3, look=0.16, bob=0.01)
-        yield "train", Lap(route, OUTERMOST, look=0.07, hurry=0.1)
-        yield "val", Lap(route, 0.10, share=0.5, sways=4, look=0.08)
-        yield "test", Lap(route, 0.0, sways=7, look=0.09, hurry=0.2, bob=0.008)
+        yield "train", Lap(route, -0.05, sway=0.06, yaw_swing=0.10, speed_variation=0.25)
+        yield "train", Lap(route, 0.05, sway=0.06, sways=3, yaw_swing=0.16, pitch_swing=0.01)
+        yield "train", Lap(route, OUTERMOST, yaw_swing=0.07, speed_variation=0.1)
+        yield "val", Lap(route, 0.10, share=0.5, sways=4, yaw_swing=0.08)
+        yield "test", Lap(route, 0.0, sways=7, yaw_swing=0.09, speed_variation=0.2, pitch_swing=0.008)
         for distance, name in ((0.25, "lane_025"), (0.50, "lane_050"), (1.00, "lane_100")):
             for start in (0.05, 0.38, 0.71):
                 yield name, Lap(route, OUTERMOST + distance, start, 0.15, sway=0.02)
@@ -136,7 +138,10 @@ def recordings(route: Route) -> tuple[Recording, ...]:
         for start in (0.12, 0.45, 0.78):
             yield "light", Lap(route, 0.0, start, 0.16)
         for index in range(24):
-            yield "anywhere", Lap(route, OUTERMOST * np.sin(2.4 * index), (index * 0.382) % 1, 0.02, look=0.2, sway=0.0)
+            yield (
+                "anywhere",
+                Lap(route, OUTERMOST * np.sin(2.4 * index), (index * 0.382) % 1, 0.02, yaw_swing=0.2, sway=0.0),
+            )
 
     counts: dict[str, int] = {}
     listed = []

@@ -9,7 +9,6 @@ import numpy as np
 
 from vlocnetpp.data.world import driving, meshes, movables, props, textures
 from vlocnetpp.data.world.labels import (
-    BACKGROUND,
     BUILDING,
     GRASS,
     OTHER,
@@ -267,15 +266,10 @@ def _furniture(stage: Stage, rng: np.random.Generator) -> None:
 
 def _beyond(stage: Stage, rng: np.random.Generator) -> None:
     """What is seen over walls and fence: a street, trees, houses, a tower and hills."""
-    around = np.linspace(0, 2 * np.pi, 64, endpoint=False)
-    disc = 46 * np.stack([np.cos(around), np.sin(around)], 1)
-    stage.mesh(BACKGROUND, "field", meshes.slab(disc, -0.05, -0.05, 8.0))
+    props.field(stage, radius=46, z=-0.05)
     stage.mesh(ROAD, "asphalt", meshes.slab(rectangle(-16, 16, -10, -6.6), -0.03, -0.03, 4.0))
     stage.mesh(GRASS, "lawn", meshes.slab(rectangle(-16, 16, -22, -10.4), -0.03, -0.03, 3.0))
-    turn = np.linspace(2 * np.pi, 0, 121)
-    crest = 6.5 + sum(rng.uniform(0.6, 1.6) * np.sin(k * turn + rng.uniform(0, 6)) for k in (2, 3, 5, 8))
-    ring = 44 * np.stack([np.cos(turn), np.sin(turn)], 1)
-    stage.mesh(BACKGROUND, "hills", meshes.wall(ring, -0.1, np.asarray(crest)))
+    props.hills(stage, rng, radius=44, height=6.5, waves=(0.6, 1.6))
     for x, y, height, radius, leaves in (
         (-9.5, -12.0, 4.6, 1.5, "leaves_dark"), (-4.0, -14.5, 5.4, 1.8, "leaves_light"),
         (2.6, -12.6, 4.2, 1.4, "leaves_dark"),

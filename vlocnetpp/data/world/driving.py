@@ -28,15 +28,15 @@ class Style:
     """Amplitude of the sideways deviation from the ellipse."""
     sways: int = 3
     """Sideways swings per loop; a whole number keeps the loop closed and smooth."""
-    look: float = 0.03
+    yaw_swing: float = 0.03
     """Amplitude of the look-around: the camera's yaw against the direction of motion."""
-    look_hz: float = 0.08
+    yaw_swing_hz: float = 0.08
     pitch: float = 0.045
     """Mean pitch, positive upwards."""
-    bob: float = 0.010
+    pitch_swing: float = 0.010
     """Amplitude of the pitching."""
-    hurry: float = 0.15
-    """How much the speed varies about its mean."""
+    speed_variation: float = 0.15
+    """Relative variation of the speed about its mean."""
 
     def drive(self, frames: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """See `driving.drive`."""
@@ -45,15 +45,15 @@ class Style:
 
 TRAINING: tuple[Style, ...] = (
     Style(3.50, 2.55),
-    Style(3.58, 2.66, clockwise=True, sways=2, hurry=0.1),
-    Style(3.05, 2.10, hurry=0.25, sways=4),
-    Style(3.78, 2.82, sway=0.05, bob=0.014, hurry=0.06),
-    Style(3.42, 2.46, sway=0.27, sways=4, look=0.20, look_hz=0.11, hurry=0.1),
-    Style(3.35, 2.42, clockwise=True, sway=0.22, sways=3, look=0.16, look_hz=0.15, hurry=0.2),
+    Style(3.58, 2.66, clockwise=True, sways=2, speed_variation=0.1),
+    Style(3.05, 2.10, speed_variation=0.25, sways=4),
+    Style(3.78, 2.82, sway=0.05, pitch_swing=0.014, speed_variation=0.06),
+    Style(3.42, 2.46, sway=0.27, sways=4, yaw_swing=0.20, yaw_swing_hz=0.11, speed_variation=0.1),
+    Style(3.35, 2.42, clockwise=True, sway=0.22, sways=3, yaw_swing=0.16, yaw_swing_hz=0.15, speed_variation=0.2),
 )
 """The styles of the training loops, taken in turn."""
-TEST = Style(3.32, 2.48, sway=0.17, sways=3, look=0.07, look_hz=0.19, hurry=0.3, bob=0.013)
-VALIDATION = Style(3.62, 2.52, sway=0.12, sways=4, look=0.10, look_hz=0.13, hurry=0.1)
+TEST = Style(3.32, 2.48, sway=0.17, sways=3, yaw_swing=0.07, yaw_swing_hz=0.19, speed_variation=0.3, pitch_swing=0.013)
+VALIDATION = Style(3.62, 2.52, sway=0.12, sways=4, yaw_swing=0.10, yaw_swing_hz=0.13, speed_variation=0.1)
 
 
 def drive(style: Style, frames: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -77,9 +77,9 @@ def drive(style: Style, frames: int, rng: np.random.Generator) -> tuple[NDArray[
 
     time = np.arange(frames) / RATE_HZ
     speed = np.clip(length * RATE_HZ / max(frames, 1), MIN_SPEED, MAX_SPEED)
-    # A whole number of hurries per loop leaves the mean speed as it is.
+    # A whole number of periods per loop keeps the mean speed.
     omega = 2 * np.pi * 3 * speed / length
-    eased = time - style.hurry / omega * (np.cos(omega * time + phase[2]) - np.cos(phase[2]))
+    eased = time - style.speed_variation / omega * (np.cos(omega * time + phase[2]) - np.cos(phase[2]))
     start = length * rng.uniform()
     along = (start + speed * eased) % length
     position = np.stack([np.interp(along, travelled, path[:, k]) for k in range(2)], 1)
@@ -88,12 +88,12 @@ def drive(style: Style, frames: int, rng: np.random.Generator) -> tuple[NDArray[
                      for d in (step, -step))  # fmt: skip
     heading = np.arctan2(*(ahead - behind).T[::-1])
 
-    yaw = heading + style.look * np.sin(2 * np.pi * style.look_hz * time + phase[3])
-    pitch = style.pitch + style.bob * (
+    yaw = heading + style.yaw_swing * np.sin(2 * np.pi * style.yaw_swing_hz * time + phase[3])
+    pitch = style.pitch + style.pitch_swing * (
         np.sin(2 * np.pi * 0.7 * time + phase[4]) + 0.5 * np.sin(2 * np.pi * 0.31 * time)
     )
-    roll = 0.5 * style.bob * np.sin(2 * np.pi * 0.53 * time + phase[5])
-    height = CAMERA_HEIGHT_M + 0.3 * style.bob * np.sin(2 * np.pi * 0.7 * time + phase[5])
+    roll = 0.5 * style.pitch_swing * np.sin(2 * np.pi * 0.53 * time + phase[5])
+    height = CAMERA_HEIGHT_M + 0.3 * style.pitch_swing * np.sin(2 * np.pi * 0.7 * time + phase[5])
     turn = camera_quaternion(yaw, pitch, roll)
     stamps = START_NS + np.round(np.arange(frames) * 1e9 / RATE_HZ).astype(np.int64)
     return stamps, np.column_stack([position, height, turn])

@@ -17,7 +17,7 @@ SEAM = 0.02
 
 
 def plain_wall(rng: Rng, width_m: float, height_m: float, color: Color) -> Image:
-    """Paint and a skirting board: almost nothing to hold on to."""
+    """Paint and a skirting board: almost no texture."""
     picture = textures.plaster(rng, width_m, height_m, color)
     cv2.rectangle(picture, (0, picture.shape[0] - 8), (picture.shape[1], picture.shape[0]), (120, 116, 110), -1)
     return picture

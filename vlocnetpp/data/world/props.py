@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vlocnetpp.data.world import meshes, textures
-from vlocnetpp.data.world.labels import OTHER, POLES, VEGETATION
+from vlocnetpp.data.world.labels import BACKGROUND, OTHER, POLES, VEGETATION
 from vlocnetpp.data.world.stage import Stage
 
 Rgb = tuple[int, int, int]
@@ -81,3 +81,18 @@ def sign(stage: Stage, rng: np.random.Generator, name: str, title: str, x: float
     stage.box(OTHER, "metal", (x, y, 1.2), (0.05, 0.96, 1.26), yaw=yaw)
     for foot in (left, right):
         stage.rod(POLES, "metal", (*foot, 0), (*foot, 1.85), 0.03)
+
+
+def field(stage: Stage, radius: float, z: float) -> None:
+    """Flat land around everything."""
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    disc = radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+    stage.mesh(BACKGROUND, "field", meshes.slab(disc, z, z, 8.0))
+
+
+def hills(stage: Stage, rng: np.random.Generator, radius: float, height: float, waves: tuple[float, float]) -> None:
+    """A ring of hills; `waves` bounds the amplitude of each of four waves about the height."""
+    angle = np.linspace(2 * np.pi, 0, 121)
+    ring = radius * np.stack([np.cos(angle), np.sin(angle)], 1)
+    crest = height + sum(rng.uniform(*waves) * np.sin(k * angle + rng.uniform(0, 6)) for k in (2, 3, 5, 8))
+    stage.mesh(BACKGROUND, "hills", meshes.wall(ring, -0.1, np.asarray(crest)))

@@ -1,4 +1,4 @@
-"""From scenes and drives to frames on disk, in parallel processes; a killed rendering goes on where it was."""
+"""From scenes and drives to frames on disk, in parallel processes; a killed rendering can be continued."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vlocnetpp.data.world.suite import scene_named
 from vlocnetpp.progress import track
 
 CHUNK = 8
-"""Frames that a process renders in one go."""
+"""Frames in one task of a process."""
 _APART_NS = 600 * 1_000_000_000
 """Recordings lie ten minutes apart."""
 _DRIVE, _CONDITIONS = 2, 3
@@ -34,7 +34,7 @@ MOST_PX = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the pixels of a dataset depend on, the machine's OpenGL apart."""
+    """Everything that the pixels of a dataset depend on, except the machine's OpenGL."""
 
     scene: str
     seed: int = 0
@@ -72,9 +72,9 @@ def render_world(
     """Render a scene of the suite into a new dataset folder, with as many processes as `jobs`, by default as cores.
 
     Poses and stamps depend on scene, seed and `frames_scale` alone, pixels also on the machine's OpenGL, nothing on
-    `jobs`. What is interrupted stays in `<root>.partial`, and the same call goes on there.
-    Raises DataError if `root` exists, if `<root>.partial` belongs to something else, if a setting makes no sense, or if
-    MuJoCo or OpenGL is missing.
+    `jobs`. An interrupted rendering stays in `<root>.partial`, and the same call continues it. Raises DataError if
+    `root` exists, if `<root>.partial` belongs to something else, if a setting makes no sense, or if MuJoCo or OpenGL is
+    missing.
     """
     settings = Settings(scene, seed, width, height, frames_scale)
     jobs = (os.cpu_count() or 1) if jobs is None else jobs

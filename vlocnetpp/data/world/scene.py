@@ -1,4 +1,4 @@
-"""What a scene is: geometry, the conditions of a recording, and the drives that become sequences. All data."""
+"""A scene as data: geometry, the conditions of a recording, and the drives that become sequences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Recording:
     sequence: str
     split: str
     number: int
-    """Which recording it is; with the seed it decides the drive, the light and where people are."""
+    """Number of the recording; with the seed it decides the drive, the light and the positions of people."""
     frames: int
     motion: Motion
 
@@ -92,7 +92,7 @@ class Mover:
     route: tuple[Point, ...]
     """Corners in metres."""
     yaw: float = 0.0
-    """Where it looks while it stands, radians; on a route it looks ahead."""
+    """Yaw while it stands, radians; on a route it faces ahead."""
     speed: float = 0.0
     """Metres a second."""
     start: float = 0.0

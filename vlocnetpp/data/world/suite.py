@@ -1,4 +1,4 @@
-"""The scenes that can be rendered, and what their splits are for."""
+"""The scenes that can be rendered, and the purpose of their splits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SPLITS: dict[str, str] = {
     "test": "interpolation: along the training path, between the training loops",
     "lane_025": "extrapolation by 0.25 m: a parallel lane, counted from the nearest training loop",
     "lane_050": "extrapolation by 0.5 m",
-    "lane_100": "extrapolation by 1 m; whoever retrieves images stays a metre off",
+    "lane_100": "extrapolation by 1 m; image retrieval keeps an error of 1 m",
     "reverse": "the same way backwards: known places, unknown views or motion",
     "light": "known poses in another light, with a slow shutter that blurs",
     "anywhere": "cold start: many short sequences, nothing before them to lean on",
 }
-"""What each split asks. In the room, which is filmed by hand, lanes are shifts of the filmed path and `reverse` is
+"""What each split tests. In the room, which is filmed by hand, lanes are shifts of the filmed path and `reverse` is
 the path filmed backwards in time: known views, but motion that was never shown."""
 
 

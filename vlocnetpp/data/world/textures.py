@@ -58,7 +58,7 @@ def brick(rng: Rng, width_m: float, height_m: float, color: Color = (158, 84, 66
 
 
 def plaster(rng: Rng, width_m: float, height_m: float, color: Color) -> Image:
-    """A painted wall: one colour, a little darker near the ground, nothing a feature detector could hold on to."""
+    """A painted wall: one colour, a little darker near the ground, without corners for a feature detector."""
     height, width = round(height_m * PIXELS_PER_METRE), round(width_m * PIXELS_PER_METRE)
     ground = np.clip(np.linspace(height_m, 0, height)[:, None] / 0.6, 0, 1) - 1
     return _shade(_plain(height, width, color), np.repeat(ground, width, 1), 22)

@@ -22,7 +22,7 @@ STRIDE = 2
 
 
 class Alignment(NamedTuple):
-    """What two images tell about the motion between them."""
+    """The motion between two images, as estimated from them."""
 
     relative_B7: Tensor
     """inv(T_{t-1}) @ T_t, the pose of the current camera in the previous one; the start where `found_B` is False."""
@@ -31,11 +31,11 @@ class Alignment(NamedTuple):
     agreeing_B: Tensor
     """Share of the current image's texture (of its squared gradient) that the motion explains, 0 to 1."""
     found_B: Tensor
-    """Whether the images could be aligned (bool)."""
+    """Whether the alignment succeeded (bool)."""
 
 
 class Motion(NamedTuple):
-    """What the levels refine: a point p of the current camera is R p + t in the previous one."""
+    """The estimate that each level refines: a point p of the current camera is R p + t in the previous one."""
 
     R_B33: Tensor
     t_B31: Tensor
@@ -58,11 +58,11 @@ class Pixels(NamedTuple):
     texture_BN: Tensor
     """Squared gradient, per pixel of the level."""
     change_B8N: Tensor
-    """How the current image changes there with gain, bias, move and turn of the camera."""
+    """Jacobian of the current image's grey value by gain, bias, translation and rotation of the camera."""
 
 
 class Fit(NamedTuple):
-    """The normal equations of a level and what its last step saw."""
+    """The normal equations of a level, and the weights and residuals of its last step."""
 
     inverse_B88: Tensor
     weight_BN: Tensor
@@ -70,48 +70,51 @@ class Fit(NamedTuple):
 
 
 def grey_image(image_B3HW: Tensor, stride: int = STRIDE) -> Tensor:
-    """What is aligned, and remembered for the next step: (B, 1, H/2, W/2) grey, 0 to 255, of RGB from 0 to 255."""
+    """The grey image that is aligned and kept for the next step: (B, 1, H/2, W/2), 0 to 255, from RGB of 0 to 255."""
     return F.avg_pool2d(image_B3HW, stride).mean(dim=1, keepdim=True)
 
 
 class DirectAlignment(nn.Module):
-    """Gauss-Newton on grey values. It has no parameters; it is a module because those have constants in TorchScript."""
+    """Gauss-Newton on grey values. It has no parameters; it is a module because TorchScript reads constants from
+    modules.
+    """
 
     STRIDE: Final[int] = STRIDE
     COARSEST: Final[tuple[int, int, int]] = (1, 1, 4)
-    """A level: side of the cells of which each gives one pixel, the one with the steepest gradient; how often weights
-    are taken; steps with these weights. The coarsest, of an eighth of the grey image's size, solves for the rotation
-    and the brightness alone: rotation is what moves most of the image far, and depth plays no part in it."""
+    """Of a level: side of the cells, of which each gives its pixel with the steepest gradient; how often weights are
+    computed; steps with the same weights. The coarsest level, at an eighth of the grey image's size, solves for
+    rotation and brightness alone: rotation causes most of the large displacements and does not depend on depth."""
     COARSE: Final[tuple[int, int, int]] = (1, 1, 3)
     FINE: Final[tuple[int, int, int]] = (2, 1, 3)
     FINEST: Final[tuple[int, int, int]] = (4, 2, 2)
-    """Weights of the level before favour what had moved too little by then: here they are taken twice."""
+    """Weights from the level before are biased towards pixels that had moved too little, so here they are computed
+    twice."""
     FREEDOM: Final[float] = 5.0
     """Degrees of freedom of Student's t (Kerl et al. 2013)."""
     NOISE: Final[float] = 1.0
-    """Least standard deviation of a residual, of 255."""
+    """Smallest standard deviation of a residual, in grey levels of 255."""
     FIRST_NOISE: Final[float] = 20.0
-    """The one that is assumed at the start."""
+    """Standard deviation assumed at the start."""
     CONTRAST: Final[float] = 64.0
-    """Grey values by which gain is measured, so that its equation is of the size of the others."""
+    """Grey levels per unit of gain, so that its equation has the scale of the others."""
     DAMPING: Final[float] = 1.0
     """Added to the diagonal of the normal equations, whose entries are inverse variances in m and rad."""
     STILL: Final[float] = 1e9
-    """The damping of a move that is not solved for."""
+    """Damping of the translation where it is not solved for."""
     NEAREST_M: Final[float] = 0.05
     """Depth below this is unknown."""
     WITHIN_PX: Final[float] = 0.5
-    """A pixel agrees where its residual is less than the gradient over so many pixels of its level."""
+    """A pixel agrees where its residual is less than the change of grey value over so many pixels of its level."""
     MIN_AGREEING: Final[float] = 0.5
-    """With a smaller share of the texture there is no answer."""
+    """With a smaller share of the texture in agreement, the alignment has failed."""
     MAX_DEVIATION: Final[float] = 0.1
-    """With a larger deviation, metres or radians, there is none either."""
+    """With a larger deviation, metres or radians, it has failed too."""
     PATCHES: Final[tuple[int, int]] = (6, 8)
-    """Rows and columns of patches of the image; residuals within one may be wrong alike."""
+    """Rows and columns of image patches; residuals within a patch may have correlated errors."""
     DEPTH_PATCHES: Final[tuple[int, int]] = (3, 4)
-    """The same for the depth, whose errors reach farther."""
+    """The same for depth, whose errors are correlated over larger areas."""
     PARAMETERS: Final[int] = 8
-    """Gain, bias, move in metres and turn in radians, in this order."""
+    """Gain, bias, translation in metres and rotation in radians, in this order."""
 
     def forward(
         self,
@@ -131,7 +134,7 @@ class DirectAlignment(nn.Module):
             depth_B1yx: metres along the optical axis of the current image, 0 where unknown; of any resolution.
             log_deviation_B1yx: log of the standard deviation of that depth, metres.
             K_B33: intrinsics at the network's input resolution.
-            start_B7: where to begin, and what is answered where the images cannot be aligned: the identity, the motion
+            start_B7: initial motion, also returned where the alignment fails: the identity, the motion
                 between two global poses or the last motion.
         """
         dtype = K_B33.dtype
@@ -140,7 +143,8 @@ class DirectAlignment(nn.Module):
         known = (depth > self.NEAREST_M).to(dtype)
         inverse_depth = known / depth.clamp_min(self.NEAREST_M)
         relative_variance = torch.exp(2.0 * log_deviation_B1yx.to(dtype)) * inverse_depth.square()
-        # Averaged, because errors of single cells make the move seem shorter, as in any regression on noisy inputs.
+        # Averaged, because noise in the inputs of a regression biases its result to zero: the translation would be too
+        # short.
         geometry = torch.cat((inverse_depth, relative_variance, known), dim=1)
         geometry = F.avg_pool2d(geometry, 3, stride=1, padding=1, count_include_pad=False)
         current_2, previous_2 = F.avg_pool2d(current, 2), F.avg_pool2d(previous, 2)
@@ -180,7 +184,7 @@ class DirectAlignment(nn.Module):
         level: tuple[int, int, int],
         turn_only: bool,
     ) -> tuple[Motion, Pixels, Fit]:
-        """Gauss-Newton steps on grey images that were reduced by a factor."""
+        """Gauss-Newton steps on grey images that were downsampled by a factor."""
         cell, rounds, steps = level
         height, width = current_B1hw.shape[2], current_B1hw.shape[3]
         K = level_intrinsics(K_B33, float(self.STRIDE * reduction))
@@ -203,11 +207,11 @@ class DirectAlignment(nn.Module):
                     # Not `_`, which TorchScript would take for the counter of the loop around this one.
                     residual_BN, _still_seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
                 side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
-                motion = moved(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
+                motion = apply_step(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
         return motion, pixels, Fit(inverse_B88, weight_BN, residual_BN)
 
     def damping(self, like: Tensor, turn_only: bool) -> Tensor:
-        """(8,) what is added to the diagonal of the normal equations."""
+        """(8,) damping of the diagonal of the normal equations."""
         damping_8 = torch.full([self.PARAMETERS], self.DAMPING, dtype=like.dtype, device=like.device)
         if turn_only:
             damping_8 = torch.cat((damping_8[:2], self.STILL * damping_8[2:5], damping_8[5:]))
@@ -232,7 +236,7 @@ class DirectAlignment(nn.Module):
             geometry_B3yx, grid.unsqueeze(1) - 1.0, mode="bilinear", padding_mode="border", align_corners=False
         )
         inverse_depth, depth_variance, share = geometry[:, :, 0].unbind(1)
-        # What is unknown took no part in the average.
+        # Unknown depths were left out of the average.
         inverse_depth, depth_variance = inverse_depth / share.clamp_min(0.5), depth_variance / share.clamp_min(0.5)
         focal_x, focal_y = K_B3[0][:, :1], K_B3[1][:, 1:2]
         x, y = (pixel_B2N[:, 0] - K_B3[0][:, 2:]) / focal_x, (pixel_B2N[:, 1] - K_B3[1][:, 2:]) / focal_y
@@ -255,9 +259,8 @@ class DirectAlignment(nn.Module):
         )
 
     def agreement(self, motion: Motion, pixels: Pixels, fit: Fit) -> Tensor:
-        """(B,) the share of the texture whose residual is less than what a small shift would make.
-
-        Texture counts as it is seen in the previous image, so that an image without contrast explains nothing.
+        """(B,) the share of the texture whose residual is less than the effect of a small shift. Texture is measured in
+        the previous image, so that an image without contrast scores 0.
         """
         gain_B1 = 1.0 + motion.brightness_B2[:, :1] / self.CONTRAST
         shift_BN = (self.WITHIN_PX * gain_B1).square() * pixels.texture_BN
@@ -266,17 +269,18 @@ class DirectAlignment(nn.Module):
         return (agrees * texture_BN).sum(dim=1) / texture_BN.sum(dim=1).clamp_min(1e-6)
 
     def deviations(self, motion: Motion, pixels: Pixels, fit: Fit, rows: int) -> Tensor:
-        """(B, 2) standard deviations of move and turn, where what is wrong may be wrong alike in a patch of the image.
+        """(B, 2) standard deviations of translation and rotation, with errors that may be correlated within an image
+        patch.
 
         The covariance that is robust to clusters (Liang & Zeger, Longitudinal Data Analysis Using Generalized Linear
-        Models, 1986) of what the residuals show, and beside it what the depth may be wrong by: a fit hides that.
+        Models, 1986) from the residuals, plus the effect of errors in depth, which residuals do not show.
 
         Args:
             rows: of the cells of which the pixels are.
         """
         weighted_B8N = pixels.change_B8N * fit.weight_BN.unsqueeze(1)
         depth_BN = slope_by_depth(motion, pixels) * pixels.depth_variance_BN.sqrt()
-        variance_B8 = torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)  # where no pixel tells, none errs
+        variance_B8 = torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)  # without any pixel there is no residual
         for error_BN, (patch_rows, patch_columns) in (
             (fit.residual_BN, self.PATCHES),
             (depth_BN, self.DEPTH_PATCHES),
@@ -315,13 +319,15 @@ def compare(motion: Motion, pixels: Pixels, previous_B1hw: Tensor, to_grid_B33: 
 
 
 def slope_by_depth(motion: Motion, pixels: Pixels) -> Tensor:
-    """How a residual (B, N) changes with the log of the depth: as if the camera had moved less, for a farther point."""
+    """Derivative (B, N) of a residual by the log of the depth: a farther point acts like a shorter translation."""
     moved_B13 = torch.matmul(motion.R_B33.transpose(1, 2), motion.t_B31).transpose(1, 2)
     return torch.matmul(moved_B13, pixels.change_B8N[:, 2:5])[:, 0]
 
 
-def moved(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
-    """The motion after a step that brings the current image upon the warped one, undone on the side of the current."""
+def apply_step(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
+    """The motion after an inverse compositional step: the step aligns the current image with the warped one, so its
+    inverse is composed with the motion.
+    """
     move_B31, half_B13 = step_B81[:, 2:5], -0.5 * step_B81[:, 5:].transpose(1, 2)
     unit_33 = torch.eye(3, dtype=half_B13.dtype, device=half_B13.device)
     # Cayley's rotation, exact for any length.

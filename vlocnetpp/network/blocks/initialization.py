@@ -1,4 +1,4 @@
-"""How weights begin."""
+"""Initial weights."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def initialize(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     for module in network.modules():
         if isinstance(module, (PoseHead, ScaleHead, CoordinateHead)):
-            module.start()
+            module.reset_parameters()
         elif isinstance(module, (AdaptiveFusion, ConcatFusion)):
             pass_first_through(module.conv)
 
 
 def pass_first_through(conv: nn.Conv2d) -> None:
-    """Let a fusion begin as its first input with a little of everything (beyond the paper, which starts at random).
+    """Initialize a fusion near the identity of its first input (beyond the paper, which starts at random).
 
-    The first input is the current frame's own map in a residual stream; a random mixture would cut that stream in two,
-    and training would first have to mend it.
+    The first input is the current frame's own map in a residual stream; a random mixture would break that stream, and
+    training would first have to restore it.
     """
     with torch.no_grad():
         conv.weight.mul_(0.1)

@@ -13,7 +13,9 @@ POSE_CHANNELS = 4
 
 
 class PoseMap(nn.Module):
-    """VLocNet 2018: the previous pose through an inner-product layer, reshaped to maps beside Res4f."""
+    """VLocNet 2018: the previous pose through an inner-product layer, reshaped to maps that are concatenated with
+    Res4f.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -30,11 +32,11 @@ class LocalizationStream(nn.Module):
     """From Res3 of the current frame, or from its Res4, to its pose.
 
     Args:
-        in_channels: of the map that it begins with.
+        in_channels: of the input map.
         starts_at_res4: whether that map is Res4f of an encoder that another stream runs; else Res3d.
-        fuse: channels of a map of stride 16 that is fused into Res4; 0: none.
+        fuse: channels of a map of stride 16 that is fused into Res4; 0 for no fusion.
         split: units of Res4 before that fusion.
-        beside: channels of maps that stand beside Res4f.
+        beside: channels of maps that are concatenated with Res4f.
         past: whether the previous frame's Res5a is fused into Res5a.
         fusion: `adaptive` or `concat`.
         centre, spread: of the training positions, metres.
@@ -82,7 +84,7 @@ class LocalizationStream(nn.Module):
         Args:
             x: (B, 512, H/8, W/8) Res3d, or (B, 1024, H/16, W/16) Res4f.
             fused: (B, C, H/16, W/16) map for the fusion in Res4.
-            beside: (B, C, H/16, W/16) maps beside Res4f.
+            beside: (B, C, H/16, W/16) maps to concatenate with Res4f.
             past_5a: (B, 2048, H/32, W/32) Res5a of the previous frame, zero at a cold start.
         """
         if self.res4 is not None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 SHRINKAGE = 0.3
-"""Share of the diagonal. With less, frames of the same room that were not trained on score several times as much."""
+"""Weight of the diagonal. With less, frames of the same room that were not trained on score several times as high."""
 LEAST_VARIANCE = 1e-4
 
 

@@ -38,7 +38,7 @@ class MultiscaleDecoder(nn.Module):
 
     `encode` returns the maps of strides 16 and 32, in place of the paper's Res4f and Res5c: the ring buffer holds them,
     and `WarpedFusion` fuses them with those of the previous frame. `decode` goes on from them, fused or not. They are
-    not negative, so that a fusion with ReLU can begin by passing the current map on.
+    not negative, so that a fusion with ReLU can be initialized to pass the current map through.
 
     Args:
         in_channels: of the maps of strides 4, 8, 16, 32.
@@ -62,7 +62,8 @@ class MultiscaleDecoder(nn.Module):
         self.score = nn.Conv2d(self.channels, classes, 1)
 
     def encode(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What is fused with the past: (B, C, H/16, W/16) and (B, C, H/32, W/32), C = `channels`, both >= 0.
+        """The maps that are fused with the previous frame's: (B, C, H/16, W/16) and (B, C, H/32, W/32), C = `channels`,
+        both >= 0.
 
         Args:
             maps: (B, in_channels[i], H/stride, W/stride), each size rounded up. Raises ValueError for other sizes.

@@ -20,7 +20,7 @@ class Normalize(nn.Module):
         self.register_buffer("std_13hw", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1) * 255)
 
     def adopt(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
-        """Normalize by these statistics of images of 0 to 1 from now on."""
+        """Use these statistics, of images scaled to 0..1, from now on."""
         with torch.no_grad():
             self.mean_13hw.copy_(torch.tensor(mean).view(1, 3, 1, 1) * 255)
             self.std_13hw.copy_(torch.tensor(std).view(1, 3, 1, 1) * 255)

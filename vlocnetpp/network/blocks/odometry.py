@@ -13,7 +13,9 @@ from vlocnetpp.network.blocks.units import Front, Stage
 
 
 class PastStream(nn.Module):
-    """The untied variant's own weights for the image that will be the previous one at the next step."""
+    """The untied variant's separate stream, which prepares the current image for its role as previous image in the next
+    step.
+    """
 
     def __init__(self, width: float, activation: str) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""A camera from points of which half may be wrong: hypotheses from triples, the best supported one refined.
+"""Camera pose from points of which half may be outliers: hypotheses from triples, then the best supported one is
+refined.
 
-Which points are wrong is decided by angles, because a wrong point may well be sure of itself; how much the others count
-is decided by the deviations that were predicted for them. On held-out drives of RedKitchen 95 % of the frames were
-within 0.12 m so; with a kernel in predicted deviations within 0.20 m, with OpenCV's RANSAC within 0.16 m.
+Outliers are decided by angles, because the network may predict a small deviation for a wrong point; the weights of the
+inliers are decided by their predicted deviations. On held-out drives of RedKitchen 95 % of the frames were then within
+0.12 m; with a kernel on predicted deviations within 0.20 m, with OpenCV's RANSAC within 0.16 m.
 
 As RANSAC with P3P (Fischler & Bolles, 1981), but with a fixed number of triples and fixed steps, so that it scripts,
 exports and runs in a batch on any device: the distances of three points along their rays come from Newton steps on the
@@ -15,16 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from vlocnetpp.geometry import quaternion_from_matrix, rotation_matrix
-from vlocnetpp.network.blocks.pose_solver import Solution, invert, normal_equations, skew
+from vlocnetpp.network.blocks.pose_solver import (
+    Solution,
+    gauss_newton_step,
+    geman_mcclure,
+    normal_equations,
+    solution,
+)
 
 TRIPLES = 64
 STARTS = ((1.0, 1.0, 1.0), (0.7, 1.0, 1.3), (1.3, 1.0, 0.7), (1.0, 1.3, 0.7), (1.0, 0.7, 1.3))
-"""Distances of the three points from which Newton starts, as shares of that of a triangle that faces the camera."""
+"""Initial distances of the three points for Newton's method, relative to the distance of a triangle that faces the
+camera."""
 NEWTON_STEPS = 8
 LARGEST_STEP = 0.5
-"""Of a distance in one Newton step, as a share of it."""
+"""Bound of one Newton step, relative to the distance that it changes."""
 SUPPORT_WIDTH = 0.05
-"""Radians between a point and its ray at which it counts a quarter for a hypothesis."""
+"""Radians between a point and its ray at which its vote for a hypothesis has a weight of a quarter."""
 SCORED = 160
 """Points, about, that judge a hypothesis."""
 PARTS = 10_000
@@ -33,14 +41,15 @@ ROUNDS = 10
 WIDEST, NARROWEST, NARROWING = 0.05, 0.015, 0.8
 """Radians: width of the kernel in the first and in the last rounds of the refinement, and its factor between rounds."""
 NEAREST_M = 0.05
-"""A point must lie so far before the camera; nearer, or behind, all of it is off."""
+"""Smallest depth along the ray; for a nearer point, or one behind the camera, the residual is measured from here."""
 DAMPING = 1e-6
-"""Share of the mean diagonal that is added to the normal equations."""
+"""Damping of the normal equations, relative to their mean diagonal."""
 TINY = 1e-9
 
 
 class PoseHypotheses(nn.Module):
-    """Pose of a camera that sees points along rays, at most about half of them wrong, whatever the start.
+    """Pose of a camera that sees points along rays; up to about half of them may be outliers, and no initial pose is
+    needed.
 
     Args:
         triples: hypotheses are `triples` times `len(STARTS)` and the given start.
@@ -90,7 +99,8 @@ class PoseHypotheses(nn.Module):
 def pose_of_triples(points_BT33: Tensor, rays_BT33: Tensor, starts_S3: Tensor) -> tuple[Tensor, Tensor]:
     """Rotations (B, S*T, 3, 3) and positions (B, S*T, 3), camera-to-world, from triples of points and unit rays.
 
-    Each triple is solved from S starts, as `STARTS`; one that has no solution, or does not converge, gives any pose.
+    Each triple is solved from S starts, as `STARTS`; one without a solution, or that does not converge, gives an
+    arbitrary pose.
     """
     starts, triples = starts_S3.shape[0], points_BT33.shape[1]
     points_BH33 = points_BT33.repeat(1, starts, 1, 1)
@@ -178,11 +188,6 @@ def off_rays(camera_BN3: Tensor, rays_BN3: Tensor, nearest: float = NEAREST_M) -
     return off_BN3, off_BN3.square().sum(dim=-1, keepdim=True) / along_BN1.square()
 
 
-def geman_mcclure(squared_BN: Tensor, width: float) -> Tensor:
-    """Weight of a squared residual: 1 at zero, a quarter at the width."""
-    return torch.square(1.0 / (1.0 + squared_BN / (width * width)))
-
-
 def refine_by_angle(
     start_B7: Tensor,
     points_BN3: Tensor,
@@ -194,12 +199,13 @@ def refine_by_angle(
     narrowing: float = NARROWING,
     damping: float = DAMPING,
 ) -> Solution:
-    """Gauss-Newton steps from a start about right; arguments as of `PoseHypotheses.forward`, constants of this file."""
+    """Gauss-Newton steps from an approximate pose; arguments as for `PoseHypotheses.forward`, constants of this
+    file.
+    """
     position_B13, R_B33 = start_B7[:, None, :3], rotation_matrix(start_B7[:, 3:])
     trust_BN = torch.exp(-2.0 * log_deviation_BN)
-    unit_33 = torch.eye(3, dtype=start_B7.dtype, device=start_B7.device)
     unit_66 = torch.eye(6, dtype=start_B7.dtype, device=start_B7.device)
-    turns_B33 = moves_B33 = torch.zeros_like(R_B33)
+    turn_covariance_B33 = move_covariance_B33 = torch.zeros_like(R_B33)
     inliers_B = torch.zeros_like(trust_BN[:, 0])
     width = widest
     for _ in range(rounds):
@@ -210,18 +216,8 @@ def refine_by_angle(
         matrix_B66, side_B61 = normal_equations(camera_BN3, off_BN3, rays_BN3, kernel_BN * trust_BN, 0.0)
         diagonal_B11 = torch.diagonal(matrix_B66, dim1=1, dim2=2).mean(dim=1)[:, None, None]
         matrix_B66 = matrix_B66 + (damping * diagonal_B11 + 1e-6) * unit_66
-        A, B, D = matrix_B66[:, :3, :3], matrix_B66[:, :3, 3:], matrix_B66[:, 3:, 3:]
-        inverse_A = invert(A)
-        eliminate = torch.matmul(B.transpose(1, 2), inverse_A)
-        moves_B33 = invert(D - torch.matmul(eliminate, B))
-        move_B31 = torch.matmul(moves_B33, side_B61[:, 3:] - torch.matmul(eliminate, side_B61[:, :3]))
-        turn_B31 = torch.matmul(inverse_A, side_B61[:, :3] - torch.matmul(B, move_B31))
-        turns_B33 = inverse_A + torch.matmul(eliminate.transpose(1, 2), torch.matmul(moves_B33, eliminate))
-        position_B13 = position_B13 + torch.matmul(R_B33, move_B31).transpose(1, 2)
-        half_B33 = skew(0.5 * turn_B31.transpose(1, 2))[:, 0]
-        squared = 0.25 * turn_B31.square().sum(dim=1, keepdim=True)
-        R_B33 = torch.matmul(R_B33, unit_33 + 2.0 / (1.0 + squared) * (half_B33 + torch.matmul(half_B33, half_B33)))
+        position_B13, R_B33, move_covariance_B33, turn_covariance_B33 = gauss_newton_step(
+            position_B13, R_B33, matrix_B66, side_B61
+        )
         width = max(narrowest, width * narrowing)
-    variances = [torch.diagonal(block, dim1=1, dim2=2).sum(dim=1) for block in (moves_B33, turns_B33)]
-    pose_B7 = torch.cat((position_B13[:, 0], quaternion_from_matrix(R_B33)), dim=1)
-    return Solution(pose_B7, torch.stack(variances, dim=1).clamp_min(0.0).sqrt(), inliers_B)
+    return solution(position_B13, R_B33, move_covariance_B33, turn_covariance_B33, inliers_B)

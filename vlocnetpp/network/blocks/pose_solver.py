@@ -1,10 +1,11 @@
-"""The camera from which scene points are seen along given rays: robust least squares with a fixed number of rounds.
+"""Camera pose from scene points and the rays along which they are seen: robust least squares in a fixed number of
+rounds.
 
 It scripts, exports, differentiates and runs on any device: plain arithmetic, because ONNX has no solver, and no step
 that depends on the data. The error of a point is its distance from its ray (Lu, Hager & Mjolsness, Fast and Globally
 Convergent Pose Estimation from Video Images, 2000), in units of the deviation that was predicted for it. Outliers lose
 their weight by Geman and McClure's kernel, which narrows from round to round (Yang et al., Graduated Non-Convexity for
-Robust Spatial Perception, 2020), so that the start may be far off.
+Robust Spatial Perception, 2020), so that the initial pose may be far off.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ DAMPING = 1e-3
 
 
 class Solution(NamedTuple):
-    """What the points say of the camera."""
+    """The camera that fits the points, and how well."""
 
     pose_B7: Tensor
     """Camera-to-world."""
@@ -44,10 +45,10 @@ def solve_pose(
     narrowest: float = NARROWEST,
     narrowing: float = NARROWING,
 ) -> Solution:
-    """Refine a camera by points in the map: Gauss-Newton steps whose weights are taken anew in each round.
+    """Refine a camera pose by points in the map: Gauss-Newton steps whose weights are computed anew in each round.
 
     Args:
-        start_B7: camera-to-world, where to begin.
+        start_B7: initial pose, camera-to-world.
         points_BN3: in the map, metres.
         log_deviation_BN: log of the standard deviation of each point, metres.
         rays_BN3: unit vectors in the camera along which the points are seen.
@@ -55,33 +56,25 @@ def solve_pose(
     """
     position_B13, R_B33 = start_B7[:, None, :3], rotation_matrix(start_B7[:, 3:])
     trust_BN = torch.exp(-2.0 * log_deviation_BN)
-    unit_33 = torch.eye(3, dtype=start_B7.dtype, device=start_B7.device)
-    turns_B33 = moves_B33 = torch.zeros_like(R_B33)
+    turn_covariance_B33 = move_covariance_B33 = torch.zeros_like(R_B33)
     kernel_BN = torch.zeros_like(trust_BN)
     width = widest
     for _ in range(rounds):
         camera_BN3 = torch.matmul(points_BN3 - position_B13, R_B33)
-        # Of a point behind the camera, all is off.
+        # A point behind the camera is compared with the camera's centre.
         off_BN3 = camera_BN3 - (camera_BN3 * rays_BN3).sum(dim=2, keepdim=True).clamp_min(0.0) * rays_BN3
-        kernel_BN = torch.square(1.0 / (1.0 + off_BN3.square().sum(dim=2) * trust_BN / (width * width)))
+        kernel_BN = geman_mcclure(off_BN3.square().sum(dim=2) * trust_BN, width)
         matrix_B66, side_B61 = normal_equations(camera_BN3, off_BN3, rays_BN3, kernel_BN * trust_BN)
-        # By blocks, turn and move: the Schur complement of the turn is what is known of the move alone.
-        A, B, D = matrix_B66[:, :3, :3], matrix_B66[:, :3, 3:], matrix_B66[:, 3:, 3:]
-        inverse_A = invert(A)
-        eliminate = torch.matmul(B.transpose(1, 2), inverse_A)
-        moves_B33 = invert(D - torch.matmul(eliminate, B))
-        move_B31 = torch.matmul(moves_B33, side_B61[:, 3:] - torch.matmul(eliminate, side_B61[:, :3]))
-        turn_B31 = torch.matmul(inverse_A, side_B61[:, :3] - torch.matmul(B, move_B31))
-        turns_B33 = inverse_A + torch.matmul(eliminate.transpose(1, 2), torch.matmul(moves_B33, eliminate))
-        position_B13 = position_B13 + torch.matmul(R_B33, move_B31).transpose(1, 2)
-        # Cayley's rotation by the turn, exact for any length.
-        half_B33 = skew(0.5 * turn_B31.transpose(1, 2))[:, 0]
-        squared = 0.25 * turn_B31.square().sum(dim=1, keepdim=True)
-        R_B33 = torch.matmul(R_B33, unit_33 + 2.0 / (1.0 + squared) * (half_B33 + torch.matmul(half_B33, half_B33)))
+        position_B13, R_B33, move_covariance_B33, turn_covariance_B33 = gauss_newton_step(
+            position_B13, R_B33, matrix_B66, side_B61
+        )
         width = max(narrowest, width * narrowing)
-    variances = [torch.diagonal(block, dim1=1, dim2=2).sum(dim=1) for block in (moves_B33, turns_B33)]
-    pose_B7 = torch.cat((position_B13[:, 0], quaternion_from_matrix(R_B33)), dim=1)
-    return Solution(pose_B7, torch.stack(variances, dim=1).clamp_min(0.0).sqrt(), kernel_BN.mean(dim=1))
+    return solution(position_B13, R_B33, move_covariance_B33, turn_covariance_B33, kernel_BN.mean(dim=1))
+
+
+def geman_mcclure(squared_BN: Tensor, width: float) -> Tensor:
+    """Weight of a squared residual: 1 at zero, a quarter at the width."""
+    return torch.square(1.0 / (1.0 + squared_BN / (width * width)))
 
 
 def normal_equations(
@@ -89,7 +82,7 @@ def normal_equations(
 ) -> tuple[Tensor, Tensor]:
     """Matrix (B, 6, 6) and right side (B, 6, 1) of a Gauss-Newton step: a turn in radians, then a move, in the camera.
 
-    A turn w and a move d of the camera take a point p to p + p x w - d; of that, what is across the ray counts.
+    A turn w and a move d of the camera take a point p to p + p x w - d; only the part across the ray counts.
     """
     turn_BN33 = skew(camera_BN3)
     unit_33 = torch.eye(3, dtype=turn_BN33.dtype, device=turn_BN33.device)
@@ -100,6 +93,42 @@ def normal_equations(
     matrix_B66 = torch.matmul(weighted_B6M, across_BN36.flatten(1, 2))
     side_B61 = torch.matmul(weighted_B6M, -off_BN3.flatten(1).unsqueeze(2))
     return matrix_B66 + damping * torch.eye(6, dtype=unit_33.dtype, device=unit_33.device), side_B61
+
+
+def gauss_newton_step(
+    position_B13: Tensor, R_B33: Tensor, matrix_B66: Tensor, side_B61: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Solve the normal equations and move the camera.
+
+    Returns the new position (B, 1, 3), the new rotation, and the covariances of move and turn, in the camera.
+    """
+    # By blocks: the inverse of the turn's Schur complement is the covariance of the move.
+    A, B, D = matrix_B66[:, :3, :3], matrix_B66[:, :3, 3:], matrix_B66[:, 3:, 3:]
+    inverse_A = invert(A)
+    eliminate = torch.matmul(B.transpose(1, 2), inverse_A)
+    move_covariance_B33 = invert(D - torch.matmul(eliminate, B))
+    move_B31 = torch.matmul(move_covariance_B33, side_B61[:, 3:] - torch.matmul(eliminate, side_B61[:, :3]))
+    turn_B31 = torch.matmul(inverse_A, side_B61[:, :3] - torch.matmul(B, move_B31))
+    turn_covariance_B33 = inverse_A + torch.matmul(
+        eliminate.transpose(1, 2), torch.matmul(move_covariance_B33, eliminate)
+    )
+    position_B13 = position_B13 + torch.matmul(R_B33, move_B31).transpose(1, 2)
+    # Cayley's rotation by the turn, exact for any length.
+    half_B33 = skew(0.5 * turn_B31.transpose(1, 2))[:, 0]
+    squared_B11 = 0.25 * turn_B31.square().sum(dim=1, keepdim=True)
+    unit_33 = torch.eye(3, dtype=R_B33.dtype, device=R_B33.device)
+    R_B33 = torch.matmul(R_B33, unit_33 + 2.0 / (1.0 + squared_B11) * (half_B33 + torch.matmul(half_B33, half_B33)))
+    return position_B13, R_B33, move_covariance_B33, turn_covariance_B33
+
+
+def solution(
+    position_B13: Tensor, R_B33: Tensor, move_covariance_B33: Tensor, turn_covariance_B33: Tensor, inliers_B: Tensor
+) -> Solution:
+    """The pose as a quaternion, and the deviations from the covariances."""
+    covariances = (move_covariance_B33, turn_covariance_B33)
+    variances = [torch.diagonal(block, dim1=1, dim2=2).sum(dim=1) for block in covariances]
+    pose_B7 = torch.cat((position_B13[:, 0], quaternion_from_matrix(R_B33)), dim=1)
+    return Solution(pose_B7, torch.stack(variances, dim=1).clamp_min(0.0).sqrt(), inliers_B)
 
 
 def skew(vectors_BN3: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
-"""Where in the map each part of the image lies: scene coordinates, by which the regressed pose is refined.
-
-Beyond the paper, whose pooling discards where in the image things are. Shotton et al., Scene Coordinate Regression
-Forests, 2013; Brachmann & Rother, DSAC*, 2021.
+"""Scene coordinates, the map points that parts of the image show; the regressed pose is refined by them. Beyond the
+paper, whose pooling discards where in the image things are. Shotton et al., Scene Coordinate Regression Forests, 2013;
+Brachmann & Rother, DSAC*, 2021.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from vlocnetpp.network.blocks.units import ACTIVATIONS, Bottleneck, scaled
 
 STRIDE = 8
 MIN_INLIERS = 0.1
-"""With a smaller share of the points the regressed pose stays."""
+"""With a smaller share of inliers the regressed pose is kept."""
 MAX_DEVIATION = 0.05
-"""With a larger deviation of the rotation, radians, or of the position, a share of the points' mean distance, too."""
+"""It is also kept with a larger deviation of the rotation, radians, or of the position, relative to the points' mean
+distance."""
 UNITS = 3
 
 
@@ -39,17 +39,17 @@ class CoordinateHead(nn.Module):
         self.conv = nn.Conv2d(hidden, 4, 1)
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
-        self.start()
+        self.reset_parameters()
 
-    def start(self) -> None:
-        """Begin at the centre of the scene with a deviation of its spread."""
+    def reset_parameters(self) -> None:
+        """Reset the last layer: every cell then predicts the centre of the scene with a deviation of its spread."""
         nn.init.normal_(self.conv.weight, std=0.1 / self.conv.in_channels**0.5)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, 4, H, W): x, y, z in metres and the log of a standard deviation in metres, in full precision."""
         raw = self.conv(self.act(self.norm(self.units(x_BCHW))))
         if raw.dtype == torch.float16 or raw.dtype == torch.bfloat16:
-            raw = raw.float()  # as in `PoseHead`: half precision holds no millimetres
+            raw = raw.float()  # in full precision for the same reason as in `PoseHead`
         x, y, z, scale = raw.unbind(1)
         spread = self.spread
         log_spread = torch.log(torch.full_like(scale, spread))
@@ -58,7 +58,7 @@ class CoordinateHead(nn.Module):
 
 
 def cells(height: int, width: int, like: Tensor, stride: int = STRIDE) -> Tensor:
-    """Pixels (H/8, W/8, 2) at the middle of each cell of the map."""
+    """Pixel coordinates (H/8, W/8, 2) of the middle of each cell of the map."""
     return pixel_grid(height, width, like)[stride // 2 :: stride, stride // 2 :: stride]
 
 
@@ -93,7 +93,7 @@ def refine_pose(
 
 
 class PoseRefinement(nn.Module):
-    """`refine_pose` as a part of a network; nothing in it learns."""
+    """`refine_pose` as a module, so that a network lists it among its parts; it has no parameters."""
 
     def forward(
         self, pose_B7: Tensor, log_scale_B2: Tensor, coordinates_B4HW: Tensor, K_B33: Tensor

@@ -30,7 +30,7 @@ class Decoder(nn.Module):
 
 
 class SegmentationStream(nn.Module):
-    """Encoder and decoder; the fusion with warped features happens in between and belongs to the wiring.
+    """Encoder and decoder; the network that owns them fuses warped features in between.
 
     Args:
         rates: of its multi-scale units, see `dilation`.

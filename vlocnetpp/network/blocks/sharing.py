@@ -11,13 +11,13 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def without(module: Module, names: list[str]) -> Module:
-    """A module that shares everything with another one but lacks some of its children."""
+    """A module that shares everything with another one except some of its children."""
     part = copy.copy(module)
     part._modules = {name: None if name in names else child for name, child in module._modules.items()}
     return part
 
 
 def existing(module: nn.Module, table: dict[str, str]) -> dict[str, str]:
-    """The entries of a table whose key is the path of a module that is there."""
+    """The entries of a table whose key is the path of an existing submodule."""
     paths = {name for name, _ in module.named_modules()}
     return {path: value for path, value in table.items() if path in paths}

@@ -9,7 +9,7 @@ from vlocnetpp.network.blocks.warping import warp_features
 
 
 class WarpedFusion(nn.Module):
-    """One site of the warped past: warping of eq. 7, then a fusion of two maps into one of the same shape.
+    """One fusion site: warping of eq. 7, then a fusion of two maps into one of the same shape.
 
     Args:
         channels: of the map.
@@ -28,7 +28,7 @@ class WarpedFusion(nn.Module):
         offset_B2HW: Tensor,
         valid_B1HW: Tensor,
     ) -> Tensor:
-        """(B, C, h, w). Where the previous map is not known or not warped, zeros stand for it.
+        """(B, C, h, w). Zeros replace the previous map where it is unknown or not warped.
 
         Args:
             previous_BChw: the previous frame's map before its own fusion.

@@ -10,7 +10,7 @@ from vlocnetpp.geometry import pixel_grid, reproject
 
 
 def warping_flow(depth_B1HW: Tensor, K_B33: Tensor, relative_B7: Tensor) -> tuple[Tensor, Tensor]:
-    """Computed once, at the input's resolution: where to look in the previous image, as an offset.
+    """Sampling offsets into the previous image, computed once at the input's resolution.
 
     Returns:
         (B, 2, H, W) offset in pixels (x, y) from a pixel to where the previous image saw it, 0 where invalid, and
@@ -43,8 +43,8 @@ def warp_features(previous_BChw: Tensor, offset_B2HW: Tensor, valid_B1HW: Tensor
     # grid_sample with align_corners=False measures from the image's edges: -1 is -0.5 px, 1 is w - 0.5 px.
     grid = torch.stack(((2 * x + 1) / w - 1, (2 * y + 1) / h - 1), dim=-1)
     mask = (share >= 0.5).to(previous_BChw.dtype)
-    # Sampled in the grid's full precision: half precision cannot say where between two cells a sample lies, and on a
-    # CPU PyTorch's kernel for bfloat16 reads beyond maps that lie channels last (and is the slower one).
+    # Sampled in the grid's full precision: half precision cannot resolve positions between two cells, and PyTorch's CPU
+    # kernel for bfloat16 reads beyond the end of channels-last maps (and is slower).
     previous_BChw = previous_BChw.to(grid.dtype)
     warped = F.grid_sample(previous_BChw, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return warped.to(mask.dtype) * mask, mask

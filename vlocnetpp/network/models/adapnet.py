@@ -18,7 +18,7 @@ from vlocnetpp.step import Prediction, State
 
 @dataclass(frozen=True)
 class AdapNetSettings:
-    """What may be chosen."""
+    """The network's settings."""
 
     rates: str = "map"
     """Dilation of the multi-scale units: `map`, the paper's as far as they fit the map; `printed`, the paper's, though

@@ -16,7 +16,7 @@ from vlocnetpp.step import Prediction, State
 
 @dataclass(frozen=True)
 class Fcn8sSettings:
-    """What may be chosen."""
+    """The network's settings."""
 
     activation: str = "relu"
     """`relu` (the paper) or `elu`."""

@@ -18,7 +18,7 @@ from vlocnetpp.step import Prediction, State
 
 @dataclass(frozen=True)
 class PoseNetSettings:
-    """What may be chosen."""
+    """The network's settings."""
 
     activation: str = "elu"
     """`elu` or `relu`."""
@@ -35,7 +35,7 @@ class PoseNetSettings:
 
 
 class PoseNet(nn.Module):
-    """Trunk and regressor."""
+    """ResNet-50 trunk and pose head."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

@@ -2,9 +2,9 @@
 
 VLocNet++'s streams stay: localization and odometry have their Res4 and Res5, segmentation is fused into localization,
 features of the previous frame are warped into segmentation and fused into localization (eq. 7 and 8). What changes is
-what they stand on and how they answer. All begin from one front with ImageNet weights. The global pose is solved from
-scene coordinates, the motion from the warping residual with the depth that the scene coordinates give; what the streams
-regress is the answer where a solver has none, and a hypothesis for the one of the global pose.
+their input and how poses are computed. All begin from one front with ImageNet weights. The global pose is solved from
+scene coordinates, the motion from the warping residual with the depth that the scene coordinates give; the regressed
+pose is returned where a solver fails, and is one hypothesis of the global pose's solver.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ from vlocnetpp.network.explaining import LAST, explain_solved_pose
 from vlocnetpp.step import LOCALIZATION, ODOMETRY, SEGMENTATION, TASKS, Prediction, State
 
 MIN_INLIERS = 0.15
-"""With a smaller share of the cells in agreement the regressed pose is answered."""
+"""With a smaller share of the cells in agreement the regressed pose is returned."""
 MAX_ANGLE = 0.05
 """Radians between a cell's point and its ray, beyond which its depth is unknown."""
 
 
 @dataclass(frozen=True)
 class RobotSettings:
-    """What may be chosen."""
+    """The network's settings."""
 
     tasks: tuple[str, ...] = TASKS
     """Which of localization, odometry and segmentation it answers."""
     front: str = "lite0"
-    """EfficientNet with ImageNet weights that all streams begin from: lite0, lite1 or lite2."""
+    """EfficientNet with ImageNet weights, shared by all streams: lite0, lite1 or lite2."""
     hidden: int = 320
     """Channels of the scene coordinates' layers."""
     residuals: int = 3
@@ -92,7 +92,7 @@ class RobotSettings:
 
     @property
     def solves(self) -> bool:
-        """Whether a pose or a motion is answered, and so solved from scene coordinates."""
+        """Whether the tasks include a pose or a motion, which are solved from scene coordinates."""
         return LOCALIZATION in self.tasks or ODOMETRY in self.tasks
 
 
@@ -142,7 +142,7 @@ class Robot(nn.Module):
         self.min_inliers, self.max_angle, self.stride = MIN_INLIERS, MAX_ANGLE, STRIDE
         initialize(self)
         if self.coordinates is not None:
-            self.coordinates.start()
+            self.coordinates.reset_parameters()
 
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
         c = self.config
@@ -212,7 +212,8 @@ class Robot(nn.Module):
             regressed_B7, new_4f = self.odometry(shared, image_B3HW, state["odometry_4f"], known_B)
             grey = grey_image(image_B3HW)
             new_state["odometry_4f"], new_state["grey_B1hw"] = new_4f, grey
-            # Rest is a better start than the regressed motion, whose rotation is off; that answers if nothing aligns.
+            # The identity is a better start than the regressed motion, whose rotation is inaccurate; that is returned
+            # if the alignment fails.
             rest_B7 = torch.zeros_like(regressed_B7)
             rest_B7[:, 3].fill_(1.0)
             aligned = self.alignment(grey, state["grey_B1hw"], depth, log_deviation, K_B33, rest_B7)
@@ -285,7 +286,7 @@ class Robot(nn.Module):
     def measure(self, image_B3HW: Tensor) -> None:
         self.hypercolumns.measure(self.front(image[None]) for image in image_B3HW)
 
-    def know(self, pooled_VC: Tensor) -> None:
+    def fit_novelty(self, pooled_VC: Tensor) -> None:
         self.novelty.measure(pooled_VC)
 
     def cell_features(self, image_B3HW: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Scene coordinates, by which the regressed pose is refined: beyond the paper, whose pooling discards where things are.
+"""The regressed pose refined by scene coordinates: beyond the paper, whose pooling discards where in the image things
+are.
 
 The network is that of VLocNet++ with a head of its own on localization's Res3 and a solver behind it.
 """

@@ -23,7 +23,7 @@ TASKS = ("localization", "odometry")
 
 @dataclass(frozen=True)
 class VLocNetSettings:
-    """What may be chosen."""
+    """The network's settings."""
 
     tasks: tuple[str, ...] = TASKS
     """Of localization and odometry."""
@@ -48,7 +48,7 @@ class VLocNetSettings:
 
 
 class VLocNet(nn.Module):
-    """One front for both streams; the previous pose enters localization as maps beside Res4f."""
+    """One front for both streams; the previous pose enters localization as maps concatenated with Res4f."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()

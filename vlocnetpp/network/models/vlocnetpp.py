@@ -111,7 +111,7 @@ class VLocNetPlusPlusSettings:
 
 
 class VLocNetPlusPlus(nn.Module):
-    """Streams and what joins them, as far as the settings name them."""
+    """The streams and fusions that the settings name."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class VLocNetPlusPlus(nn.Module):
             if self.coordinates is not None and self.solver is not None:
                 coordinates = self.coordinates(res3)
                 prediction["coordinates_B4HW"] = coordinates
-                if not self.training:  # the losses compare the regressor and the coordinates, each for itself
+                if not self.training:  # the losses train the regressor and the coordinates separately
                     pose_B7, log_scale_B2 = self.solver(pose_B7, log_scale_B2, coordinates, K_B33)
             prediction["pose_B7"] = pose_B7
             prediction["log_scale_B2"] = log_scale_B2

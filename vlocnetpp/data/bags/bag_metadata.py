@@ -1,7 +1,7 @@
-"""What metadata.yaml of a rosbag2 promises, held against what its storage files hold.
+"""metadata.yaml of a rosbag2, compared with the contents of its storage files.
 
-The files themselves say everything that is needed to read them; metadata.yaml lists them and counts their messages. So
-it is never trusted, only compared, and each difference is told.
+The files themselves contain everything that is needed to read them; metadata.yaml lists them and counts their messages.
+So it is only compared with them, and each difference is reported.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from vlocnetpp.errors import DataError
 
 METADATA = "metadata.yaml"
 MOST = 4
-"""Differences that are told one by one."""
+"""Differences that are listed singly; further ones are counted."""
 
 
 @dataclass(frozen=True)
-class Promises:
+class BagMetadata:
     """metadata.yaml of one recording."""
 
     path: Path
@@ -29,7 +29,7 @@ class Promises:
     """Topic -> type and count."""
 
 
-def read_promises(folder: Path) -> Promises:
+def read_bag_metadata(folder: Path) -> BagMetadata:
     """Read metadata.yaml. Raises DataError, naming the file, if it is not what rosbag2 writes."""
     path = folder / METADATA
     try:
@@ -43,29 +43,29 @@ def read_promises(folder: Path) -> Promises:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: is not what rosbag2 writes ({type(error).__name__})") from error
-    return Promises(path, files, topics)
+    return BagMetadata(path, files, topics)
 
 
-def differences(promises: Promises, stored: dict[str, tuple[str, int]]) -> list[str]:
-    """How what is stored, topic -> type and count, differs from what was promised: one note for each kind."""
+def differences(metadata: BagMetadata, stored: dict[str, tuple[str, int]]) -> list[str]:
+    """Notes on how the stored topics (topic -> type and count) differ from metadata.yaml, one for each kind."""
     notes = []
     wrong = [
-        f"{promised} messages of {topic}, {stored.get(topic, ('', 0))[1]} are there"
-        for topic, (_, promised) in promises.topics.items()
-        if promised != stored.get(topic, ("", 0))[1]
+        f"{count} messages of {topic}, {stored.get(topic, ('', 0))[1]} are there"
+        for topic, (_, count) in metadata.topics.items()
+        if count != stored.get(topic, ("", 0))[1]
     ]
     if wrong:
-        notes.append(f"{promises.path}: promises {_listed(wrong)}")
+        notes.append(f"{metadata.path}: promises {_listed(wrong)}")
     types = [
-        f"{topic} is {stored[topic][0]}, not {promised}"
-        for topic, (promised, count) in promises.topics.items()
-        if topic in stored and count and stored[topic][0] != promised
+        f"{topic} is {stored[topic][0]}, not {listed_type}"
+        for topic, (listed_type, count) in metadata.topics.items()
+        if topic in stored and count and stored[topic][0] != listed_type
     ]
     if types:
-        notes.append(f"{promises.path}: has other types than the recording: {_listed(types)}")
-    more = [f"{topic} with {count}" for topic, (_, count) in stored.items() if count and topic not in promises.topics]
+        notes.append(f"{metadata.path}: has other types than the recording: {_listed(types)}")
+    more = [f"{topic} with {count}" for topic, (_, count) in stored.items() if count and topic not in metadata.topics]
     if more:
-        notes.append(f"{promises.path}: leaves out {_listed(more)} messages, which are there")
+        notes.append(f"{metadata.path}: leaves out {_listed(more)} messages, which are there")
     return notes
 
 
