@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from training_runs import quick
 from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.export import export_run
 from vlocnetpp.network import create
+from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_imagenet
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.runtime.map_cloud import read_map_cloud
 from vlocnetpp.training import load_checkpoint, train
@@ -49,8 +53,8 @@ def test_each_stage_trains_its_own_part_and_keeps_the_front_that_the_cells_were_
     assert any(
         not np.array_equal(value, fresh[name]) for name, value in saved["network_state"].items() if "front" in name
     )
-    losses = [row["loss_cells"] for row in saved["rows"] if row["stage"] == "coordinates"]
-    assert losses[-1] < losses[0] - 1.0
+    (last,) = (row["loss_off_ray_m"] for row in saved["rows"] if row["stage"] == "coordinates")
+    assert last < 0.2
 
 
 def test_the_file_answers_where_the_camera_is_and_what_it_sees(exported, wall):
@@ -99,3 +103,27 @@ def test_thinning_keeps_means_of_what_lies_together():
     assert points["rgb"][:, 0].tolist() == [15, 200]
     assert len(thin(np.random.default_rng(0).random((5000, 3)), np.zeros((5000, 3)), most=50)) <= 50
     assert len(thin(np.zeros((0, 3)), np.zeros((0, 3)))) == 0
+
+
+def test_without_masks_the_network_has_none_and_its_stage_is_left_out(tmp_path, capsys):
+    bare = write_wall(tmp_path / "bare", {"train": 6, "val": 3}, depth=False, masks=False)
+    assert train(quick(bare, preset="robot", stages=STAGES, epochs=1.0), tmp_path / "run") == 0
+    saved = load_checkpoint(tmp_path / "run/last.pt")
+    assert saved["network_config"]["settings"]["tasks"] == ("localization", "odometry")
+    assert {row["stage"] for row in saved["rows"]} == {"coordinates", "streams"}
+    said = "".join(capsys.readouterr())
+    assert "no labels for segmentation; left out" in said
+    assert "stage 'masks' is left out" in said
+
+
+def test_of_masks_alone_the_pretrained_front_is_tuned(wall, tmp_path):
+    bare = quick(wall, preset="robot", stages=STAGES, epochs=2.0)
+    config = replace(bare, network={**bare.network, "tasks": ["segmentation"]})
+    assert train(config, tmp_path / "run") == 0
+    weights = load_checkpoint(tmp_path / "run/last.pt")["network_state"]
+    front = EfficientNetLite()
+    load_imagenet(front)
+    first, last = "stem.weight", next(name for name, _ in front.to_32.named_parameters(prefix="to_32"))
+    assert torch.equal(weights[f"front.{first}"], front.state_dict()[first])
+    moved = (weights[f"front.{last}"] - front.state_dict()[last]).abs().max()
+    assert 0 < moved < 0.1

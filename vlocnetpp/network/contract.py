@@ -85,13 +85,24 @@ class Network(Protocol):
     def compile(self) -> None: ...
 
 
-class CellNetwork(Network, Protocol):
-    """A network that learns scene coordinates from single cells (`Traits.trains_cells`); its front is frozen."""
+class PretrainedNetwork(Network, Protocol):
+    """A network on a front that begins from pretrained weights (`Traits.attribution`)."""
 
     def load_weights(self) -> str:
         """Load the front's pretrained weights; returns a line that names them. Raises WeightsError where they are
         missing.
         """
+
+    def front_modules(self) -> list[nn.Module]:
+        """The modules that compute the features on which the other parts rest."""
+
+    def tuned_front(self) -> list[nn.Module]:
+        """The modules of the front that a stage with `front_rate` tunes: all but the first, which see edges and colours
+        as everywhere, and whose large maps cost the most."""
+
+
+class CellNetwork(PretrainedNetwork, Protocol):
+    """A network that learns scene coordinates from single cells (`Traits.trains_cells`); its front is frozen."""
 
     def measure(self, image_B3HW: Tensor) -> None:
         """Set the mean and deviation of the front's features from training images, RGB of 0 to 255."""
@@ -101,13 +112,6 @@ class CellNetwork(Network, Protocol):
 
     def cell_features(self, image_B3HW: Tensor) -> Tensor:
         """(B, C, H/s, W/s) standardized features of images, RGB of 0 to 255."""
-
-    def cell_front(self) -> list[nn.Module]:
-        """The modules that compute the features of a cell."""
-
-    def tuned_front(self) -> list[nn.Module]:
-        """The modules of the front that a stage with `front_rate` tunes: all but the first, which see edges and colours
-        as everywhere, and whose large maps cost the most."""
 
     def cell_head(self) -> CellCoordinates:
         """The head that is trained on the cells."""
@@ -169,15 +173,16 @@ def frozen_parts(network: Network) -> list[nn.Module]:
     """
     depth = network.depth_network()
     still: list[nn.Module] = [] if depth is None else [depth]
+    if network.config.traits.attribution:
+        still += cast(PretrainedNetwork, network).front_modules()
     if network.config.traits.trains_cells:
-        cells = cast(CellNetwork, network)
-        still += [*cells.cell_front(), cells.cell_head()]
+        still.append(cast(CellNetwork, network).cell_head())
     return still
 
 
 def front_parts(network: Network) -> list[nn.Module]:
-    """What may be tuned of the front under the streams of a network that learns from single cells; else nothing."""
-    return cast(CellNetwork, network).tuned_front() if network.config.traits.trains_cells else []
+    """What may be tuned of the pretrained front under the streams of a network that has one; else nothing."""
+    return cast(PretrainedNetwork, network).tuned_front() if network.config.traits.attribution else []
 
 
 def split_norms(network: Network) -> list[nn.BatchNorm2d]:

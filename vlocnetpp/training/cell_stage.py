@@ -78,7 +78,7 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
 def weights_digest(cells: CellNetwork) -> str:
     """Digest of the weights that decide a cell's features."""
     digest = hashlib.sha256()
-    for module in cells.cell_front():
+    for module in cells.front_modules():
         for name, value in module.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())

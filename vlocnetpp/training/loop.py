@@ -16,7 +16,7 @@ from torch import nn
 
 from vlocnetpp.losses import MultitaskLoss, class_weights, count_labels, has_label, make_terms
 from vlocnetpp.network import ViewConfig, build_network
-from vlocnetpp.network.contract import CellNetwork, frozen_parts
+from vlocnetpp.network.contract import PretrainedNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
@@ -27,6 +27,7 @@ from vlocnetpp.training.config import UNCHANGED, StageConfig, TrainConfig, save_
 from vlocnetpp.training.datasets import TrainingError, configure_network, describe_data, open_data
 from vlocnetpp.training.devices import share_norms, start_fabric
 from vlocnetpp.training.interrupt import stop_requests
+from vlocnetpp.training.labels import follow_labels
 from vlocnetpp.training.loader import ClipLoader
 from vlocnetpp.training.map_cloud import write_map_cloud
 from vlocnetpp.training.optimization import (
@@ -75,6 +76,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
     with ExitStack() as stack:
         stopped = stack.enter_context(stop_requests())
         data = open_data(config)
+        config, notes = follow_labels(config, data)
         settings = configure_network(config, data)
         chosen_by = best_metric(config, settings)
         fabric = start_fabric(config)
@@ -82,7 +84,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         network = build_network(settings)
         if config.pretrained and not resume:
             fabric.print(load_pretrained(network, Path(config.pretrained)))
-        for note in check_frozen(network, config.stages):
+        for note in (*notes, *check_frozen(network, config.stages)):
             fabric.print(note)
         tasks = {task for stage in config.stages for task in stage.tasks}
         terms = make_terms(config.loss, tasks & {"depth", *settings.tasks})
@@ -97,8 +99,8 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
         check_stages(config, settings)
         check_depth(config, settings, any(store.has_depth for store in stores))
-        if settings.traits.trains_cells and not resume:
-            fabric.print(cast(CellNetwork, network).load_weights())
+        if settings.traits.attribution and not resume:
+            fabric.print(cast(PretrainedNetwork, network).load_weights())
         if fabric.world_size > 1:
             share_norms(cast(nn.Module, network))
         network.to(fabric.device)

@@ -110,9 +110,9 @@ class Robot(nn.Module):
         self.front = EfficientNetLite(own.front)
         self.hypercolumns = Hypercolumns(self.front.channels)
         channels = self.hypercolumns.channels
-        self.novelty = MahalanobisScore(channels)
-        self.coordinates = self.solver = self.shared = None
+        self.novelty = self.coordinates = self.solver = self.shared = None
         if own.solves:
+            self.novelty = MahalanobisScore(channels)
             self.coordinates = CellCoordinates(
                 channels, own.hidden, own.residuals, own.descriptor, scene.scene_centre, scene.scene_spread
             )
@@ -165,7 +165,8 @@ class Robot(nn.Module):
         map_4, map_8, map_16, map_32 = self.front(image_B3HW)
         maps = [map_4, map_8, map_16, map_32]
         columns = self.hypercolumns(map_4, map_8, map_16, map_32)
-        prediction["novelty_B"] = self.novelty(columns.mean(dim=(2, 3)))
+        if self.novelty is not None:
+            prediction["novelty_B"] = self.novelty(columns.mean(dim=(2, 3)))
         known_B = torch.zeros_like(K_B33[:, 0, 0])
         if "valid_B" in state:
             known_B = state["valid_B"]
@@ -287,13 +288,14 @@ class Robot(nn.Module):
         self.hypercolumns.measure(self.front(image[None]) for image in image_B3HW)
 
     def fit_novelty(self, pooled_VC: Tensor) -> None:
+        assert self.novelty is not None
         self.novelty.measure(pooled_VC)
 
     def cell_features(self, image_B3HW: Tensor) -> Tensor:
         map_4, map_8, map_16, map_32 = self.front(image_B3HW)
         return self.hypercolumns(map_4, map_8, map_16, map_32)
 
-    def cell_front(self) -> list[nn.Module]:
+    def front_modules(self) -> list[nn.Module]:
         return [self.front, self.hypercolumns]
 
     def tuned_front(self) -> list[nn.Module]:
@@ -345,7 +347,7 @@ class Robot(nn.Module):
         if SEGMENTATION in gone:
             gone += ["warped_16", "warped_32"]
         if tasks == (SEGMENTATION,):
-            gone += ["coordinates", "solver", "shared"]
+            gone += ["coordinates", "solver", "shared", "novelty"]
         part = without(self, gone)
         if part.localization is not None and SEGMENTATION in gone:
             part._modules["localization"] = without(part.localization, ["semantic_fusion"])
