@@ -350,5 +350,5 @@ def test_public_names():
 
     assert set(network.__all__) == {
         "WIDTHS", "Entry", "Network", "NetworkConfig", "SceneConfig", "Traits", "ViewConfig", "build_network",
-        "config_from_json", "config_to_json", "configure", "create", "names", "start"}  # fmt: skip
+        "config_from_json", "config_to_json", "configure", "create", "cold_state_of", "names"}  # fmt: skip
     assert Path(network.__file__).name == "__init__.py"
