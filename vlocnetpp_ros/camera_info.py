@@ -22,11 +22,11 @@ class Camera:
 def camera(message: CameraInfo, image_topic: str) -> Camera | None:
     """The intrinsics of a CameraInfo, or None where the camera is not calibrated (fx or fy is not positive).
 
-    A driver that rectifies may leave K as it was before: for a distorted camera and a topic with "rect" in its name P
-    holds what the image has, as it does when a bag is turned into training data.
+    A driver that rectifies may leave K as it was before, or out: for a distorted camera or without K, a topic with
+    "rect" in its name has what P holds, as it does when a bag is turned into training data.
     """
     K_33: NDArray[np.float64] = np.asarray(message.k, dtype=np.float64).reshape(3, 3)
-    if any(message.d) and "rect" in image_topic and message.p[0] > 0:
+    if (any(message.d) or not K_33[0, 0] > 0) and "rect" in image_topic and message.p[0] > 0:
         K_33 = np.asarray(message.p, dtype=np.float64).reshape(3, 4)[:, :3]
     if not np.isfinite(K_33).all() or K_33[0, 0] <= 0.0 or K_33[1, 1] <= 0.0:
         return None
