@@ -167,7 +167,7 @@ def test_every_key_of_the_diagnostics_is_explained() -> None:
     keys = set(values(Counts(2, 1, {"wrong size": 1}), statistics, {"~/pose": 1}))
     for tree in trees("vlocnetpp_ros"):
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef) and node.name in ("_health", "status"):
+            if isinstance(node, ast.FunctionDef) and node.name in ("_health", "status", "values"):
                 for each in ast.walk(node):
                     if isinstance(each, ast.Subscript) and name_of(each.value) in ("values", "texts"):
                         keys |= text(each.slice, {})

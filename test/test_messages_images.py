@@ -211,3 +211,13 @@ def test_intrinsics_are_read_as_they_are_for_training(topic: str, d: list[float]
     assert camera is not None
     np.testing.assert_array_equal(camera.K_33, bag_messages.camera(message, topic, "here").K_33)
     assert (camera.height, camera.width) == (3, 4)
+
+
+@pytest.mark.parametrize("k", [[0.0] * 9, [float("nan")] * 9])
+def test_a_rectified_camera_without_k_has_what_p_says_and_a_raw_one_is_not_calibrated(k: list[float]) -> None:
+    p = [7.0, 0.0, 2.5, 0.0, 0.0, 8.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    message = CameraInfo(width=4, height=3, k=k, p=p)
+    camera = camera_info.camera(message, "/camera/image_rect")
+    assert camera is not None
+    np.testing.assert_array_equal(camera.K_33, bag_messages.camera(message, "/camera/image_rect", "here").K_33)
+    assert camera_info.camera(message, "/camera/image_raw") is None

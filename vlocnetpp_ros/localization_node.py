@@ -318,8 +318,7 @@ class LocalizationNode(LifecycleNode):
             values["image_topic"] = self._settings.image_input
         values["received_hz"], values["processed_hz"] = f"{received:.1f}", f"{processed:.1f}"
         share = inputs.arrivals.share() if inputs is not None else None
-        if self._worker is not None:
-            values["images_wait_for"] = self._worker.held or "nothing"
+        values["images_wait_for"] = (self._worker.held or "nothing") if self._worker is not None else "activation"
         if share is not None:
             values["published_hz"] = f"{share.published_hz:.1f}"
             values["arriving_share"] = f"{share.share:.2f}"
@@ -329,8 +328,7 @@ class LocalizationNode(LifecycleNode):
             values.update(pipeline.status())
         if self._last_drop:
             values["last_drop"] = self._last_drop
-        if self._callback_errors:
-            values["callback_errors"] = str(self._callback_errors)
+        values["callback_errors"] = str(self._callback_errors)
         now = Situation(
             self._label, self._failure, self._settings, pipeline, inputs, self._worker, self._fault, self._last_answer,
             received, self._who_publishes, self._warn,

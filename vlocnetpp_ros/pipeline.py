@@ -247,11 +247,12 @@ class Pipeline:
         if self._transforms is not None:
             counts = asdict(self._transforms.counts())
             texts.update({f"corrections/{name}": str(count) for name, count in counts.items()})
+            texts.update(self._transforms.input_values())
         return texts
 
     def tf_failure(self) -> str:
-        """Why map->odom cannot be sent and what to do; empty if it can, or is not wanted."""
-        return self._transforms.failure() if self._transforms is not None else ""
+        """Why map->odom cannot be sent and what to do, or what TF brings that is no transform; empty if neither."""
+        return (self._transforms.failure() or self._transforms.input_fault()) if self._transforms is not None else ""
 
     def close(self) -> None:
         """Remove topics and TF, and free the memory of a GPU."""

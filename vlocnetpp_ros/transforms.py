@@ -14,7 +14,9 @@ from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
 
+from vlocnetpp.poses import PoseError, checked_pose
 from vlocnetpp_ros import environment
+from vlocnetpp_ros.checked_transforms import CheckedTransforms
 from vlocnetpp_ros.corrections import CorrectionCounts, Corrections, NoTransformError, TrustedPose
 from vlocnetpp_ros.frames import Floats, compose, from_transform, inverse, to_transform
 from vlocnetpp_ros.settings import Settings
@@ -76,10 +78,10 @@ class Transforms:
         """May be replaced by settings that differ in live parameters."""
         self._map_frame = map_frame
         self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._checked = CheckedTransforms(self._buffer, node.get_logger().warning)
+        self._listener = tf2_ros.TransformListener(self._checked, node)
         self._broadcaster = tf2_ros.TransformBroadcaster(node)
         self._node = node
-        self._base_camera: dict[str, Floats] = {}
         self._camera_is_placed = False
         self._held: _Held | None = None
         self._image_ns = 0
@@ -95,10 +97,10 @@ class Transforms:
             self._timer = node.create_timer(1.0 / settings.tf_rate_hz, self._send_again, clock=steady)
 
     def base_camera(self, camera_frame: str) -> Floats:
-        """T_base_camera, fixed on the robot. Raises NoTransformError until TF has it."""
-        if camera_frame not in self._base_camera:
-            self._base_camera[camera_frame] = self._look_up(self.settings.base_frame, camera_frame, Time())
-        return self._base_camera[camera_frame]
+        """T_base_camera, fixed on the robot; the latest, since it may be calibrated anew. Raises NoTransformError until
+        TF has it.
+        """
+        return self._look_up(self.settings.base_frame, camera_frame, Time())
 
     def broadcast(self, image: Header, map_camera_7: Floats) -> None:
         """Send the configured transform for a pose at the image's stamp, at once or when its odometry arrives."""
@@ -107,7 +109,7 @@ class Transforms:
             return
         image_ns = stamp_ns(image.stamp)
         if image_ns < self._image_ns:
-            self._buffer.clear()  # keeps the static ones
+            self._checked.clear()  # keeps the static ones
             self.silence()
             self._sent_ns = 0
         self._image_ns = image_ns
@@ -154,6 +156,14 @@ class Transforms:
             "odometry in TF, name its frame with odom_frame, or set publish_tf to map_to_camera or none"
         )
 
+    def input_fault(self) -> str:
+        """What of TF was left out in the last seconds because it is no transform; empty if nothing was."""
+        return self._checked.fault()
+
+    def input_values(self) -> dict[str, str]:
+        """What was left out of TF, and which static transforms changed, as counts for /diagnostics."""
+        return self._checked.values()
+
     def close(self) -> None:
         """Stop listening and broadcasting."""
         if self._timer is not None:
@@ -164,7 +174,12 @@ class Transforms:
         self._node.destroy_publisher(self._broadcaster.pub_tf)
 
     def _odom_camera(self, camera_frame: str, image_ns: int) -> Floats:
-        return self._look_up(self.settings.odom_frame, camera_frame, Time(nanoseconds=image_ns))
+        odom = self.settings.odom_frame
+        try:
+            return self._look_up(odom, camera_frame, Time(nanoseconds=image_ns))
+        finally:  # looked at last: what closes a gap is noted before TF can interpolate over it
+            if lost := self._checked.lost(odom, camera_frame, image_ns):
+                raise NoTransformError(f"TF has no {odom} -> {camera_frame} at the image's stamp: {lost}")
 
     def _correct(self, pose: TrustedPose, odom_camera_7: Floats) -> None:
         """Send map->odom; called in the thread of the corrections."""
@@ -211,6 +226,7 @@ class Transforms:
 
     def _look_up(self, parent: str, child: str, stamp: Time) -> Floats:
         try:
-            return from_transform(self._buffer.lookup_transform(parent, child, stamp, Duration(seconds=0)).transform)
-        except self._tf2.TransformException as error:
+            found = self._buffer.lookup_transform(parent, child, stamp, Duration(seconds=0))
+            return checked_pose(from_transform(found.transform), f"{parent} -> {child} in TF")
+        except (self._tf2.TransformException, PoseError) as error:
             raise NoTransformError(f"TF has no {parent} -> {child} at the image's stamp: {error}") from error
