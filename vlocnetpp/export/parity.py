@@ -112,7 +112,7 @@ def tolerance(config: NetworkConfig, precision: str) -> Difference:
     base["position_m"] *= max(1.0, config.scene.position_spread)
     base["points_m"] *= max(1.0, config.scene.position_spread)
     base["motion_m"] *= max(1.0, config.scene.motion_spread)
-    if config.traits.trains_cells and precision == "fp32":
+    if config.traits.trains_cells:
         base |= {name: SOLVED * base[name] for name in ("position_m", "rotation_rad", "motion_m", "motion_rad")}
     return Difference(**base)
 
