@@ -57,8 +57,8 @@ class Difference:
 
 TOLERANCES = {
     "fp32": Difference(1e-4, 1e-4, 1e-4, 1e-4, 1e-3, 1e-3, 1e-4),
-    "fp16": Difference(1e-2, 1e-2, 1e-2, 1e-2, 5e-2, 5e-2, 1e-2),
-    "bf16": Difference(1e-1, 1e-1, 1e-1, 1e-1, 5e-1, 2e-1, 1e-1),
+    "fp16": Difference(1e-2, 1e-2, 1e-2, 1e-2, 5e-2, 5e-2, 5e-2),
+    "bf16": Difference(1e-1, 1e-1, 1e-1, 1e-1, 5e-1, 2e-1, 5e-1),
 }
 """By the precision of the weights. Metres are for a map, or a motion, with a spread of one metre or less, and grow with
 the spread beyond: a number keeps a share of its size, not a length."""

@@ -151,6 +151,8 @@ class Entry:
     """Pairs of dataset and figures, from its paper."""
     departures: tuple[str, ...] = ()
     """Differences from its paper."""
+    follows_labels: bool = False
+    """Whether tasks for which a dataset has no labels are left out, where the configuration does not name the tasks."""
 
 
 def cold_state_of(network: Network, batch: int = 1) -> State:

@@ -394,5 +394,6 @@ ENTRIES = (
             "Segmentation has a decoder over strides 4 to 32; its maps of strides 16 and 32 are fused with the past",
             "Depth for the warping is that of the scene coordinates, not of a network of its own",
         ),
+        follows_labels=True,
     ),
 )
