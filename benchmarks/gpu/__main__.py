@@ -1,7 +1,7 @@
 """Everything that a GPU is asked, in one run of at most 11 minutes: a table last, full logs in a folder.
 
     python -m benchmarks.gpu --out out/gpu --kitchen ../shared/data/redkitchen
-    python -m benchmarks.gpu --rehearse --out out/gpu --kitchen ../shared/data/redkitchen    anywhere, about 3 minutes
+    python -m benchmarks.gpu --rehearse --out out/gpu --kitchen ../shared/data/redkitchen    anywhere, 3 minutes
 
 For a machine without a network, first here and then there:
 
