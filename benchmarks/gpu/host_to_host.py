@@ -18,7 +18,7 @@ from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.speed.ways import FAILURES
 
 ROWS, COLUMNS = 720, 1280
-FRAMES, REHEARSED, WARM_UP = 2000, 10, 10
+FRAMES, REHEARSED, WARM_UP = 2000, 5, 4
 SWITCHES: dict[str, tuple[dict[str, bool], dict[str, bool]]] = {
     "plain": ({}, {}),
     "resized on the host": ({}, {}),
@@ -49,7 +49,7 @@ def frame_of(localizer: Localizer, resizes: bool) -> Callable[[int], object]:
 
 def run(order: Order) -> None:
     """The part."""
-    named = networks(order, 2)
+    named = networks(order, 1 if order.rehearse else 2)
     for number, each in enumerate(named):
         case = case_of(each, order)
         assert case.file is not None
