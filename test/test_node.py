@@ -279,7 +279,7 @@ def test_a_model_with_one_task_has_the_topics_of_that_task(peer: Peer, tmp_path:
 @pytest.mark.parametrize(
     ("reason", "changes"),
     [
-        ("unknown encoding", {"encoding": "bayer_rggb8"}),
+        ("unknown encoding", {"encoding": "h264"}),
         ("wrong size", {"data": b"123"}),
         ("wrong size", {"step": 5}),
         ("wrong size", {"height": 0}),

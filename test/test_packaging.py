@@ -32,17 +32,16 @@ PYTHONS = ("3.10", "3.11", "3.12")
 
 # How package.xml (rosdep) calls what Python imports, where the two differ.
 ROSDEP_NAMES = {
-    "apsw": "python3-apsw-pip",
     "cv2": "python3-opencv",
     "matplotlib": "python3-matplotlib",
-    "mcap": "python3-mcap-pip",
+    "mcap": "mcap-ros2-support",
     "numpy": "python3-numpy",
     "rich": "python3-rich",
     "rosbags": "python3-rosbags-pip",
     "scipy": "python3-scipy",
     "torch": "python3-pytorch-pip",
     "yaml": "python3-yaml",
-    "zstandard": "python3-zstandard-pip",
+    "zstandard": "mcap-ros2-support",
 }
 # How PyPI calls what Python imports, where the two differ.
 PYPI_NAMES = {"cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -127,8 +126,9 @@ def test_one_version_everywhere(manifest, setup_arguments):
 def test_the_manifest_names_everything_that_is_imported(manifest):
     declared = {element.text for element in manifest.findall("exec_depend")}
     # Extras of setup.py, which rosdep does not know as a whole; google is protobuf, which onnx brings.
-    # The node builds no settings, and distributions have a cattrs that is too old.
+    # What rosdep has no key for is named in a comment.
     optional = {
+        "apsw",
         "cattrs",
         "docstring_parser",
         "mujoco",
@@ -145,6 +145,15 @@ def test_the_manifest_names_everything_that_is_imported(manifest):
         ROSDEP_NAMES.get(name, name) for name in foreign_modules("vlocnetpp", "vlocnetpp_ros", "launch") - optional
     }
     assert needed <= declared
+
+
+def test_the_manifest_declares_nothing_that_is_not_used(manifest):
+    used = {ROSDEP_NAMES.get(name, name) for name in foreign_modules("vlocnetpp", "vlocnetpp_ros", "launch")}
+    for path in shipped("vlocnetpp_ros"):
+        used |= set(re.findall(r'(?:need|load|has)\("(\w+)"', path.read_text()))
+    # The middleware whose profile is shipped, and the command that starts the launch files.
+    used |= {"rmw_fastrtps_cpp", "ros2launch"}
+    assert {element.text for element in manifest.findall("exec_depend")} <= used
 
 
 def test_setup_names_everything_that_is_imported(setup_arguments):
