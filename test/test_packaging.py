@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vlocnetpp
-from vlocnetpp.extras import EXTRA_OF
+from vlocnetpp.extras import EXTRA_FOR, EXTRA_OF, SHARED
 
 SHARED_FOLDERS = ("launch", "config", "models", "rviz")
 PYTHONS = ("3.10", "3.11", "3.12")
@@ -171,27 +171,32 @@ def test_what_the_robot_does_not_need_is_in_the_extra_that_messages_name(setup_a
     extras = {name: names_of(each) for name, each in setup_arguments["extras_require"].items()}
     for module, extra in EXTRA_OF.items():
         assert canonicalize_name(PYPI_NAMES.get(module, module)) in extras[extra]
+    for extra in {*EXTRA_FOR.values(), "report"}:
+        assert set(SHARED) <= extras[extra]
     robot = {"torch", "numpy", "opencv-python-headless", "pyyaml", "cattrs", "docstring-parser"}
     assert names_of(setup_arguments["install_requires"]) == robot
 
 
-NAMES_BAGS = "{}: this needs {}, which is not installed: pip install 'vlocnetpp_ros[bags]'\n"
+COMMANDS, REPLAY = "vlocnetpp.cli.main", "vlocnetpp_ros.replay.command"
 
 
 @pytest.mark.parametrize(
-    ("module", "call", "said"),
+    ("module", "call", "extra"),
     [
-        ("vlocnetpp.cli.main", "main(['inspect', 'models/demo.ts'])", ""),
-        ("vlocnetpp.cli.main", "main(['speed', 'models/demo.ts', '--ways', 'runtime', '--repetitions', '1'])", ""),
-        ("vlocnetpp.cli.main", "main(['data', 'from-bag', 'models/demo_bag', 'out/none'])", "vlocnetpp"),
+        (COMMANDS, "main(['inspect', 'models/demo.ts'])", ""),
+        (COMMANDS, "main(['speed', 'models/demo.ts', '--ways', 'runtime', '--repetitions', '1'])", ""),
+        (COMMANDS, "main(['data', 'from-bag', 'models/demo_bag', 'out/none'])", "bags"),
+        (COMMANDS, "main(['data', 'doctor', 'models/demo_bag'])", "bags"),
+        (COMMANDS, "main(['train', 'config/train/tiny.yaml', '--data.root', 'models', '--out', 'out/none'])", "train"),
+        (COMMANDS, "main(['explain', 'models/demo.ts', 'models', '--out', 'out/none'])", "report"),
         ("vlocnetpp_ros.localization_node", "main and None", ""),
-        ("vlocnetpp_ros.replay.command", "main(['models/demo.ts', 'models/demo_bag', '--out', 'out/none'])", "replay"),
+        (REPLAY, "main(['models/demo.ts', 'models/demo_bag', '--out', 'out/none'])", "bags"),
     ],
 )
-def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, call, said):
+def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, call, extra):
     if module.startswith("vlocnetpp_ros"):
         pytest.importorskip("rclpy")
-    absent = [*EXTRA_OF, "rich"]
+    absent = [*EXTRA_OF, *SHARED]
     program = f"import sys\nsys.modules.update(dict.fromkeys({absent}))\nfrom {module} import main\nsys.exit({call})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
@@ -202,8 +207,10 @@ def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, 
         timeout=120,
         check=False,
     )
-    assert done.returncode == (2 if said else 0), done.stderr
-    assert not said or done.stderr in {NAMES_BAGS.format(said, each) for each in absent}
+    assert done.returncode == (2 if extra else 0), done.stderr
+    command = "replay" if module == REPLAY else "vlocnetpp"
+    message = "{}: this needs {}, which is not installed: pip install 'vlocnetpp_ros[{}]'\n"
+    assert not extra or done.stderr in {message.format(command, each, extra) for each in absent}
 
 
 def test_every_shared_file_is_installed(setup_arguments):
