@@ -1,11 +1,14 @@
 """One package for both worlds: `colcon build` in a ROS 2 workspace and `pip install -e .` without ROS."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 NAME = "vlocnetpp_ros"
 ROOT = Path(__file__).parent
+# The one place of the version; package.xml and CITATION.cff repeat it, since nothing can read it for them.
+(VERSION,) = re.findall(r'^__version__ = "(.+)"$', (ROOT / "vlocnetpp" / "__init__.py").read_text(), re.MULTILINE)
 
 
 def shared(folder: str) -> list[tuple[str, list[str]]]:
@@ -31,8 +34,10 @@ EXTRAS = {
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version=VERSION,
     description="VLocNet++ for ROS 2: pose, visual odometry and semantics from one camera and one forward pass",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     maintainer="VLocNet++ for ROS 2 maintainers",
     maintainer_email="maintainers@vlocnetpp.example",

@@ -173,9 +173,7 @@ def half_a_request(peer: Peer) -> None:
 
 
 RAW = (
-    Fault("an unknown encoding", image(encoding="nv21"), "unknown encoding", says="nv21"),
-    Fault("a Bayer pattern", image(encoding="bayer_rggb8"), "unknown encoding", says="bayer_rggb8"),
-    Fault("sixteen bits of colour", image(encoding="bgr16"), "unknown encoding", says="bgr16"),
+    Fault("an unknown encoding", image(encoding="h264"), "unknown encoding", says="h264"),
     Fault("no encoding", image(encoding=""), "unknown encoding"),
     Fault("no bytes", image(data=b""), "wrong size", says="0 bytes"),
     Fault("a byte too few", image(data=bytes(HEIGHT * WIDTH * 3 - 1)), "wrong size", says="needs"),

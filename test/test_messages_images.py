@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from vlocnetpp.data.bags import messages as bag_messages
-from vlocnetpp_ros import camera_info, compressed, images
+from vlocnetpp_ros import camera_info, compressed, environment, images
 
 
 def image(encoding: str, channels: int, padding: int = 0, height: int = 5, width: int = 7) -> tuple[Image, np.ndarray]:
@@ -43,16 +43,11 @@ def test_every_backend_that_is_installed_sees_the_same_pixels(encoding: str, cha
     message, expected = image(encoding, channels)  # rosbags-image 0.10 does not know of padding
     rosbags_image = pytest.importorskip("rosbags.image")
     np.testing.assert_array_equal(np.squeeze(rosbags_image.message_to_cvimage(message)), expected)
-    try:
-        from cv_bridge import CvBridge
-
-        bridge = CvBridge()
-    except (ImportError, AttributeError):  # not in the PyPI build of ROS 2, or built for NumPy 1 or OpenCV 4
-        return
-    message, expected = image(encoding, channels, padding=3)
-    seen = bridge.imgmsg_to_cv2(message)
-    # Some versions keep the padding as pixels, or an axis of one channel.
-    np.testing.assert_array_equal(np.squeeze(seen)[:, : expected.shape[1]], expected)
+    if (bridge := environment.load("cv_bridge")) is not None:
+        message, expected = image(encoding, channels, padding=3 * channels)  # it misreads a part of a pixel
+        seen = bridge.CvBridge().imgmsg_to_cv2(message)
+        # Some versions keep the padding as pixels, or an axis of one channel.
+        np.testing.assert_array_equal(np.squeeze(seen)[:, : expected.shape[1]], expected)
 
 
 def test_sixteen_bits_of_grey_keep_the_high_byte_in_either_byte_order() -> None:
@@ -64,7 +59,7 @@ def test_sixteen_bits_of_grey_keep_the_high_byte_in_either_byte_order() -> None:
         assert encoding == "mono8" and seen.tolist() == [[0, 0, 1, 255]]
 
 
-@pytest.mark.parametrize("encoding", images.YUV)
+@pytest.mark.parametrize("encoding", [name for name in images.CONVERTED if "yu" in name])
 def test_yuv_is_converted_to_rgb(encoding: str) -> None:
     """Against the definition of BT.601 in video range, at pixels that share their chroma."""
     y, u, v = 120, 100, 180
@@ -83,7 +78,7 @@ def test_yuv_is_converted_to_rgb(encoding: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "says"),
     [
-        ({"encoding": "bayer_rggb8"}, "unknown encoding", "bayer_rggb8"),
+        ({"encoding": "h264"}, "unknown encoding", "h264"),
         ({"encoding": ""}, "unknown encoding", "rgb8"),
         ({"height": 6}, "wrong size", "105 bytes, but 7 x 6"),
         ({"height": 0}, "wrong size", "7 x 0"),

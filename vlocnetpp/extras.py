@@ -12,20 +12,30 @@ EXTRA_OF = {
     "safetensors": "train",
     "tensorboard": "train",
     "markdown": "report",
-    "matplotlib": "report",
-    "scipy": "report",
     "sklearn": "report",
     "mujoco": "render",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
 }
-"""By the name that is imported. `train` and `bags` bring matplotlib and scipy as well."""
+"""By the name that is imported."""
+SHARED = ("matplotlib", "rich", "scipy")
+"""Modules that `bags`, `train` and `report` all bring: what is being done says which of them to name."""
+EXTRA_FOR = {"train": "train", "data": "bags", "replay": "bags"}
+"""By the command; any other that needs one of SHARED needs `report`."""
 
 
-def missing_extra(error: ModuleNotFoundError) -> str | None:
-    """One line that says what to install for a module that is missing, or None where no extra brings it."""
+def missing_extra(error: ModuleNotFoundError, command: str = "") -> str | None:
+    """One line that says what to install for a module that is missing, or None where no extra brings it.
+
+    Args:
+        command: what was being done, such as `train`.
+    """
     name = (error.name or "").partition(".")[0]
-    if name not in EXTRA_OF:
+    if name in SHARED:
+        extra = EXTRA_FOR.get(command, "report")
+    elif name in EXTRA_OF:
+        extra = EXTRA_OF[name]
+    else:
         return None
-    return f"this needs {name}, which is not installed: pip install 'vlocnetpp_ros[{EXTRA_OF[name]}]'"
+    return f"this needs {name}, which is not installed: pip install 'vlocnetpp_ros[{extra}]'"

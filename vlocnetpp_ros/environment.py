@@ -6,6 +6,7 @@ has. Only this module names them, with the use of each and its substitute.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -37,6 +38,8 @@ class OptionalPackage:
     """Its substitute, or the feature that is refused without it."""
     debian: str
     """Name in a ROS distribution's apt repository, without `ros-<distro>-`."""
+    loads: str = ""
+    """The module whose import shows that it works, where the package itself can be imported without it."""
 
 
 OPTIONAL_PACKAGES = {
@@ -44,14 +47,15 @@ OPTIONAL_PACKAGES = {
     for package in (
         OptionalPackage(
             "cv_bridge",
-            "image messages to arrays and back",
-            "images.py views the bytes with NumPy everywhere, since apt's cv_bridge does not load beside NumPy 2",
+            "images of encodings that images.py does not know, such as bayer_rggb16 and rgb16",
+            "such images are dropped as 'unknown encoding'; images.py views or converts the usual ones everywhere",
             "cv-bridge",
+            loads="cv_bridge.boost.cv_bridge_boost",  # apt's is built for NumPy 1 and does not load beside NumPy 2
         ),
         OptionalPackage(
             "message_filters",
             "pairing a sensor's depth image with the colour image by stamp",
-            "pairing.py does it everywhere: there the newest image wins and a bag that starts over is no trouble",
+            "pairing.py finds the same pairs",
             "message-filters",
         ),
         OptionalPackage(
@@ -68,8 +72,8 @@ OPTIONAL_PACKAGES = {
         ),
         OptionalPackage(
             "tf_transformations",
-            "quaternion algebra",
-            "frames.py has the few operations that are needed, held equal to transforms3d by a test",
+            "rotation matrices of quaternions where messages are made",
+            "vlocnetpp.geometry has them",
             "tf-transformations",
         ),
         OptionalPackage(
@@ -101,6 +105,28 @@ def has(name: str) -> bool:
     """
     spec = importlib.util.find_spec(OPTIONAL_PACKAGES[name].name)
     return spec is not None and spec.origin is not None
+
+
+def load(name: str) -> Any | None:
+    """A package of `OPTIONAL_PACKAGES` where it is installed and loads; None where what stands in for it is used."""
+    return _attempt(name)[0]
+
+
+def why_not(name: str) -> str:
+    """Why `load` has None for a package, as the end of a sentence; empty where it has the package."""
+    return _attempt(name)[1]
+
+
+@functools.cache
+def _attempt(name: str) -> tuple[Any | None, str]:
+    package = OPTIONAL_PACKAGES[name]
+    if not has(name):
+        return None, "is not installed"
+    try:
+        importlib.import_module(package.loads or name)
+        return importlib.import_module(name), ""
+    except (ImportError, AttributeError) as error:  # of another Python or NumPy, or without what it needs itself
+        return None, f"does not load ({error})"
 
 
 def need(name: str, feature: str, module: str = "") -> Any:

@@ -14,13 +14,17 @@ from numpy.typing import NDArray
 from vlocnetpp import geometry
 from vlocnetpp.poses import compose as compose
 from vlocnetpp.poses import inverse as inverse
+from vlocnetpp_ros import environment
 
 Floats = NDArray[np.float64]
 IDENTITY: Floats = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
 
 
 def rotation_matrix(q_4: Floats) -> Floats:
-    """(3, 3) of a unit quaternion w, x, y, z."""
+    """(3, 3) of a unit quaternion w, x, y, z, by tf_transformations where it loads."""
+    if (transformations := environment.load("tf_transformations")) is not None:
+        w, x, y, z = map(float, q_4)
+        return np.asarray(transformations.quaternion_matrix((x, y, z, w))[:3, :3], np.float64)
     return geometry.rotation_matrix(torch.from_numpy(q_4)).numpy()
 
 

@@ -1,11 +1,13 @@
 """Image messages to pixels and pixels to image messages.
 
 Pixels are viewed in place with `np.frombuffer`'s rules (rows may be padded to `step`) where the encoding has bytes of
-grey or colour; 16-bit grey and YUV 4:2:2 are converted by OpenCV. Any fault of a message raises BadImage with a reason
-for counting.
+grey or colour; 16-bit grey, 8-bit Bayer patterns and YUV 4:2:2 are converted by OpenCV, and what else cv_bridge knows
+by cv_bridge, where it loads. Whatever a message can have wrong ends in BadImage with a reason to count by.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,18 +16,23 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vlocnetpp.encodings import COLOR_ENCODINGS, VOID
+from vlocnetpp_ros import environment
 
 CHANNELS = {encoding: channels for encoding, (channels, _) in COLOR_ENCODINGS.items()}
 """Encodings that are viewed as they are, with their bytes per pixel."""
-YUV = {
-    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
-    "uyvy": cv2.COLOR_YUV2RGB_UYVY,
-    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
-    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+CONVERTED = {
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),  # OpenCV names a pattern by its second row
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 }
-"""Encodings of two bytes a pixel and their conversion to RGB; the names before and after sensor_msgs of 2022."""
-ENCODINGS = (*CHANNELS, "mono16", *YUV)
-"""All supported encodings."""
+"""Bytes per pixel and conversion to RGB; YUV has its names before and after sensor_msgs of 2022."""
+ENCODINGS = (*CHANNELS, "mono16", *CONVERTED)
+"""All that are understood without cv_bridge."""
 Classes = tuple[tuple[str, tuple[int, int, int]], ...]
 """Name and RGB colour of each class id, as they are in a model file."""
 
@@ -43,21 +50,51 @@ class BadImage(ValueError):
 def pixels(message: Image) -> tuple[NDArray[np.uint8], str]:
     """The pixels of an Image and the encoding that they have now: (H, W, C) uint8, (H, W) for mono8.
 
-    A view without a copy for the encodings of CHANNELS. Others are converted: mono16 to mono8, YUV to rgb8.
+    A view without a copy for the encodings of CHANNELS. Others are converted: mono16 to mono8, Bayer and YUV to rgb8,
+    those that only cv_bridge knows to rgb8.
 
-    Raises BadImage for an encoding not in ENCODINGS, an empty image, or fewer bytes than its size and step promise.
+    Raises BadImage for an encoding that nothing here knows, an empty image, or fewer bytes than size and step promise.
     """
-    if message.encoding not in ENCODINGS:
-        raise BadImage("unknown encoding", f"'{message.encoding}' is none of {', '.join(ENCODINGS)}")
-    bytes_HWC = _bytes(message, CHANNELS.get(message.encoding, 2))
-    if message.encoding == "mono16":
+    encoding = message.encoding
+    if encoding not in ENCODINGS:
+        return through_cv_bridge(message), "rgb8"
+    if encoding in CHANNELS:
+        return _bytes(message, CHANNELS[encoding]), encoding
+    if encoding == "mono16":
         # The high byte, as the full range of 16 bits maps to that of 8.
-        return np.ascontiguousarray(bytes_HWC[:, :, 0 if message.is_bigendian else 1]), "mono8"
-    if message.encoding in YUV:
-        if message.width % 2:
-            raise BadImage("wrong size", f"{message.encoding} needs an even width, not {message.width}")
-        return cv2.cvtColor(bytes_HWC, YUV[message.encoding]).astype(np.uint8, copy=False), "rgb8"
-    return bytes_HWC, message.encoding
+        return np.ascontiguousarray(_bytes(message, 2)[:, :, 0 if message.is_bigendian else 1]), "mono8"
+    channels, conversion = CONVERTED[encoding]
+    pixels = _bytes(message, channels)
+    if channels == 2 and message.width % 2:
+        raise BadImage("wrong size", f"{encoding} needs an even width, not {message.width}")
+    return cv2.cvtColor(pixels, conversion).astype(np.uint8, copy=False), "rgb8"
+
+
+def through_cv_bridge(message: Image) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of an Image by the ROS package cv_bridge. Raises BadImage without it or where it cannot."""
+    bridge = environment.load("cv_bridge")
+    unknown = f"'{message.encoding}' is none of {', '.join(ENCODINGS)}"
+    if bridge is None:
+        why_not = environment.why_not("cv_bridge")
+        raise BadImage("unknown encoding", f"{unknown}; cv_bridge, which knows more, {why_not}")
+    converter = bridge.CvBridge()
+    try:
+        kind, channels = converter.encoding_to_dtype_with_channels(message.encoding)
+        return np.ascontiguousarray(converter.imgmsg_to_cv2(_plain(message, np.dtype(kind), channels), "rgb8"))
+    except bridge.CvBridgeError as error:
+        raise BadImage("unknown encoding", f"{unknown}, and cv_bridge cannot convert it: {error}") from error
+
+
+def _plain(message: Image, kind: np.dtype[Any], channels: int) -> Image:
+    """The image without padding and in little-endian order.
+
+    cv_bridge misreads rows that are no whole number of pixels, and fails at big-endian ones beside NumPy 2.
+    """
+    rows = np.ascontiguousarray(_bytes(message, kind.itemsize * channels))
+    if message.is_bigendian:
+        rows = rows.view(kind).byteswap().view(np.uint8)
+    step = message.width * kind.itemsize * channels
+    return Image(height=message.height, width=message.width, encoding=message.encoding, step=step, data=rows.tobytes())
 
 
 def _bytes(message: Image, channels: int) -> NDArray[np.uint8]:

@@ -13,11 +13,12 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from vlocnetpp_ros import environment
 from vlocnetpp_ros.arrivals import Arrivals, sequence_number
 from vlocnetpp_ros.camera_info import Camera, camera
 from vlocnetpp_ros.environment import subscription_events, with_message_info
 from vlocnetpp_ros.latest import Latest
-from vlocnetpp_ros.pairing import Pairing
+from vlocnetpp_ros.pairing import FilteredPairing, Pairing
 from vlocnetpp_ros.settings import Settings
 from vlocnetpp_ros.stamps import stamp_ns
 
@@ -70,10 +71,11 @@ class Inputs:
         self._on_camera = on_camera
         self._warn = warn
         self._held: list[Subscription] = []
-        self._pairing: Pairing[Incoming, Image] | None = None
+        self._pairing: Pairing[Incoming, Image] | FilteredPairing[Incoming, Image] | None = None
         if reads_depth:
-            tolerance_ns = round(settings.depth_tolerance_s * 1e9)
-            self._pairing = Pairing(tolerance_ns, self._on_pair, lambda _: self._worker.refuse(NO_DEPTH))
+            rules = (round(settings.depth_tolerance_s * 1e9), self._on_pair, lambda _: self._worker.refuse(NO_DEPTH))
+            filters = environment.load("message_filters")
+            self._pairing = Pairing(*rules) if filters is None else FilteredPairing(filters, *rules)
         self._calibrated = False
         self.enabled = True
         """Where it is False, images are counted and dropped."""

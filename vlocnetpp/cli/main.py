@@ -24,9 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; a user's mistake ends in one line on standard error and exit status 2."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parser = build_parser()
-        args, rest = parser.parse_known_args(arguments)
+        args, rest = parser.parse_known_args(words)
         if rest and not getattr(args, "overrides", False):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.override = rest
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("vlocnetpp: interrupted", file=sys.stderr)
         return 130
     except ModuleNotFoundError as error:
-        if (missing := missing_extra(error)) is None:
+        if (missing := missing_extra(error, words[0] if words else "")) is None:
             raise
         print(f"vlocnetpp: {missing}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ def train(args: argparse.Namespace) -> int:
     from vlocnetpp.training import train as run
 
     overrides = parse_overrides(args.override)
-    config = args.config
+    config = configuration(args.config)
     if args.resume:
         config = args.out / "config.yaml"
         for name in overrides:
@@ -34,6 +34,18 @@ def train(args: argparse.Namespace) -> int:
         return 0
     print(f"{args.out}: stopped and saved; continue with the same command and --resume")
     return 128 + stopped_by
+
+
+def configuration(path: Path) -> Path:
+    """A file that is there, or else the one of that name that is installed, such as config/train/robot.yaml."""
+    from vlocnetpp.shipped import shipped
+
+    if path.exists() or path.is_absolute():
+        return path
+    try:
+        return shipped(str(path))
+    except FileNotFoundError:
+        return path  # whoever reads it says what is wrong
 
 
 def parse_overrides(words: Sequence[str]) -> dict[str, str]:
@@ -68,7 +80,7 @@ class HelpWithSettings(argparse.Action):
         from vlocnetpp.settings import read_settings
         from vlocnetpp.training.config import EITHER, StageConfig, TrainConfig, to_plain
 
-        file = read_settings(namespace.config, EITHER) if namespace.config else {}
+        file = read_settings(configuration(namespace.config), EITHER) if namespace.config else {}
         network = configure(str(file.get("preset", TrainConfig.preset)))
         settings = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
         _add_settings(settings, TrainConfig, "--{}", _flat(file))
@@ -116,7 +128,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         add_help=False,
         allow_abbrev=False,
     )
-    trainer.add_argument("config", type=Path, help="YAML file, e.g. config/train/robot.yaml")
+    trainer.add_argument("config", type=Path, help="YAML file, your own or an installed one: config/train/robot.yaml")
     trainer.add_argument(
         "-h", "--help", action=HelpWithSettings, nargs=0, help="show every setting; behind CONFIG, as that file has it"
     )

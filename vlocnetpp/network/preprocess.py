@@ -9,18 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vlocnetpp.geometry import central_view, scale_intrinsics
 from vlocnetpp.network.config import ViewConfig
+from vlocnetpp.network.resize import antialiased, nearest
 
 
 def resize_image(image_BCHW: Tensor, height: int, width: int) -> Tensor:
     """Antialiased bilinear resize of 0..255 values, rounded as a stored 8-bit image would be."""
     if image_BCHW.shape[-2] == height and image_BCHW.shape[-1] == width:
         return image_BCHW
-    resized = F.interpolate(image_BCHW, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
-    return round_levels(resized)
+    return round_levels(antialiased(image_BCHW, height, width))
 
 
 def round_levels(image_BCHW: Tensor) -> Tensor:
@@ -34,7 +33,7 @@ def round_levels(image_BCHW: Tensor) -> Tensor:
 
 def resize_depth(depth_B1HW: Tensor, height: int, width: int) -> Tensor:
     """Nearest-neighbour resize: depths of two surfaces are never mixed, and unknown stays unknown."""
-    return F.interpolate(depth_B1HW, size=(height, width), mode="nearest-exact")
+    return nearest(depth_B1HW, height, width)
 
 
 class Preprocess(nn.Module):

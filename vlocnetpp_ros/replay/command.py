@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"replay: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if (missing := missing_extra(error)) is None:
+        if (missing := missing_extra(error, "replay")) is None:
             raise
         print(f"replay: {missing}", file=sys.stderr)
         return 2

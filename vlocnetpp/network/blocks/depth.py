@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlocnetpp.network.blocks.units import scaled
+from vlocnetpp.network.resize import bilinear, nearest
 
 MIN_DEPTH_M, MAX_DEPTH_M = 0.1, 100.0
 
@@ -32,8 +33,8 @@ class Expand(nn.Module):
         self.inverse_depth = nn.Conv2d(out_channels, 1, 3, padding=1)
 
     def forward(self, x: Tensor, skip: Tensor, coarse: Tensor) -> tuple[Tensor, Tensor]:
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        coarse = F.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
+        height, width = 2 * x.shape[2], 2 * x.shape[3]
+        x, coarse = nearest(x, height, width), bilinear(coarse, height, width)
         x = F.relu(self.conv(torch.cat((x, skip, coarse), dim=1)))
         # The finer scale corrects the coarser one; softplus keeps the inverse depth positive.
         return x, self.inverse_depth(x) + coarse
@@ -74,5 +75,5 @@ class DepthNetwork(nn.Module):
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Depth (B, 1, H, W) in metres at the input's resolution, within 0.1 m and 100 m, of a normalized image."""
         inverse = self.inverse_depths(image_B3HW)[3]
-        inverse = F.interpolate(inverse, scale_factor=4.0, mode="bilinear", align_corners=False)
+        inverse = bilinear(inverse, 4 * inverse.shape[2], 4 * inverse.shape[3])
         return 1.0 / inverse.clamp(self.min_inverse, self.max_inverse)

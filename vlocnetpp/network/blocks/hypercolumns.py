@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlocnetpp.network.resize import bilinear
+
 STRIDE = 8
 LEAST_DEVIATION = 1e-3
 
@@ -43,9 +45,8 @@ class Hypercolumns(nn.Module):
 
     def concatenate(self, map_4: Tensor, map_8: Tensor, map_16: Tensor, map_32: Tensor) -> Tensor:
         """The same without the standardization."""
-        size = (map_8.shape[2], map_8.shape[3])
-        large_16 = F.interpolate(map_16, size=size, mode="bilinear", align_corners=False)
-        large_32 = F.interpolate(map_32, size=size, mode="bilinear", align_corners=False)
+        height, width = map_8.shape[2], map_8.shape[3]
+        large_16, large_32 = bilinear(map_16, height, width), bilinear(map_32, height, width)
         return torch.cat((F.pixel_unshuffle(map_4, 2), map_8, large_16, large_32), dim=1)
 
     @torch.no_grad()

@@ -8,7 +8,8 @@ front.
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from vlocnetpp.network.resize import bilinear
 
 STRIDES = (4, 8, 16, 32)
 
@@ -78,7 +79,7 @@ class MultiscaleDecoder(nn.Module):
         x = self.refine_16(encoded_32, encoded_16)
         x = self.refine_8(x, self.lateral_8(maps[1]))
         x = self.refine_4(x, self.lateral_4(maps[0]))
-        return F.interpolate(self.score(x), scale_factor=4.0, mode="bilinear", align_corners=False)
+        return bilinear(self.score(x), 4 * x.shape[2], 4 * x.shape[3])
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Logits (B, classes, H, W) of a network without a past. H and W are multiples of 4."""
@@ -102,5 +103,5 @@ def doubled(coarse_BCHW: Tensor, height: int, width: int) -> Tensor:
     Resizing to an odd size, such as 15 rows from 8, would stretch the map: each cell would be off by another amount.
     By two, all cells are off by the same half cell, by nothing where the size is even; the next filter learns it.
     """
-    up = F.interpolate(coarse_BCHW, scale_factor=2.0, mode="bilinear", align_corners=False)
+    up = bilinear(coarse_BCHW, 2 * coarse_BCHW.shape[2], 2 * coarse_BCHW.shape[3])
     return up[:, :, :height, :width]
