@@ -12,7 +12,6 @@ from vlocnetpp.metrics import (
     confusion,
     localization_metrics,
     odometry_metrics,
-    percentile,
     pose_errors,
     segmentation_metrics,
 )
