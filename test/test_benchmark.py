@@ -65,11 +65,10 @@ def test_each_method_is_a_whole_configuration(name):
     config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
     coordinates = config.preset == "stl_coordinates"
     check_stages(config, configure(config.preset, config.width, **config.network))
-    assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
-    assert (
-        config.batch * config.data.clip_length in ((16,) if coordinates else (63, 64))
-        and config.augment.brightness == 0.2
-    )
+    if config.preset != "robot":  # which is run as it is shipped
+        assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
+        assert config.batch * config.data.clip_length in ((16,) if coordinates else (63, 64))
+        assert config.augment.brightness == 0.2
     assert method.greyed == config.leak_probe == (name == LEAK_PROBE)
     wanted = {"odometry": {"pose"}, "segmentation": {"mask"}, "localization": {"pose"}}[method.section]
     if coordinates:

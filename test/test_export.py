@@ -117,7 +117,8 @@ def test_the_clip_that_is_compared_moves_every_answer():
     answers = parity.stream(parity.torch_runner(parity.ExportedStep(network)), clip, cold_state_of(network))
     for before, after in pairwise(answers):
         change = parity.difference(before, after)
-        assert min(asdict(change).values()) > 1e-3, change
+        answered = {name: value for name, value in asdict(change).items() if name != "points_m"}  # mtl has none
+        assert min(answered.values()) > 1e-3, change
 
 
 def test_half_precision_stays_within_what_is_stated(tmp_path):
@@ -209,7 +210,7 @@ def test_metadata_is_whole_in_both_formats(exported):
         "state_shapes": network.state_shapes(), "K_33": about(network)["K_33"], "classes": CLASSES, "map_frame": "lab",
         "position_min_3": (-1.0, -2.0, 0.0), "position_max_3": (1.0, 2.0, 3.0), "calibration_2": CALIBRATION,
         "dataset": ABOUT["dataset"], "metrics": {"validation": METRICS}, "precision": "fp32", "format": 2,
-        "reads_depth": False, "limits": {},
+        "reads_depth": False, "limits": {}, "attribution": (),
         "gmac": pytest.approx(sum(part.macs for part in summarize(network.config)) / 1e9, abs=1e-3),
     }  # fmt: skip
     for name, value in expected.items():

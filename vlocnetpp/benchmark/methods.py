@@ -14,6 +14,7 @@ from typing import Any
 
 from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.network import configure
+from vlocnetpp.network.registry import entry
 from vlocnetpp.settings import build, on_base, read_settings
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training.config import EITHER
@@ -61,4 +62,6 @@ def read_method(path: Path) -> Method:
 
 def needs(method: Method) -> tuple[str, ...]:
     """Which of pose, mask and depth the training frames of a method must have."""
+    if entry(method.train["preset"]).follows_labels:
+        return ("pose",)
     return configure(method.train["preset"], "tiny").traits.labels
