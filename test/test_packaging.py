@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vlocnetpp
-from vlocnetpp.extras import EXTRA_FOR, EXTRA_OF, SHARED
+from vlocnetpp.extras import EXTRA_FOR, EXTRA_OF, SHARED, missing_extra
 
 SHARED_FOLDERS = ("launch", "config", "models", "rviz")
 PYTHONS = ("3.10", "3.11", "3.12")
@@ -185,9 +185,6 @@ COMMANDS, REPLAY = "vlocnetpp.cli.main", "vlocnetpp_ros.replay.command"
         (COMMANDS, "main(['inspect', 'models/demo.ts'])", ""),
         (COMMANDS, "main(['speed', 'models/demo.ts', '--ways', 'runtime', '--repetitions', '1'])", ""),
         (COMMANDS, "main(['data', 'from-bag', 'models/demo_bag', 'out/none'])", "bags"),
-        (COMMANDS, "main(['data', 'doctor', 'models/demo_bag'])", "bags"),
-        (COMMANDS, "main(['train', 'config/train/tiny.yaml', '--data.root', 'models', '--out', 'out/none'])", "train"),
-        (COMMANDS, "main(['explain', 'models/demo.ts', 'models', '--out', 'out/none'])", "report"),
         ("vlocnetpp_ros.localization_node", "main and None", ""),
         (REPLAY, "main(['models/demo.ts', 'models/demo_bag', '--out', 'out/none'])", "bags"),
     ],
@@ -210,6 +207,26 @@ def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, 
     command = "replay" if module == REPLAY else "vlocnetpp"
     message = "{}: this needs {}, which is not installed: pip install 'vlocnetpp_ros[{}]'\n"
     assert not extra or done.stderr in {message.format(command, each, extra) for each in absent}
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "extra"),
+    [
+        ("scipy.spatial", "train", "train"),
+        ("scipy.spatial", "data", "bags"),
+        ("matplotlib", "replay", "bags"),
+        ("matplotlib", "evaluate", "report"),
+        ("sklearn.manifold", "explain", "report"),
+        ("safetensors", "evaluate", "train"),
+        ("mcap", "train", "bags"),
+        ("onnx", "export", "onnx"),
+        ("numpy", "train", ""),
+    ],
+)
+def test_a_missing_module_is_named_with_the_extra_of_what_is_being_done(module, command, extra):
+    name = module.partition(".")[0]
+    expected = f"this needs {name}, which is not installed: pip install 'vlocnetpp_ros[{extra}]'" if extra else None
+    assert missing_extra(ModuleNotFoundError(name=module), command) == expected
 
 
 def test_every_shared_file_is_installed(setup_arguments):
@@ -331,7 +348,7 @@ def colcon_install(tmp_path_factory) -> Path:
     workspace = tmp_path_factory.mktemp("workspace")
     source = workspace / "src" / "vlocnetpp_ros"
     source.mkdir(parents=True)
-    for name in ("package.xml", "setup.py", "setup.cfg", "pyproject.toml", "LICENSE"):
+    for name in ("package.xml", "setup.py", "setup.cfg", "pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, source)
     for folder in ("vlocnetpp", "vlocnetpp_ros", "resource", *SHARED_FOLDERS):
         if (ROOT / folder).is_dir():
