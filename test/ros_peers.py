@@ -66,14 +66,23 @@ def needs(*packages: str) -> None:
 
 
 @contextmanager
-def node_process(folder: Path, **parameters: Any) -> Iterator[subprocess.Popen[bytes]]:
+def node_process(folder: Path, name: str = "localizer", **parameters: Any) -> Iterator[subprocess.Popen[bytes]]:
     """The localization node as a process of its own; its log is `folder/node.log`. Ends with it."""
     values = {"image_topic": IMAGE_TOPIC, "publish_tf": "none", "device": "cpu", **UNGATED, **parameters}
     file = folder / "parameters.yaml"
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     with (folder / "node.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vlocnetpp_ros.localization_node", "--ros-args", "--params-file", str(file)],
+            [
+                sys.executable,
+                "-m",
+                "vlocnetpp_ros.localization_node",
+                "--ros-args",
+                "--params-file",
+                str(file),
+                "--remap",
+                f"__node:={name}",
+            ],
             stdout=log,
             stderr=subprocess.STDOUT,
         )

@@ -89,10 +89,10 @@ def test_a_signal_while_the_node_comes_up_ends_the_process_cleanly(
     """The context goes while the node configures itself, and with it all that a transition would publish."""
     place = folder / f"{number.name} early"
     place.mkdir()
-    peer.wait(lambda: "localizer" not in peer.node.get_node_names(), "the last node to be gone")
-    # The bundled model, which takes about a second to load.
-    with node_process(place, model=str(ROOT / "models/demo.ts"), autostart=True) as process:
-        peer.wait(lambda: "localizer" in peer.node.get_node_names(), "the node to come up")
+    # A name of its own: that of a node before it may still be in the graph. The bundled model takes a second to load.
+    name = f"early_{number.name.lower()}"
+    with node_process(place, name, model=str(ROOT / "models/demo.ts"), autostart=True) as process:
+        peer.wait(lambda: name in peer.node.get_node_names(), "the node to come up")
         process.send_signal(number)
         assert process.wait(60) == 0, (place / "node.log").read_text()
     assert "Traceback" not in (place / "node.log").read_text()
