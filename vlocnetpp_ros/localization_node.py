@@ -349,6 +349,8 @@ class LocalizationNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Entry point `localization_node`: spin until SIGINT or SIGTERM, exit with 0."""
+    # rclpy ends the context. A KeyboardInterrupt within C code may end the process by the signal, caught or not.
+    signal.signal(signal.SIGINT, lambda *_: None)
     rclpy.init(args=args)
     try:
         _serve()
@@ -360,7 +362,6 @@ def main(args: list[str] | None = None) -> None:
             raise
     finally:
         rclpy.try_shutdown()
-        # Shutting down has put the handler back that was there before rclpy.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -373,8 +374,7 @@ def _serve() -> None:
             node.trigger_activate()
         _spin(executor, node)
     finally:
-        # Ctrl-C reaches the node from the terminal and once more from `ros2 launch`; the first one is enough.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # `ros2 launch` sends one more than the terminal
         executor.remove_node(node)
         node.close()
         node.destroy_node()
