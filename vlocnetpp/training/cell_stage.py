@@ -21,7 +21,7 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.cells import CellBuffer, open_cells
-from vlocnetpp.training.clips import FrameStore, gather_clips
+from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.datasets import TrainingError
 from vlocnetpp.training.run import SAVE_EVERY_S, Run, agree, end_stage, judge, note_losses, save
@@ -104,7 +104,7 @@ def train_cells(
     """
     state, progress = run.state, run.state.progress
     cells = cast(CellNetwork, state.network)
-    store = max(run.stores, key=lambda each: int(each.posed_N.sum()))
+    store = map_store(run.stores)
     began = time.monotonic()
     measure_features(run)
     buffer = open_buffer(run, store, stage)

@@ -95,6 +95,11 @@ class FrameStore:
         return np.searchsorted(self.sequence_N, self.sequence_N)
 
 
+def map_store(stores: Sequence[FrameStore]) -> FrameStore:
+    """The store of the map: the one with the most posed frames."""
+    return max(stores, key=lambda store: int(store.posed_N.sum()))
+
+
 def open_store(
     sequences: Sequence[data.Sequence],
     config: NetworkConfig,

@@ -98,7 +98,7 @@ def open_data(config: TrainConfig) -> TrainingData:
     parts = [Part(d, *hold_out(d, config.data.split, share, whole)) for d in datasets]
     if not any(part.train for part in parts):
         raise TrainingError(f"{config.data.root}: data.validation_sequences holds out all of '{config.data.split}'")
-    posed = [part for part in parts if _has_poses(part.train)]
+    posed = [part for part in parts if has_poses(part.train)]
     map_part = posed[0] if posed else parts[0]
     for part in posed[1:]:
         print(f"{part.dataset.root}: its poses are not used, the map is {map_part.dataset.root}", file=sys.stderr)
@@ -108,7 +108,8 @@ def open_data(config: TrainConfig) -> TrainingData:
     return TrainingData(tuple(parts), classes, map_part)
 
 
-def _has_poses(sequences: Several[Sequence]) -> bool:
+def has_poses(sequences: Several[Sequence]) -> bool:
+    """Whether any frame has a pose."""
     return any(frame.pose_7 is not None for sequence in sequences for frame in sequence.frames)
 
 

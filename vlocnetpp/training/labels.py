@@ -7,7 +7,7 @@ from dataclasses import replace
 from vlocnetpp.network.registry import entry
 from vlocnetpp.step import LOCALIZATION, ODOMETRY, SEGMENTATION
 from vlocnetpp.training.config import TrainConfig
-from vlocnetpp.training.datasets import TrainingData
+from vlocnetpp.training.datasets import TrainingData, has_poses
 
 
 def follow_labels(config: TrainConfig, data: TrainingData) -> tuple[TrainConfig, list[str]]:
@@ -23,9 +23,8 @@ def follow_labels(config: TrainConfig, data: TrainingData) -> tuple[TrainConfig,
     possible: tuple[str, ...] = registered.settings().traits.tasks
     tasks = tuple(config.network.get("tasks", possible))
     if "tasks" not in config.network:
-        frames = [frame for part in data.parts for sequence in part.train for frame in sequence.frames]
-        posed = any(frame.pose_7 is not None for frame in frames)
-        masked = any(frame.mask_path is not None for frame in frames)
+        posed = any(has_poses(part.train) for part in data.parts)
+        masked = any(f.mask_path is not None for part in data.parts for s in part.train for f in s.frames)
         labelled = {LOCALIZATION: posed, ODOMETRY: posed, SEGMENTATION: masked}
         kept = tuple(task for task in tasks if labelled[task])
         if kept and kept != tasks:

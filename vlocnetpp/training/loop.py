@@ -16,13 +16,13 @@ from torch import nn
 
 from vlocnetpp.losses import MultitaskLoss, class_weights, count_labels, has_label, make_terms
 from vlocnetpp.network import ViewConfig, build_network
-from vlocnetpp.network.contract import PretrainedNetwork, frozen_parts
+from vlocnetpp.network.contract import CellNetwork, PretrainedNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
 from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
-from vlocnetpp.training.clips import Clips, FrameStore
+from vlocnetpp.training.clips import Clips, FrameStore, map_store
 from vlocnetpp.training.config import UNCHANGED, StageConfig, TrainConfig, save_config
 from vlocnetpp.training.datasets import TrainingError, configure_network, describe_data, open_data
 from vlocnetpp.training.devices import share_norms, start_fabric
@@ -137,8 +137,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
             if train_cell_stage(run) if cells else train_stage(run):
                 return stopped[0] if stopped else signal.SIGTERM
         if settings.traits.trains_cells and log is not None:
-            store = max(stores, key=lambda each: int(each.posed_N.sum()))
-            write_map_cloud(out, network, store, fabric.device)
+            write_map_cloud(out, cast(CellNetwork, network), map_store(stores), fabric.device)
         state.progress.done = True
         save(run, LAST_NAME)
         if profile:
@@ -239,7 +238,7 @@ def train_stage(run: Run) -> bool:
 
 def epoch_batches(config: TrainConfig, view: ViewConfig, stores: Sequence[FrameStore], batches: int) -> list[int]:
     """For each stage, how many batches show all of its data once."""
-    frames = max(int(store.posed_N.sum()) for store in stores)
+    frames = int(map_store(stores).posed_N.sum())
     return [cell_steps(stage, frames, view) if stage.cells else batches for stage in config.stages]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -82,9 +81,9 @@ def thin(xyz_N3: NDArray[np.floating], color_N3: NDArray[np.floating], most: int
     return points
 
 
-def write_map_cloud(out: Path, network: object, store: FrameStore, device: torch.device) -> None:
+def write_map_cloud(out: Path, network: CellNetwork, store: FrameStore, device: torch.device) -> None:
     """Write the cloud of a trained network into the folder of its run."""
     data = io.BytesIO()
-    np.save(data, map_cloud(cast(CellNetwork, network), store, device), allow_pickle=False)
+    np.save(data, map_cloud(network, store, device), allow_pickle=False)
     with replacing(out / CLOUD_FILE_NAME) as path:
         path.write_bytes(data.getvalue())
