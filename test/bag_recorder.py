@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from vlocnetpp.data import DataError, read_bag
 
 K = np.array([[9.0, 0.0, 5.5], [0.0, 8.5, 3.5], [0.0, 0.0, 1.0]])
 MS = 1_000_000
@@ -168,3 +172,17 @@ def rgb(seed: int = 0) -> NDArray[np.uint8]:
     """(8, 12, 3) smooth enough that JPEG keeps its colours, with red, green and blue far apart."""
     ramp = np.linspace(0, 60, 12, dtype=np.uint8)[None, :, None] + np.uint8(seed)
     return np.ascontiguousarray(np.broadcast_to(ramp, (8, 12, 3)) + np.array([180, 90, 10], np.uint8))
+
+
+def refused(
+    record: Callable[..., Recorder], content: Callable[[Recorder], object], folder: Path, reason: str, **options: Any
+) -> str:
+    """The one line by which `read_bag` refuses a recording at `folder / "bag"`; nothing but the recording is left."""
+    recorder = record()
+    content(recorder)
+    recorder.writer.close()
+    with pytest.raises(DataError, match=reason) as caught:
+        read_bag(folder / "bag", folder / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in folder.iterdir()] == ["bag"]
+    return str(caught.value)

@@ -209,11 +209,15 @@ class Peer:
     def refresh(self) -> None:
         """Until the diagnostics say what became of every image so far; the node reports after a service call."""
         while True:
-            reports = self.reports
-            self.set_enabled(True)
-            self.wait(lambda reports=reports: self.reports > reports, "the diagnostics after a service call")
+            self.report_now()
             if self.count("pending") == 0:
                 return
+
+    def report_now(self) -> None:
+        """Until a report that the node was asked for by a service call."""
+        reports = self.reports
+        self.set_enabled(True)
+        self.wait(lambda: self.reports > reports, "the diagnostics after a service call")
 
     def attempt(self, **image: Any) -> int | None:
         """Publish one image; its stamp if it was answered with a pose, None if it was dropped."""
@@ -301,9 +305,7 @@ class Peer:
         while True:
             assert time.monotonic() < deadline, f"waited {TIMEOUT_S} s for the intrinsics to arrive; {self.diagnostics}"
             self.publish_info()
-            reports = self.reports
-            self.set_enabled(True)
-            self.wait(lambda reports=reports: self.reports > reports, "the diagnostics after a service call")
+            self.report_now()
             if self.diagnostics.get("images_wait_for") == "nothing":
                 return
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bag_recorder import MS, OLD_TF, POSE, START, Recorder, rgb
+from bag_recorder import MS, OLD_TF, POSE, START, Recorder, refused, rgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -340,10 +340,4 @@ def wrong_quaternion(recorder: Recorder) -> None:
 def test_frames_that_lead_nowhere_are_refused_in_one_line(
     record: Callable[..., Recorder], tmp_path: Path, content: Callable[[Recorder], object], options: dict, reason: str
 ) -> None:
-    recorder = record()
-    content(recorder)
-    recorder.writer.close()
-    with pytest.raises(DataError, match=reason) as caught:
-        read_bag(tmp_path / "bag", tmp_path / "out", **options)
-    assert "\n" not in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+    refused(record, content, tmp_path, reason, **options)

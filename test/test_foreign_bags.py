@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bag_recorder import DEPTH, IMAGE, MS, POSE, START, K, Recorder, rgb
+from bag_recorder import DEPTH, IMAGE, MS, POSE, START, K, Recorder, refused, rgb
 from numpy.typing import NDArray
 from rosbags.typesys import Stores, get_typestore
 
@@ -267,13 +267,7 @@ def short_image(recorder: Recorder) -> None:
 def test_recordings_that_cannot_be_used_are_refused_in_one_line(
     record: Callable[..., Recorder], tmp_path: Path, content: Callable[[Recorder], object], options: dict, reason: str
 ) -> None:
-    recorder = record()
-    content(recorder)
-    recorder.writer.close()
-    with pytest.raises(DataError, match=reason) as caught:
-        read_bag(tmp_path / "bag", tmp_path / "out", **options)
-    assert "\n" not in str(caught.value) and str(tmp_path / "bag") in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+    assert str(tmp_path / "bag") in refused(record, content, tmp_path, reason, **options)
 
 
 @pytest.mark.parametrize("kind", ["mcap", "sqlite3", "rosbag1"])
