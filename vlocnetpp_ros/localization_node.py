@@ -362,6 +362,7 @@ def main(args: list[str] | None = None) -> None:
             raise
     finally:
         rclpy.try_shutdown()
+        # `ros2 launch` sends one more than the terminal; at the end of the interpreter the default would take it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -374,7 +375,6 @@ def _serve() -> None:
             node.trigger_activate()
         _spin(executor, node)
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # `ros2 launch` sends one more than the terminal
         executor.remove_node(node)
         node.close()
         node.destroy_node()
