@@ -266,15 +266,17 @@ class Settings:
         live=True,
     )
     odometry_linear_sigma: float = _parameter(
-        0.1,
-        "Standard deviation of the linear velocity in ~/odometry, m/s; the network does not predict one.",
-        range=(1e-06, 1000.0),
+        -1.0,
+        "Standard deviation of the linear velocity in ~/odometry along one axis, m/s. -1: from the bound that the "
+        "model gives for each motion, or 0.1 where it gives none.",
+        range=(-1.0, 1000.0),
         live=True,
     )
     odometry_angular_sigma: float = _parameter(
-        0.05,
-        "Standard deviation of the angular velocity in ~/odometry, rad/s; the network does not predict one.",
-        range=(1e-06, 1000.0),
+        -1.0,
+        "Standard deviation of the angular velocity in ~/odometry about one axis, rad/s. -1: from the bound that "
+        "the model gives for each motion, or 0.05 where it gives none.",
+        range=(-1.0, 1000.0),
         live=True,
     )
     autostart: bool = _parameter(
