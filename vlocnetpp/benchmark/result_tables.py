@@ -1,4 +1,4 @@
-"""The rows in the shape of the paper's tables, with the published figures in a column of their own."""
+"""All rows of a run in tables, one for each task, with the published figures in a column of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlocnetpp.benchmark import published
+from vlocnetpp.benchmark.paper_tables import class_ious, mean_iou
 from vlocnetpp.benchmark.rows import Row, spread
 from vlocnetpp.reporting.tables import Table
 
@@ -17,7 +18,7 @@ ELSEWHERE = "published ({where}; other data and hardware)"
 
 
 def localization_table(rows: Sequence[Row], dataset: str) -> Table:
-    """As tables I and II, with the recalls of Fig. 2."""
+    """Median errors, and frames within two bounds."""
     theirs = published.localization(dataset)
     cells = []
     for row in rows:
@@ -47,7 +48,7 @@ def localization_table(rows: Sequence[Row], dataset: str) -> Table:
 
 
 def odometry_table(rows: Sequence[Row], dataset: str) -> Table:
-    """As tables III and IV, with the error of one frame's motion."""
+    """Drift, and the error of one frame's motion."""
     theirs = published.odometry(dataset)
     cells = [
         [
@@ -66,19 +67,14 @@ def odometry_table(rows: Sequence[Row], dataset: str) -> Table:
 
 
 def segmentation_table(rows: Sequence[Row], classes: Sequence[str]) -> Table:
-    """As table V: intersection over union of each class in percent, and their mean."""
+    """Intersection over union of each class in percent, and their mean."""
     theirs = published.segmentation()
     cells = []
     for row in rows:
-        found = [record.metrics["segmentation"] for record in row.records if "segmentation" in record.metrics]
-        if not found:
-            continue
-        means = [np.nan if each["mean_iou"] is None else 100 * each["mean_iou"] for each in found]
-        of_class = [[each["iou"].get(name) for each in found] for name in classes]
-        known = [[100 * value for value in values if value is not None] for values in of_class]
-        single = [f"{np.mean(values):.1f}" if values else "-" for values in known]
-        value = theirs.values.get(row.name)
-        cells.append([marked(row), spread(means), *single, "-" if value is None else f"{value:.1f}"])
+        if row.values("segmentation", "mean_iou"):
+            value = theirs.values.get(row.name)
+            own = [mean_iou(row), *class_ious(row, classes)]
+            cells.append([marked(row), *own, "-" if value is None else f"{value:.1f}"])
     columns = ("method", "mean IoU [%]", *classes, ELSEWHERE.format(where=theirs.where))
     return Table("Segmentation, IoU in percent", columns, cells)
 
