@@ -44,6 +44,13 @@ def write_frame(folder: Path, name: str, pose_7: NDArray[np.float64]) -> Frame:
     return Frame(name=name, stamp_ns=0, image_path=files[0], K_33=K_33, pose_7=pose_7, depth_path=files[1])
 
 
+def write_frames(folder: Path) -> tuple[list[Frame], list[Frame]]:
+    """A row of nine training frames across the boards, 0.25 m apart, and three test frames between them."""
+    train = [write_frame(folder, f"train{i}", pose_at(0.25 * i - 1, 0, 0)) for i in range(9)]
+    poses = [pose_at(-0.9, 0.05, 0.1, 2, 1), pose_at(-0.2, -0.05, -0.1, -2, 0), pose_at(0.55, 0, 0.1, 3, -1)]
+    return train, [write_frame(folder, f"test{i}", pose) for i, pose in enumerate(poses)]
+
+
 def paint(seed: int, size: int) -> NDArray[np.uint8]:
     """A texture that looks different everywhere: patches as large as a hand and as large as a door."""
     rng = np.random.default_rng(seed)

@@ -223,7 +223,8 @@ def test_the_report_names_every_row_its_units_and_what_looks_at_the_truth(done):
     ):  # fmt: skip
         assert words in text.replace("table I;", "table I)"), words
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
-    assert len(pictures) == 3
+    assert [Path(each).stem for each in pictures[-2:]] == ["paper_figure_2", "paper_figure_3"]
+    assert len(pictures) == 5
     for picture in pictures:
         assert cv2.imread(str(done / picture)).shape[1] > 1000
     assert str(done) not in text.split("\n- data:")[1], "no place of this machine but in the command"
@@ -235,7 +236,7 @@ def test_the_page_is_whole_and_needs_no_other_file(done):
     page.feed(text)
     page.close()
     assert not page.open
-    assert len(page.fetched) == 3 and all(each.startswith("data:image/png;base64,") for each in page.fetched)
+    assert len(page.fetched) == 5 and all(each.startswith("data:image/png;base64,") for each in page.fetched)
     oracles = sum(peer.oracle for peer in PEERS)
     assert page.greyed >= oracles + sum(peer.oracle for peer in ODOMETRY_PEERS)
     assert "nearest training pose" in text and "url(" not in text

@@ -16,12 +16,15 @@ from vlocnetpp.benchmark.figures import (
     plot_error_by_distance,
     plot_shares,
 )
-from vlocnetpp.benchmark.paper_tables import localization_table
+from vlocnetpp.benchmark.paper_figures import figure_2, figure_3
+from vlocnetpp.benchmark.paper_tables import paper_tables
 from vlocnetpp.benchmark.record import Errors, Record, read_errors, read_record, write_record
+from vlocnetpp.benchmark.result_tables import localization_table
 from vlocnetpp.benchmark.rows import Row, join, spread
 from vlocnetpp.benchmark.sentences import costs, duels, winners
 from vlocnetpp.benchmark.significance import compare_medians
 from vlocnetpp.data import DataError
+from vlocnetpp.network.registry import entry
 
 # --- what the figures say -------------------------------------------------------------------------------------------
 
@@ -108,6 +111,65 @@ def test_tables_have_mean_and_spread_and_the_published_figures_apart():
     assert spread([]) == "-" and spread([0.5], 100) == "50.0"
 
 
+def segmenting(name: str, ious: dict[str, float | None], mean: float) -> Row:
+    """A row of one run that segments."""
+    metrics = {"segmentation": {"mean_iou": mean, "iou": ious}}
+    return Row(name, "method", "", False, [Record(name, "method", metrics=metrics)])
+
+
+def test_the_papers_tables_have_its_methods_as_printed_and_as_measured():
+    drift = {"frames": 3, "translation_percent": 7.5, "rotation_deg_per_m": 2.25}
+    odometry = Row("deepvo", "method", "", False, [Record("deepvo", "method", metrics={"odometry": drift})])
+    rows = [row("vlocnet", [[0.1, 0.2, 0.3]]), row("ours", [[0.1]]), odometry]
+    rows.append(segmenting("segnet", {"Wall": 0.5, "Floor": None}, 0.5))
+    found = {table.title.partition(":")[0]: table for table in paper_tables(rows, "redkitchen", ("Wall", "Floor"))}
+    assert list(found) == ["Table I", "Table II", "Table III", "Table IV", "Table V"]
+    first = found["Table I"]
+    assert first.columns == ("", "PoseNet2", "NNnet", "VLocNet", "VLocNet++ STL")
+    printed, measured = first.rows
+    assert list(printed) == [
+        "printed (7-Scenes RedKitchen, table I)",
+        *("0.23 m, 5.35 deg", "0.24 m, 8.03 deg", "0.039 m, 2.2 deg", "0.025 m, 2.27 deg"),
+    ]
+    assert list(measured) == ["measured here (redkitchen)", "-", "-", "0.200 m, 2.00 deg", "-"]
+    assert found["Table II"].columns[1:4] == ("PoseNet", "Bayesian PoseNet", "SVS-Pose")
+    assert found["Table III"].rows[1][2] == "7.50 %, 2.25 deg/m"
+    assert found["Table IV"].rows[0][1:] == ["0.41 %, 0.053 deg/m", "0.33 %, 0.052 deg/m", "0.35 %, 0.049 deg/m",
+                                             "0.15 %, 0.04 deg/m", "0.12 %, 0.024 deg/m"]  # fmt: skip
+    ours, theirs = (table for table in paper_tables(rows[3:], "x", ("Wall", "Floor")))
+    assert ours.rows == [["SegNet", "50.0", "-", "50.0"]]
+    assert [len(cells) for cells in theirs.rows] == [len(theirs.columns)] * 7
+    assert theirs.rows[4][0] == "DeepLab v2" and theirs.rows[4][-2:] == ["67.54", "75.04"]
+    assert paper_tables([row("ours", [[0.1]])], "x", ()) == []
+
+
+def test_the_printed_means_of_table_v_against_those_of_their_classes():
+    """As the report says: some are the mean of the nine classes, DeepLab's is their sum over ten, two are neither."""
+    sums = {name: sum(values[:-1]) for name, values in published.TABLE_V.items()}
+    means = {name: values[-1] for name, values in published.TABLE_V.items()}
+    whole = [name for name in sums if abs(sums[name] / 9 - means[name]) < 0.02]
+    assert whole == ["segnet", "upnet", "parsenet", "mtl"]
+    assert sums["deeplab_v2"] / 10 == pytest.approx(means["deeplab_v2"], abs=0.01)
+    assert sums["fcn8s"] == pytest.approx(sums["adapnet"], abs=0.03) and means["fcn8s"] != means["adapnet"]
+
+
+@pytest.mark.parametrize("name", sorted(set(published.TABLE_V) - {"mtl"}))
+def test_the_networks_of_table_v_name_its_figures(name):
+    said = dict(entry(name).published)
+    assert said["DeepLoc, mean IoU"].startswith(f"{published.TABLE_V[name][-1]:.2f} %")
+    pairs = zip(published.CLASSES, published.TABLE_V[name], strict=False)
+    assert said["DeepLoc, IoU by class"] == ", ".join(f"{each} {value:.2f}" for each, value in pairs) + " %"
+
+
+def test_the_numbers_of_figure_3_follow_from_the_text():
+    """Section IV-C: 13.51 % and 23.32 % below STL, 36 % and 53.87 % below input concatenation."""
+    stl, concat, mtl = (published.FIGURE_3[name] for name in ("stl_pose", "mtl_input_concat", "mtl"))
+    assert stl == published.TABLE_II["stl_pose"]
+    for i, (of_stl, of_concat) in enumerate(((0.1351, 0.36), (0.2332, 0.5387))):
+        assert mtl[i] == pytest.approx(stl[i] * (1 - of_stl), abs=0.005)
+        assert mtl[i] == pytest.approx(concat[i] * (1 - of_concat), abs=0.005)
+
+
 def test_rows_join_seeds_and_leave_out_what_failed():
     records = [(Record("a", "method", 0, metrics={}), None), (Record("a", "method", 1, failed="NaN"), None)]
     (joined,) = join([*records, (Record("b", "peer", failed="x"), None)])
@@ -157,6 +219,19 @@ def test_degenerate_pictures(tmp_path, frames):
         assert cv2.imread(str(path)) is not None
     with pytest.raises(DataError, match="no method to draw"):
         plot_error_bars(tmp_path / "none.png", [], "t")
+
+
+def test_the_papers_figures_are_drawn_where_there_are_rows(tmp_path):
+    failing = row("ORB + depth map + PnP", [[math.inf] * 3], "peer")
+    variants = [row("stl_pose", [[0.3, 0.4, 0.6]]), row("mtl", [[0.2, 0.3, 0.5]])]
+    assert figure_2(tmp_path / "2.png", [failing, *variants], "redkitchen")
+    assert figure_3(tmp_path / "3.png", variants, "redkitchen")
+    assert cv2.imread(str(tmp_path / "2.png")).shape[1] > 1000 and cv2.imread(str(tmp_path / "3.png")) is not None
+    assert not figure_2(tmp_path / "none.png", [row("mean pose", [[0.3]], "peer")], "t")
+    assert not figure_3(tmp_path / "none.png", variants[:1], "t")
+    assert not (tmp_path / "none.png").exists()
+    with pytest.raises(DataError, match="no method has an answer"):
+        figure_2(tmp_path / "none.png", [failing], "t")
 
 
 def test_a_second_benchmark_in_the_folder_is_refused_and_the_next_is_not(tmp_path):

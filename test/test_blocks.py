@@ -14,6 +14,8 @@ from vlocnetpp.network.blocks.dilation import PRINTED, dilations
 from vlocnetpp.network.blocks.fusion import AdaptiveFusion, ConcatFusion
 from vlocnetpp.network.blocks.units import Bottleneck, MultiScaleConv
 from vlocnetpp.network.contract import decayed_parameters
+from vlocnetpp.network.models.segnet import pool, unpool
+from vlocnetpp.network.resize import bilinear
 from vlocnetpp.network.summary import summarize
 
 FULL_MTL = {part.name: part for part in summarize(configure("mtl", "full"))}
@@ -48,18 +50,78 @@ def test_segmentation_has_output_stride_16_and_scores_for_every_pixel():
 def test_fcn8s_scores_three_strides_of_a_plain_trunk():
     """The trunk is localization's ResNet-50; the scores of Res5, Res4 and Res3 are upsampled bilinearly and added."""
     parts = {part.name: part for part in summarize(configure("fcn8s", "full"))}
-    shapes = [parts[f"segmentation.{name}"].shape for name in ("front.res3", "res4", "res5", "decoder")]
+    shapes = [parts[name].shape for name in ("encoder.res3", "encoder.res4", "encoder.res5", "decoder")]
     assert shapes == [(512, 28, 28), (1024, 14, 14), (2048, 7, 7), (10, 224, 224)]
     assert not any(isinstance(module, MultiScaleConv) for module in build(small("fcn8s")).modules())
-    decoder = build(small("fcn8s")).segmentation.decoder
-    maps = {5: torch.randn(1, 512, 4, 6), 4: torch.randn(1, 256, 8, 12), 3: torch.randn(1, 128, 16, 24)}
+    decoder = build(small("fcn8s")).decoder
+    maps = pyramid(64, 128, 256, 512)
     with torch.no_grad():
         for conv in (decoder.score, decoder.skip4, decoder.skip3):
             conv.weight.zero_()
         decoder.score.bias[1], decoder.skip4.bias[1], decoder.skip3.bias[1] = 1.0, 20.0, 300.0
-        logits = decoder(maps[5], maps[4], maps[3])
+        logits = decoder(maps)
     assert torch.allclose(logits[0, 1, 36:-36, 36:-36], torch.tensor(321.0)), "constant maps stay constant inside"
     assert (logits[0, [0, 2, 3, 4]] == 0).all() and logits.shape == (1, 5, 128, 192)
+
+
+def pyramid(*channels: int) -> list[torch.Tensor]:
+    """Maps of strides 4, 8, 16 and 32 of an image of 128 x 192."""
+    return [torch.randn(1, c, 32 >> i, 48 >> i) for i, c in enumerate(channels)]
+
+
+def test_segnet_puts_values_back_to_where_the_maxima_were():
+    network = build(small("segnet"))
+    image = torch.randn(1, 3, 128, 192)
+    with torch.no_grad():
+        stem = network.encoder.stem.conv(image)
+        res5c, *places = network.encoder(image)
+    assert [tuple(place.shape[2:]) for place in places] == [(4, 6), (8, 12), (16, 24), (32, 48)]
+    assert res5c.shape == (1, 512, 4, 6)
+    largest, _ = pool(stem)
+    up = unpool(largest, places[-1])
+    assert ((up == stem) | (up == 0)).all()
+    assert (up != 0).sum() == largest.numel(), "one value a window"
+    assert torch.equal(torch.nn.functional.max_pool2d(up.abs(), 2), largest.abs())
+
+
+def test_upnet_refines_to_the_full_resolution_with_several_channels_a_class():
+    decoder = build(small("upnet")).decoder
+    maps = pyramid(64, 128, 256, 512)
+    with torch.no_grad():
+        logits = decoder(maps)
+        for i in range(4):
+            other = [torch.randn_like(each) if i == j else each for j, each in enumerate(maps)]
+            assert (decoder(other) - logits).abs().max() > 1e-3, "every map of the encoder is read"
+    assert logits.shape == (1, 5, 128, 192)
+    assert decoder.reduce.out_channels == 4 * 5
+
+
+def test_parsenet_scores_the_concatenation_of_normalized_maps_and_their_mean():
+    """Against the paper's order: normalize, enlarge, concatenate, one 1x1 layer."""
+    decoder = build(small("parsenet")).decoder
+    maps = pyramid(64, 128, 256, 512)
+    for norm in (decoder.norm_3d, decoder.norm_4f, decoder.norm_5c, decoder.norm_pool):
+        norm.scale_1C11.data.uniform_(5, 15)
+    assert torch.allclose((decoder.norm_4f(maps[2]) / decoder.norm_4f.scale_1C11).norm(dim=1), torch.ones(1, 8, 12))
+    context = decoder.norm_pool(maps[3].mean(dim=(2, 3), keepdim=True)).expand(-1, -1, 16, 24)
+    parts = [decoder.norm_3d(maps[1]), bilinear(decoder.norm_4f(maps[2]), 16, 24)]
+    together = torch.cat([*parts, bilinear(decoder.norm_5c(maps[3]), 16, 24), context], dim=1)
+    layers = (decoder.score_3d, decoder.score_4f, decoder.score_5c, decoder.score_pool)
+    weight = torch.cat([layer.weight for layer in layers], dim=1)
+    scores = torch.nn.functional.conv2d(together, weight, decoder.score_3d.bias)
+    assert torch.allclose(decoder(maps), bilinear(scores, 128, 192), atol=1e-4)
+
+
+def test_deeplab_keeps_stride_8_and_looks_at_four_rates():
+    parts = {part.name: part for part in summarize(configure("deeplab_v2", "full"))}
+    assert parts["encoder.res5"].shape == (2048, 28, 28) and parts["decoder"].shape == (10, 224, 224)
+    rates = {name: [conv.dilation[0] for conv in create("deeplab_v2", 0.0625, **settings).decoder.branches]
+             for name, settings in {"224": {}, "printed": {"height": 64, "width_px": 64, "rates": "printed"},
+                                    "128": {"height": 128, "width_px": 160}}.items()}  # fmt: skip
+    assert rates == {"224": [6, 12, 18, 24], "printed": [6, 12, 18, 24], "128": [6, 12, 9, 12]}
+    trunk = [m for m in create("deeplab_v2", 0.0625).modules() if isinstance(m, MultiScaleConv)]
+    assert [unit.plain.dilation[0] for unit in trunk] == [2] * 6 + [4] * 3
+    assert all(unit.plain.dilation == unit.dilated.dilation for unit in trunk)
 
 
 def test_adaptive_fusion_starts_as_a_convolution_of_the_concatenation():
@@ -96,20 +158,19 @@ def test_multi_scale_unit_splits_its_filters_in_half():
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 160), (224, 224), (256, 448), (192, 256)])
-@pytest.mark.parametrize("preset", ["stl_segmentation", "adapnet"])
-def test_no_tap_of_a_multi_scale_unit_is_dead(preset, height, width):
+@pytest.mark.parametrize("preset", ["stl_segmentation", "adapnet", "deeplab_v2"])
+def test_no_tap_of_a_dilated_convolution_is_dead(preset, height, width):
     """Every weight learns: none has a gradient of exactly zero, at every size that a shipped configuration has."""
     torch.manual_seed(0)
     network = create(preset, 0.0625, height=height, width_px=width, classes=3)
     image = torch.rand(1, 3, height, width) * 255
     prediction, _ = network(image, torch.eye(3)[None], torch.zeros(1, 1, height, width), {})
     (prediction["logits_BCHW"] * torch.randn(prediction["logits_BCHW"].shape)).sum().backward()
-    units = [module for module in network.modules() if isinstance(module, MultiScaleConv)]
-    assert len(units) == 8
-    for unit in units:
-        for conv in (unit.plain, unit.dilated):
-            taps = conv.weight.grad.abs().sum(dim=(0, 1))
-            assert (taps > 0).all(), (preset, conv.dilation)
+    dilated = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.dilation != (1, 1)]
+    assert len(dilated) >= 8
+    for conv in dilated:
+        taps = conv.weight.grad.abs().sum(dim=(0, 1))
+        assert (taps > 0).all(), (preset, conv.dilation)
 
 
 def test_rates_are_the_papers_as_far_as_the_map_goes():

@@ -91,8 +91,8 @@ def exported(run, wall, tmp_path_factory):
 # --- equal to the network -------------------------------------------------------------------------------------------
 
 
-IN_ONNX = ("vlocnet", "stl_odometry", "mtl", "mtl_mid_concat")
-"""Between them every stream, fusion and state there is; PyTorch's exporter takes ten seconds for each."""
+IN_ONNX = ("vlocnet", "stl_odometry", "mtl", "mtl_mid_concat", "segnet")
+"""Between them every stream, fusion, state and kind of pooling; PyTorch's exporter takes ten seconds for each."""
 
 
 @pytest.mark.parametrize("preset", names())

@@ -8,17 +8,24 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from boards_scene import K_33, pose_at, write_frame
+from boards_scene import K_33, pose_at, write_frame, write_frames
 from conftest import real_data
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.data.frames import DataError, Frame, Sequence
 from vlocnetpp.metrics import localization_metrics, odometry_metrics, pose_errors
-from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, QUICK_PEERS, run_odometry_peer, run_peer
+from vlocnetpp.peers import (
+    ODOMETRY_PEERS,
+    PEERS,
+    QUICK_PEERS,
+    run_odometry_peer,
+    run_peer,
+    score_forest,
+)
 from vlocnetpp.peers.image_retrieval import affine_weights
 from vlocnetpp.peers.orb_odometry import solve_motion
-from vlocnetpp.peers.orb_pnp import solve_pose
+from vlocnetpp.peers.pnp import solve_pose
 from vlocnetpp.peers.vlad import gather, learn_words
 from vlocnetpp.poses import inverse, relative, rotate
 
@@ -93,16 +100,20 @@ def test_thumbnails_find_the_same_view_in_another_light(tmp_path, black):
 # --- matching: a scene whose every pixel is known ---------------------------------------------------------------------
 
 RETRIEVAL = [peer.name for peer in PEERS if peer.name.startswith("image retrieval")]
-PNP = "ORB + depth map + PnP"
+PNP, ACTIVE_SEARCH, FOREST = "ORB + depth map + PnP", "Active Search", "SCoRe forest"
+STRUCTURE = [PNP, ACTIVE_SEARCH, FOREST]
+
+
+@pytest.fixture(autouse=True)
+def small_forest(monkeypatch):
+    """A forest that is trained in a second."""
+    monkeypatch.setattr(score_forest, "TRAINING_PIXELS", 8000)
 
 
 @pytest.fixture(scope="module")
 def boards(tmp_path_factory):
     """A row of training frames across the boards, and test frames between them."""
-    folder = tmp_path_factory.mktemp("boards")
-    train = [write_frame(folder, f"train{i}", pose_at(0.25 * i - 1, 0, 0)) for i in range(9)]
-    poses = [pose_at(-0.9, 0.05, 0.1, 2, 1), pose_at(-0.2, -0.05, -0.1, -2, 0), pose_at(0.55, 0, 0.1, 3, -1)]
-    return train, [write_frame(folder, f"test{i}", pose) for i, pose in enumerate(poses)]
+    return write_frames(tmp_path_factory.mktemp("boards"))
 
 
 def errors(peer: str, train, test):
@@ -130,20 +141,21 @@ def test_retrieval_answers_with_one_pose_or_with_a_mixture(boards):
     assert not any((poses == pose).all(axis=1).any() for pose in mixture)
 
 
-def test_pnp_is_all_but_exact(boards):
-    metres, degrees = errors(PNP, *boards)
-    assert metres.max() < 0.05
-    assert degrees.max() < 0.7
+@pytest.mark.parametrize(("peer", "metre", "degree"), [(PNP, 0.05, 0.7), (ACTIVE_SEARCH, 0.05, 0.7), (FOREST, 0.1, 2)])
+def test_structure_is_all_but_exact(peer, metre, degree, boards):
+    metres, degrees = errors(peer, *boards)
+    assert metres.max() < metre
+    assert degrees.max() < degree
 
 
-@pytest.mark.parametrize("peer", [*RETRIEVAL, PNP])
+@pytest.mark.parametrize("peer", [*RETRIEVAL, *STRUCTURE])
 def test_a_map_of_one_frame(peer, boards):
     train, test = boards
     metres, _ = errors(peer, train[:1], test[:1])
-    assert metres[0] < (0.06 if peer == PNP else 0.2)
+    assert metres[0] < (0.06 if peer in (PNP, ACTIVE_SEARCH) else 0.2)
 
 
-@pytest.mark.parametrize("peer", [*RETRIEVAL, PNP])
+@pytest.mark.parametrize("peer", [*RETRIEVAL, PNP, ACTIVE_SEARCH])
 def test_images_without_texture_are_left_out_of_the_map_and_not_answered(peer, boards, black):
     train, test = boards
     blank = [frame("blank", yawed(9, 0), black, depth_path=train[0].depth_path), *train]
@@ -154,7 +166,7 @@ def test_images_without_texture_are_left_out_of_the_map_and_not_answered(peer, b
     assert np.isnan(run_peer(PEER[peer], blank[:1], test).pose_N7).all()
 
 
-@pytest.mark.parametrize("peer", [*RETRIEVAL, PNP])
+@pytest.mark.parametrize("peer", [*RETRIEVAL, *STRUCTURE])
 def test_answers_are_the_same_whatever_random_numbers_came_before(peer, boards):
     train, test = boards
     first = run_peer(PEER[peer], train, test)

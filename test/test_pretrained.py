@@ -118,7 +118,7 @@ def test_dilated_halves_and_concatenated_streams_get_their_weights(weights):
 
 
 @pytest.mark.parametrize("preset", ["vlocnet", "stl_segmentation", "stl_odometry", "mtl_mid_concat", "mtl_input_concat",
-                                    "mtl_shared"])  # fmt: skip
+                                    "mtl_shared", "fcn8s", "segnet", "upnet", "parsenet", "deeplab_v2"])  # fmt: skip
 def test_every_topology_takes_the_weights(preset, weights):
     state, folder = weights
     network = full(preset)

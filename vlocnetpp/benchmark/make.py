@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.benchmark.leak_probe import stream_checkpoint
 from vlocnetpp.benchmark.methods import Method
-from vlocnetpp.benchmark.plan import BenchmarkError, Job, Settings, configuration
+from vlocnetpp.benchmark.plan import BenchmarkError, Job, Settings, configuration, depth_camera
 from vlocnetpp.benchmark.record import Errors, Record
 from vlocnetpp.data import Dataset, Frame
 from vlocnetpp.evaluation.score import mask_confusion, score, true_poses
@@ -20,6 +20,7 @@ from vlocnetpp.evaluation.stream import Streamed, stream
 from vlocnetpp.export import ParityError, export_run
 from vlocnetpp.metrics import latency_metrics, localization_metrics, pose_errors
 from vlocnetpp.peers import OdometryPeer, Peer, build_map, locate_frames, run_odometry_peer
+from vlocnetpp.peers.colour_camera import of_colour_camera, recorded_poses
 from vlocnetpp.poses import Floats
 from vlocnetpp.revision import source_revision
 from vlocnetpp.runtime import Model, load_model
@@ -80,11 +81,14 @@ def errors_of(frames: Sequence[Frame], pose_N7: Floats, latency_ms_N: Floats) ->
 
 
 def _peer(peer: Peer, shared: Shared, about: dict[str, Any]) -> Judge:
-    peer_map, build_s = build_map(peer, shared.posed("train"))
+    camera = depth_camera(shared.settings)
+    peer_map, build_s = build_map(peer, [of_colour_camera(frame, camera) for frame in shared.posed("train")])
 
     def judge(split: str) -> RowResult:
         test = shared.posed(split)
-        pose_N7, latency_ms_N = locate_frames(peer_map, test, f"{peer.name}, {split}")
+        asked = [of_colour_camera(frame, camera) for frame in test]
+        found_N7, latency_ms_N = locate_frames(peer_map, asked, f"{peer.name}, {split}")
+        pose_N7 = recorded_poses(found_N7, camera)
         metrics = {
             "localization": localization_metrics(pose_N7, true_poses(test)[1]),
             "latency_ms": latency_metrics(latency_ms_N),
@@ -96,11 +100,18 @@ def _peer(peer: Peer, shared: Shared, about: dict[str, Any]) -> Judge:
 
 
 def _odometry_peer(peer: OdometryPeer, shared: Shared, about: dict[str, Any]) -> Judge:
+    camera = depth_camera(shared.settings)
+
     def judge(split: str) -> RowResult:
-        motion, valid, times = run_odometry_peer(peer, shared.dataset.sequences(split))
+        sequences = [
+            replace(each, frames=tuple(of_colour_camera(frame, camera) for frame in each.frames))
+            for each in shared.dataset.sequences(split)
+        ]
+        motion, valid, times = run_odometry_peer(peer, sequences)
         none = np.full((len(times), 7), np.nan)
         answers = Streamed(none, motion, valid, none[:, :2], times)
-        metrics = score(shared.dataset.frames(split), answers, (), NONE, ())
+        # The motion of the colour camera is held against its own.
+        metrics = score([frame for each in sequences for frame in each.frames], answers, (), NONE, ())
         return Record(**about, greyed=peer.oracle, metrics=metrics), None
 
     return judge

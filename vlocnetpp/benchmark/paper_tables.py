@@ -1,140 +1,95 @@
-"""The rows in the shape of the paper's tables, with the published figures in a column of their own."""
+"""Tables I to V of the paper in their shape: its methods, as printed and as measured in this run."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from vlocnetpp.benchmark import published
+from vlocnetpp.benchmark.published import CLASSES, HEADINGS, TABLE_V, Published
 from vlocnetpp.benchmark.rows import Row, spread
 from vlocnetpp.reporting.tables import Table
 
-MULTITASK = ("stl_pose", "mtl_input_concat", "mtl_mid_concat", "mtl_shared", "mtl_no_warp", "mtl_no_fusion", "mtl")
-"""The variants of the paper's Fig. 3 and of its ablations."""
-ELSEWHERE = "published ({where}; other data and hardware)"
+
+class Pair(NamedTuple):
+    """Two figures in each cell of a table."""
+
+    section: str
+    """Of the metrics."""
+    keys: tuple[str, str]
+    units: tuple[str, str]
 
 
-def localization_table(rows: Sequence[Row], dataset: str) -> Table:
-    """As tables I and II, with the recalls of Fig. 2."""
-    theirs = published.localization(dataset)
-    cells = []
-    for row in rows:
-        if not row.values("localization", "frames"):
-            continue
-        failed = row.mean("localization", "failed") / max(row.mean("localization", "frames"), 1.0)
-        cells.append(
-            [
-                marked(row),
-                spread(row.values("localization", "median_translation_m")),
-                spread(row.values("localization", "median_rotation_deg")),
-                spread(row.values("localization", "recall_5cm_5deg"), 100),
-                spread(row.values("localization", "recall_25cm_5deg"), 100),
-                f"{100 * failed:.0f}",
-                _pair(theirs.values.get(row.name), "m", "deg"),
-            ]
-        )
-    columns = (
-        "method",
-        "median [m]",
-        "median [deg]",
-        "within 5 cm 5 deg [%]",
-        "within 25 cm 5 deg [%]",
-        "no answer [%]",
-    )
-    return Table(f"Localization of {dataset}", (*columns, ELSEWHERE.format(where=theirs.where)), cells)
+ERRORS = Pair("localization", ("median_translation_m", "median_rotation_deg"), ("m", "deg"))
+DRIFTS = Pair("odometry", ("translation_percent", "rotation_deg_per_m"), ("%", "deg/m"))
 
 
-def odometry_table(rows: Sequence[Row], dataset: str) -> Table:
-    """As tables III and IV, with the error of one frame's motion."""
-    theirs = published.odometry(dataset)
-    cells = [
-        [
-            marked(row),
-            spread(row.values("odometry", "translation_percent")),
-            spread(row.values("odometry", "rotation_deg_per_m")),
-            spread(row.values("odometry", "rpe_translation_m")),
-            spread(row.values("odometry", "rpe_rotation_deg")),
-            _pair(theirs.values.get(row.name), "%", "deg/m"),
-        ]
-        for row in rows
-        if row.values("odometry", "frames")
+def paper_tables(rows: Sequence[Row], dataset: str, classes: Sequence[str]) -> list[Table]:
+    """The tables of which this run has measured a method, in the paper's order."""
+    of_7_scenes, of_deeploc = "Median localization error on 7-Scenes", "Median localization error on DeepLoc"
+    tables = [
+        _pairs(f"Table I: {of_7_scenes}", published.table_i(dataset), rows, dataset, ERRORS),
+        _pairs(f"Table II: {of_deeploc}", published.table_ii(), rows, dataset, ERRORS),
+        _pairs("Table III: visual odometry on 7-Scenes", published.table_iii(dataset), rows, dataset, DRIFTS),
+        _pairs("Table IV: visual odometry on DeepLoc", published.table_iv(), rows, dataset, DRIFTS),
+        *table_v(rows, dataset, classes),
     ]
-    columns = ("method", "drift [%]", "drift [deg/m]", "RPE a frame [m]", "RPE a frame [deg]")
-    return Table(f"Odometry of {dataset}", (*columns, ELSEWHERE.format(where=theirs.where)), cells)
+    return [table for table in tables if table.rows]
 
 
-def segmentation_table(rows: Sequence[Row], classes: Sequence[str]) -> Table:
-    """As table V: intersection over union of each class in percent, and their mean."""
-    theirs = published.segmentation()
-    cells = []
-    for row in rows:
-        found = [record.metrics["segmentation"] for record in row.records if "segmentation" in record.metrics]
-        if not found:
-            continue
-        means = [np.nan if each["mean_iou"] is None else 100 * each["mean_iou"] for each in found]
-        of_class = [[each["iou"].get(name) for each in found] for name in classes]
-        known = [[100 * value for value in values if value is not None] for values in of_class]
-        single = [f"{np.mean(values):.1f}" if values else "-" for values in known]
-        value = theirs.values.get(row.name)
-        cells.append([marked(row), spread(means), *single, "-" if value is None else f"{value:.1f}"])
-    columns = ("method", "mean IoU [%]", *classes, ELSEWHERE.format(where=theirs.where))
-    return Table("Segmentation, IoU in percent", columns, cells)
+def _pairs(title: str, theirs: Published, rows: Sequence[Row], dataset: str, pair: Pair) -> Table:
+    """A column for each of the paper's methods; a row as printed, one as measured. Without rows if none is measured."""
+    known = {row.name: row for row in rows if row.values(pair.section, "frames")}
+    columns = ("", *(HEADINGS[name] for name in theirs.values))
+    if not known.keys() & theirs.values.keys():
+        return Table(title, columns, [])
+    printed = [_printed(value, pair.units) for value in theirs.values.values()]
+    measured = [_measured(known[name], pair) if name in known else "-" for name in theirs.values]
+    return Table(title, columns, [[f"printed ({theirs.where})", *printed], [f"measured here ({dataset})", *measured]])
 
 
-def multitask_table(rows: Sequence[Row]) -> Table:
-    """The variants of Fig. 3, each beside `mtl`."""
-    mine = {row.name: row for row in rows if row.values("localization", "frames")}
-    figures = (("localization", "median_translation_m"), ("localization", "median_rotation_deg"))
-    cells = []
-    for name in MULTITASK:
-        if name not in mine or "mtl" not in mine:
-            continue
-        row = mine[name]
-        changes = [_change(row.mean(*figure), mine["mtl"].mean(*figure)) for figure in figures]
-        medians = [spread(row.values(*figure)) for figure in figures]
-        iou = [100 * value for value in row.values("segmentation", "mean_iou")]
-        drift = row.values("odometry", "rpe_translation_m")
-        cells.append([name, *medians, *changes, spread(iou), spread(drift)])
-    columns = ("network", "median [m]", "median [deg]", "[m] against mtl", "[deg] against mtl", "mean IoU [%]")
-    return Table("Multitask variants (Fig. 3)", (*columns, "RPE a frame [m]"), cells if len(cells) > 1 else [])
+def _printed(value: tuple[float, float] | float, units: tuple[str, str]) -> str:
+    assert isinstance(value, tuple)
+    return f"{value[0]:g} {units[0]}, {value[1]:g} {units[1]}"
 
 
-def cost_table(rows: Sequence[Row]) -> Table:
-    """Cost of each row: training or map building, size and latency; without rows that use the ground truth."""
-    cells = []
-    for row in (each for each in rows if not each.greyed):
-        sizes = [record.size_bytes / 1e6 for record in row.records if record.size_bytes is not None]
-        steps = [record.steps for record in row.records if record.steps is not None]
-        seconds = [record.training_s for record in row.records if record.training_s is not None]
-        times = [row.values("latency_ms", percent) for percent in ("p50", "p95")]
-        theirs = published.FORWARD_MS.get(row.name)
-        cells.append(
-            [
-                marked(row),
-                "network" if row.learned else "map",
-                spread(sizes),
-                spread(seconds),
-                f"{np.mean(steps):.0f}" if steps else "-",
-                *(spread(each) for each in times),
-                "-" if theirs is None else f"{theirs:g}",
-            ]
-        )
-    columns = ("method", "what is carried", "size [MB]", "training or mapping [s]", "steps", "p50 [ms]", "p95 [ms]")
-    return Table("Cost", (*columns, "published [ms] (Titan X, section IV-B; other hardware)"), cells)
+def _measured(row: Row, pair: Pair) -> str:
+    return ", ".join(
+        f"{spread(row.values(pair.section, key))} {unit}" for key, unit in zip(pair.keys, pair.units, strict=True)
+    )
 
 
-def marked(row: Row) -> str:
-    """The name, in italics where the row looks at the ground truth; the page greys such rows."""
-    return f"*{row.name} (looks at the truth)*" if row.greyed else row.name
+def table_v(rows: Sequence[Row], dataset: str, classes: Sequence[str]) -> list[Table]:
+    """IoU of each class: as measured with the dataset's classes, and as printed with the mean of what is printed."""
+    known = {row.name: row for row in rows if "segmentation" in row.records[0].metrics}
+    names = [name for name in TABLE_V if name in known]
+    if not names:
+        return []
+    measured = [[HEADINGS[name], *class_ious(known[name], classes), mean_iou(known[name])] for name in names]
+    printed = [
+        [HEADINGS[name], *(f"{value:.2f}" for value in values), f"{np.mean(values[:-1]):.2f}"]
+        for name, values in TABLE_V.items()
+    ]
+    title = "Table V: semantic segmentation, IoU in percent"
+    return [
+        Table(f"{title}, measured here ({dataset})", ("approach", *classes, "mean IoU"), measured),
+        Table(
+            f"{title}, printed (DeepLoc)",
+            ("approach", *CLASSES, "mean IoU, as printed", "mean of the printed classes"),
+            printed,
+        ),
+    ]
 
 
-def _pair(values: tuple[float, float] | float | None, first: str, second: str) -> str:
-    return f"{values[0]:g} {first}, {values[1]:g} {second}" if isinstance(values, tuple) else "-"
+def class_ious(row: Row, classes: Sequence[str]) -> list[str]:
+    """IoU of each class in percent, the mean over the seeds; `-` for a class that does not occur."""
+    of_runs = [record.metrics["segmentation"]["iou"] for record in row.records if "segmentation" in record.metrics]
+    known = [[100 * run[name] for run in of_runs if run.get(name) is not None] for name in classes]
+    return [f"{np.mean(values):.1f}" if values else "-" for values in known]
 
 
-def _change(value: float, base: float) -> str:
-    if not (math.isfinite(value) and math.isfinite(base) and base > 0):
-        return "-"
-    return f"{100 * (value / base - 1):+.0f} %" if value != base else "0 %"
+def mean_iou(row: Row) -> str:
+    """Mean IoU in percent with its spread over the seeds."""
+    return spread(row.values("segmentation", "mean_iou"), 100)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from vlocnetpp.benchmark.methods import SECTIONS, Method, methods, needs
 from vlocnetpp.data import Dataset, Frame
+from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.errors import nearest
 from vlocnetpp.network import configure
 from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, OdometryPeer, Peer
@@ -182,6 +183,12 @@ def configuration(method: Method, seed: int, dataset: Dataset, settings: Setting
     if settings.width is not None:
         given["width"] = str(settings.width)
     return build_config(method.train, {name: text for name, text in given.items() if text}, method.name)
+
+
+def depth_camera(settings: Settings) -> DepthCameraConfig:
+    """Where the depth camera is, for the peers. Raises ConfigError as `configuration` does."""
+    given = {name: text for name, text in settings.overrides.items() if name.startswith("data.depth_camera.")}
+    return build_config({"data": {"root": "."}, "epochs": 1.0}, given, "--set").data.depth_camera
 
 
 def labels(frames: Sequence[Frame]) -> set[str]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from vlocnetpp.benchmark import paper_tables as tables
+from vlocnetpp.benchmark import result_tables as tables
 from vlocnetpp.benchmark.figures import plot_error_bars, plot_error_by_distance, plot_shares
 from vlocnetpp.benchmark.page import write_page
+from vlocnetpp.benchmark.paper_figures import figure_2, figure_3
+from vlocnetpp.benchmark.paper_tables import paper_tables
 from vlocnetpp.benchmark.plan import Job, Settings, Skipped
 from vlocnetpp.benchmark.record import Errors, Record
 from vlocnetpp.benchmark.rows import Row, join
@@ -76,11 +78,18 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         body += chapter(table, words)
         if number == 0:
             body += [picture(caption, file) for caption, file in pictures.items()]
+    of_paper = paper_tables(rows, about.name, classes)
+    figures = draw_paper(out, localizing, about.name)
+    if of_paper or figures:
+        body += ["## The paper's tables and figures", PAPER]
+        body += [f"### {table.title}\n\n{markdown_table(table.columns, table.rows)}" for table in of_paper]
+        body += [picture(caption, file) for caption, file in figures.items()]
     notes = facts([record for _, record, _ in results], about)
     text = markdown_report(title, notes, sentences, body, rows, [*skipped, *failed])
     of_rows = [{"key": job.key, **asdict(record)} for job, record, _ in results]
     comparisons = [as_json(duel) for duel in found]
     content = {"rows": of_rows, "comparisons": comparisons, "says": sentences}
+    chapters += [(table, "") for table in of_paper]
     write_files(out, title, text, about, {"split": split}, content, skipped, chapters)
 
 
@@ -150,6 +159,16 @@ def draw(out: Path, rows: Sequence[Row], distance_N: Floats, name: str) -> dict[
     plot_error_by_distance(files[1], rows, distance_N, name)
     plot_shares(files[2], rows, name)
     return dict(zip(pictures, files, strict=True))
+
+
+def draw_paper(out: Path, rows: Sequence[Row], name: str) -> dict[str, Path]:
+    """Draw figures 2 and 3 of the paper, where there are rows for them. Returns them by caption."""
+    pictures = {
+        "Localization, in the shape of the paper's Fig. 2": (figure_2, "paper_figure_2.png"),
+        "Multitask variants, in the shape of the paper's Fig. 3": (figure_3, "paper_figure_3.png"),
+    }
+    files = {caption: (plot, out / "figures" / file) for caption, (plot, file) in pictures.items()}
+    return {caption: file for caption, (plot, file) in files.items() if plot(file, rows, name)}
 
 
 def verdicts(rows: Sequence[Row], distance_N: Floats) -> list[str]:
@@ -232,9 +251,12 @@ ODOMETRY = (
     "Drift of accumulated relative motions {drift}, and the root mean square error of "
     "one frame's motion (RPE). A sequence starts cold; its first frame has no motion."
 )
-SEGMENTATION = (
-    "Pixels without a label do not count. The paper's table V prints the same classes for FCN-8s and AdapNet beside "
-    "different means, so these two cannot be checked."
+SEGMENTATION = "Pixels without a label do not count."
+PAPER = (
+    "The methods of the paper's tables I to V and figures 2 and 3, as printed and as measured in this run. What is "
+    "printed is of other data and other hardware: it shows whether methods rank alike, not which numbers are better. "
+    "The means of table V are not all those of its classes: DeepLab's is the sum of the nine classes divided by ten, "
+    "and FCN-8s and AdapNet have the same classes beside different means."
 )
 MULTITASK = "In one budget a multitask network learns all its tasks: equal time, not equal time for each task."
 COST = (

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vlocnetpp.benchmark import paper_tables as tables
+from vlocnetpp.benchmark import result_tables as tables
 from vlocnetpp.benchmark.plan import Skipped
 from vlocnetpp.benchmark.report import (
     COST,

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig, register_depth
 from vlocnetpp.encodings import VOID as VOID
 from vlocnetpp.errors import DataError as DataError
 
@@ -49,6 +50,8 @@ class Frame:
     """Units of the depth image per metre: 1000 in most layouts, 5000 in TUM's."""
     void_from: int = VOID
     """Stored mask ids from this one on are unlabelled, for datasets with a numbered void class."""
+    depth_camera: DepthCameraConfig = REGISTERED
+    """Where the camera of the depth image is, in the camera of the image and of K."""
 
     def image(self) -> NDArray[np.uint8]:
         """Read the image: (H, W, 3) uint8 RGB. Raises DataError if it does not decode."""
@@ -56,13 +59,14 @@ class Frame:
         return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
     def depth(self) -> NDArray[np.float32] | None:
-        """Read the depth: (H, W) float32 metres, 0 = unknown; None where the frame has none."""
+        """Read the depth at the pixels of the image: (H, W) float32 metres, 0 = unknown; None where there is none."""
         if self.depth_path is None:
             return None
         units = read_image(self.depth_path, cv2.IMREAD_UNCHANGED)
         if units.dtype != np.uint16 or units.ndim != 2:
             raise DataError(f"{self.depth_path}: a depth image must be 16-bit with one channel")
-        return np.where(units == 65535, 0, units).astype(np.float32) / np.float32(self.depth_units_per_m)
+        metres = np.where(units == 65535, 0, units).astype(np.float32) / np.float32(self.depth_units_per_m)
+        return metres if self.depth_camera == REGISTERED else register_depth(metres, self.K_33, self.depth_camera)
 
     def mask(self) -> NDArray[np.uint8] | None:
         """Read the mask: (H, W) uint8 class ids, 255 = unlabelled; None where the frame has none."""

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vlocnetpp.data.frames import DataError
-from vlocnetpp.data.transforms import check_limits
+from vlocnetpp.errors import DataError
 
 NEAREST_M = 0.05
 """Points closer than this to the colour camera are not seen."""
@@ -28,9 +27,8 @@ class DepthCameraConfig:
     """Metres: its place in the colour camera, x right, y down, z forward."""
 
     def __post_init__(self) -> None:
-        check_limits("data.depth_camera", self, focal=10)
-        if not self.focal > 0 or len(self.offset_m) != 3:
-            raise DataError("data.depth_camera: focal must be positive, offset_m three numbers")
+        if not 0 < self.focal <= 10 or len(self.offset_m) != 3:
+            raise DataError("data.depth_camera: focal must be positive, at most 10, offset_m three numbers")
 
 
 REGISTERED = DepthCameraConfig()

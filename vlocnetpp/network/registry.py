@@ -14,17 +14,24 @@ from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, ViewCon
 from vlocnetpp.network.contract import Entry, Network
 from vlocnetpp.network.models import (
     adapnet,
+    deeplab,
     fcn8s,
     mapnet,
+    parsenet,
     posenet,
     robot,
     scene_coordinates,
+    segnet,
+    upnet,
     vlocnet,
     vlocnetpp_presets,
 )
 from vlocnetpp.settings import build
 
-MODELS = (robot, posenet, mapnet, vlocnet, vlocnetpp_presets, scene_coordinates, adapnet, fcn8s)
+MODELS = (
+    *(robot, posenet, mapnet, vlocnet, vlocnetpp_presets, scene_coordinates),
+    *(adapnet, fcn8s, segnet, upnet, parsenet, deeplab),
+)
 ENTRIES: dict[str, Entry] = {entry.name: entry for module in MODELS for entry in module.ENTRIES}
 """By name, in the order of tables."""
 

@@ -1,5 +1,6 @@
 """Baselines without a network, printed beside every result: for localization and for odometry."""
 
+from vlocnetpp.peers.active_search import ACTIVE_SEARCH
 from vlocnetpp.peers.image_retrieval import INTERPOLATION, NEAREST
 from vlocnetpp.peers.mean_pose import MEAN_POSE
 from vlocnetpp.peers.nearest_training_pose import NEAREST_TRAINING_POSE
@@ -7,9 +8,13 @@ from vlocnetpp.peers.odometry import CONSTANT_VELOCITY, NO_MOTION, OdometryPeer,
 from vlocnetpp.peers.orb_odometry import ORB_ESSENTIAL
 from vlocnetpp.peers.orb_pnp import ORB_PNP
 from vlocnetpp.peers.peer import Answers, Peer, PeerMap, build_map, locate_frames, run_peer
+from vlocnetpp.peers.score_forest import SCORE_FOREST
 from vlocnetpp.peers.thumbnail_retrieval import THUMBNAIL_RETRIEVAL
 
-PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST, INTERPOLATION, ORB_PNP, NEAREST_TRAINING_POSE)
+PEERS = (
+    *(MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST, INTERPOLATION),
+    *(ORB_PNP, ACTIVE_SEARCH, SCORE_FOREST, NEAREST_TRAINING_POSE),
+)
 """In the order of a benchmark table."""
 QUICK_PEERS = (MEAN_POSE, THUMBNAIL_RETRIEVAL, NEAREST_TRAINING_POSE)
 """The cheap ones, which `evaluate` shows."""

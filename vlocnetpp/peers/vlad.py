@@ -1,6 +1,6 @@
 """A global image descriptor without a network: RootSIFT gathered into VLAD, whitened, as instance retrieval does it.
 
-RootSIFT: Arandjelovic and Zisserman 2012. VLAD: Jegou et al. 2010. Intra-normalization: Arandjelovic and Zisserman
+VLAD: Jegou et al. 2010. Intra-normalization: Arandjelovic and Zisserman
 2013. Whitening: Jegou and Chum 2012. Everything is learned from the training images of the place itself.
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.peers.peer import Image
+from vlocnetpp.peers.sift import find_features
 from vlocnetpp.progress import track
 
 Single = NDArray[np.float32]
@@ -23,10 +24,6 @@ WORDS = 64
 """Words of the vocabulary; fewer where the training images have fewer descriptors than that."""
 DIMENSIONS = 128
 """Of the whitened descriptor; fewer where there are fewer training images."""
-KEYPOINTS = 1000
-"""At most so many in an image, those with the highest contrast."""
-LONG_SIDE = 640
-"""Pixels to which larger images are reduced."""
 LEARNED_FROM = 40_000
 """Descriptors from which the words are learned, drawn at random from all."""
 SEED = 0
@@ -62,7 +59,7 @@ class VladIndex(NamedTuple):
 
     def describe(self, image_HW3: Image) -> Single | None:
         """The unit descriptor (C,) of an image; None where it has no keypoint or the index is empty."""
-        descriptors_ND = root_sift(image_HW3)
+        descriptors_ND = find_features(image_HW3).descriptors_ND
         return self.vlad.describe(descriptors_ND) if len(descriptors_ND) and len(self.known_NC) else None
 
     def nearest(self, descriptor_C: Single, count: int) -> NDArray[np.int64]:
@@ -77,7 +74,7 @@ class VladIndex(NamedTuple):
 
 def build_index(train_frames: Sequence[Frame], who: str) -> VladIndex:
     """Learn the descriptor from the training images and describe them; `who` is shown with the progress."""
-    found = [root_sift(frame.image()) for frame in track(train_frames, f"{who}: training images")]
+    found = [find_features(frame.image()).descriptors_ND for frame in track(train_frames, f"{who}: training images")]
     frame_N = np.array([i for i, descriptors in enumerate(found) if len(descriptors)], np.int64)
     kept = [found[i] for i in frame_N]
     words_KD = learn_words(np.concatenate([np.empty((0, 128), np.float32), *kept]))
@@ -85,19 +82,6 @@ def build_index(train_frames: Sequence[Frame], who: str) -> VladIndex:
     vlad = Vlad(words_KD, *learn_whitening(gathered_NV.reshape(len(kept), words_KD.size)))
     known = np.array([vlad.describe(descriptors) for descriptors in kept], np.float32)
     return VladIndex(vlad, known.reshape(len(kept), vlad.whitening_VC.shape[1]), frame_N)
-
-
-def root_sift(image_HW3: Image) -> Single:
-    """RootSIFT descriptors (N, 128), of unit length; N is 0 for an image without texture."""
-    grey = cv2.cvtColor(image_HW3, cv2.COLOR_RGB2GRAY)
-    scale = LONG_SIDE / max(grey.shape)
-    if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, descriptors = cv2.SIFT_create(KEYPOINTS).detectAndCompute(grey, None)  # type: ignore[attr-defined]
-    if descriptors is None:
-        return np.empty((0, 128), np.float32)
-    total = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12)
-    return np.sqrt(descriptors / total)
 
 
 def learn_words(descriptors_ND: Single) -> Single:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from vlocnetpp.data import frames as data
 from vlocnetpp.data.cache import frame_arrays
 from vlocnetpp.data.new_views import move_clip
-from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig, register_depth
+from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig
 from vlocnetpp.data.transforms import change_light, warp_together
 from vlocnetpp.geometry import resized_shape, scale_intrinsics
 from vlocnetpp.losses import Frame
@@ -185,9 +185,8 @@ def _resized(
     image = resize_image(torch.from_numpy(pixels).permute(2, 0, 1)[None].float(), *shape)[0].to(torch.uint8)
     made = {"image": image.numpy(), "size": np.array(pixels.shape[:2], np.int32)}
     if "depth" in layers:
-        metres, units = frame.depth(), torch.zeros(shape)
-        if metres is not None and depth_camera != REGISTERED:
-            metres = register_depth(metres, _intrinsics(frame, config).numpy(), depth_camera)
+        colour = replace(frame, K_33=_intrinsics(frame, config).numpy(), depth_camera=depth_camera)
+        metres, units = colour.depth(), torch.zeros(shape)
         if metres is not None:
             units = resize_depth(torch.from_numpy(metres)[None, None], *shape)[0, 0] * frame.depth_units_per_m
         made["depth"] = units.round().numpy().astype(np.uint16)
