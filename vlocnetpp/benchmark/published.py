@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 SEVEN_SCENES = ("Chess", "Fire", "Heads", "Office", "Pumpkin", "RedKitchen", "Stairs", "Average")
 TABLE_I = {
-    "pose_single": (
+    "posenet2": (
         (0.13, 4.48), (0.27, 11.3), (0.17, 13.0), (0.19, 5.55),
         (0.26, 4.75), (0.23, 5.35), (0.35, 12.4), (0.23, 8.12),
     ),
@@ -25,10 +25,28 @@ TABLE_I = {
         (0.024, 1.45), (0.025, 2.27), (0.021, 1.08), (0.022, 1.39),
     ),
 }  # fmt: skip
-"""Median localization error on 7-Scenes, metres and degrees. `pose_single` is the paper's PoseNet2."""
-TABLE_II = {"pose_single": (2.42, 3.66), "vlocnet": (0.68, 3.43), "stl_pose": (0.37, 1.93)}
-"""The same on DeepLoc; `pose_single` is the paper's PoseNet, with fixed weights."""
+"""Median localization error on 7-Scenes, metres and degrees."""
+TABLE_II = {
+    "posenet": (2.42, 3.66),
+    "bayesian_posenet": (2.24, 4.31),
+    "svs_pose": (1.61, 3.52),
+    "vlocnet": (0.68, 3.43),
+    "stl_pose": (0.37, 1.93),
+}
+"""The same on DeepLoc."""
 TABLE_III = {
+    "lbo": (
+        (1.69, 1.13), (3.56, 1.42), (14.43, 2.39), (3.12, 1.92),
+        (3.12, 1.60), (3.71, 1.47), (3.64, 2.62), (4.75, 1.79),
+    ),
+    "deepvo": (
+        (2.10, 1.15), (5.08, 1.56), (13.91, 2.44), (4.49, 1.74),
+        (3.91, 1.61), (3.98, 1.50), (5.99, 1.66), (5.64, 1.67),
+    ),
+    "cnnbspp": (
+        (1.38, 1.12), (2.08, 1.76), (3.89, 2.70), (1.98, 1.52),
+        (1.29, 1.62), (1.53, 1.62), (2.34, 1.86), (2.07, 1.74),
+    ),
     "vlocnet": (
         (1.14, 0.75), (1.81, 1.92), (1.82, 2.28), (1.71, 1.09),
         (1.26, 1.11), (1.46, 1.28), (1.28, 1.17), (1.51, 1.45),
@@ -39,7 +57,13 @@ TABLE_III = {
     ),
 }  # fmt: skip
 """Odometry on 7-Scenes, % and deg/m."""
-TABLE_IV = {"vlocnet": (0.15, 0.040), "stl_odometry": (0.12, 0.024)}
+TABLE_IV = {
+    "lbo": (0.41, 0.053),
+    "deepvo": (0.33, 0.052),
+    "cnnbspp": (0.35, 0.049),
+    "vlocnet": (0.15, 0.040),
+    "stl_odometry": (0.12, 0.024),
+}
 """The same on DeepLoc."""
 TABLE_V = {"fcn8s": 69.53, "adapnet": 78.59, "mtl": 80.44}
 """Mean IoU on DeepLoc, %; `adapnet` is the paper's."""

@@ -14,17 +14,42 @@ from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, ViewCon
 from vlocnetpp.network.contract import Entry, Network
 from vlocnetpp.network.models import (
     adapnet,
+    bayesian_posenet,
+    cnnbspp,
+    deepvo,
     fcn8s,
+    hourglass_posenet,
+    lbo,
+    lstm_posenet,
     mapnet,
     posenet,
+    posenet2,
     robot,
     scene_coordinates,
+    svs_pose,
     vlocnet,
     vlocnetpp_presets,
 )
 from vlocnetpp.settings import build
 
-MODELS = (robot, posenet, mapnet, vlocnet, vlocnetpp_presets, scene_coordinates, adapnet, fcn8s)
+MODELS = (
+    robot,
+    posenet,
+    bayesian_posenet,
+    lstm_posenet,
+    hourglass_posenet,
+    posenet2,
+    svs_pose,
+    mapnet,
+    vlocnet,
+    vlocnetpp_presets,
+    scene_coordinates,
+    lbo,
+    deepvo,
+    cnnbspp,
+    adapnet,
+    fcn8s,
+)
 ENTRIES: dict[str, Entry] = {entry.name: entry for module in MODELS for entry in module.ENTRIES}
 """By name, in the order of tables."""
 
