@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from random_models import IMAGE_SHAPE, export_random
+from random_models import K_33 as WIDE_K_33
 from scipy.spatial.transform import Rotation
 from small_networks import K_33, build, images, small
 from test_losses import random_poses, some_frame
@@ -25,6 +27,7 @@ from vlocnetpp.network import cold_state_of, configure, create
 from vlocnetpp.network.blocks.fast_corners import FastCorners
 from vlocnetpp.network.models.bayesian_posenet import mean_pose
 from vlocnetpp.network.models.cnnbspp import PyramidPooling
+from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.training import load_checkpoint, train
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.stage import stage_terms
@@ -232,3 +235,18 @@ def test_odometry_depends_on_both_frames_and_starts_cold(preset):
     seen = [there["relative_B7"], still["relative_B7"], back["relative_B7"]]
     for i, one in enumerate(seen):
         assert all((one - two).abs().max() > 1e-6 for two in seen[i + 1 :])
+
+
+def test_bayesian_posenet_runs_in_the_localizer(tmp_path):
+    path = export_random(tmp_path / "b.ts", "bayesian_posenet")
+    image_HW3 = np.random.default_rng(0).integers(0, 256, (*IMAGE_SHAPE, 3), dtype=np.uint8)
+    model = load_model(path, "cpu", "fp32")
+    estimate = Localizer(model).localize(image_HW3, WIDE_K_33, stamp_ns=1)
+    answer_B, _ = model.step(
+        torch.from_numpy(image_HW3)[None], torch.tensor([0, 1, 2]), torch.from_numpy(WIDE_K_33).float()[None],
+        torch.zeros(1, 1, 1, 1), {},
+    )  # fmt: skip
+    covariance_66 = answer_B["pose_covariance_B66"][0]
+    trace_2 = torch.stack((covariance_66[:3, :3].trace(), covariance_66[3:, 3:].trace()))
+    # `export_random` writes the calibration 2 and 3.
+    assert estimate.sigma_2 == pytest.approx((trace_2.sqrt() * torch.tensor([2.0, 3.0])).tolist(), rel=1e-3)
