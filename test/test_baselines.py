@@ -18,8 +18,11 @@ from torch.nn import functional as F
 from training_runs import quick
 from wall_dataset import write_wall
 
+from vlocnetpp.data import open_dataset
 from vlocnetpp.errors import ConfigError
-from vlocnetpp.geometry import compose, rotate, rotation_angle
+from vlocnetpp.export import export_run
+from vlocnetpp.export.files import read_run
+from vlocnetpp.geometry import compose, inverse, relative, rotate, rotation_angle
 from vlocnetpp.losses import LossConfig, LossInput, MultitaskLoss, count_labels, make_terms, term_means
 from vlocnetpp.losses.pose import euclidean_errors
 from vlocnetpp.losses.posenet import image_plane, reprojection_errors
@@ -27,8 +30,10 @@ from vlocnetpp.network import cold_state_of, configure, create
 from vlocnetpp.network.blocks.fast_corners import FastCorners
 from vlocnetpp.network.models.bayesian_posenet import mean_pose
 from vlocnetpp.network.models.cnnbspp import PyramidPooling
+from vlocnetpp.network.models.nnnet import median_pose
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.training import load_checkpoint, train
+from vlocnetpp.training.clips import open_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.stage import stage_terms
 
@@ -250,3 +255,54 @@ def test_bayesian_posenet_runs_in_the_localizer(tmp_path):
     trace_2 = torch.stack((covariance_66[:3, :3].trace(), covariance_66[3:, 3:].trace()))
     # `export_random` writes the calibration 2 and 3.
     assert estimate.sigma_2 == pytest.approx((trace_2.sqrt() * torch.tensor([2.0, 3.0])).tolist(), rel=1e-3)
+
+
+# --- NNnet ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_median_pose_ignores_a_wrong_answer():
+    right = random_poses(1, 4)
+    off = torch.tensor([[0.01, 0, 0], [0, 0.01, 0], [0, 0, -0.01], [-0.01, 0, 0.01]], dtype=torch.float64)
+    near = compose(right.expand(4, 7), torch.cat((off, torch.eye(4, dtype=torch.float64)[:1].expand(4, 4)), dim=1))
+    wrong = compose(right, torch.tensor([[5.0, 0, 0, 0, 1, 0, 0]], dtype=torch.float64))
+    answers_BK7 = torch.cat((near, wrong))[None]
+    answers_BK7[0, 1, 3:] *= -1
+    pose_B7, log_scale_B2 = median_pose(answers_BK7)
+    assert (pose_B7[:, :3] - right[:, :3]).norm() < 0.05 < (answers_BK7[..., :3].mean(1) - right[:, :3]).norm()
+    assert rotation_angle(pose_B7[:, 3:], right[:, 3:]).item() < 0.05
+    assert 0.9 < log_scale_B2[0, 0].exp() < 1.1, "a fifth of 5 m"
+
+
+def test_nnnet_keeps_training_frames_and_finds_each_among_them(tmp_path):
+    wall = write_wall(tmp_path / "wall", {"train": 16, "val": 4})
+    stage = StageConfig("pairs", ("localization", "odometry"), terms=("x_vo", "q_vo"), consistency=False)
+    network = {"height": 64, "width_px": 96, "resize": "whole", "frames": 10, "neighbours": 3}
+    config = quick(wall, preset="nnnet", stages=(stage,), network=network)
+    assert train(config, tmp_path / "run") == 0
+    trained, _, _ = read_run(tmp_path / "run", "last")
+    trained.eval()
+    assert trained.map.known_N.sum() == 10
+    store = open_store(open_dataset(wall).sequences("train"), trained.config, "frames", None)
+    kept = np.linspace(0, len(store.names) - 1, 10).round().astype(int)
+    assert torch.allclose(trained.map.pose_N7, store.pose_N7[torch.from_numpy(kept)])
+    image_B3HW = torch.from_numpy(store.image_N3HW[kept]).float()
+    with torch.inference_mode():
+        features_BC = trained.trunk(trained.normalize(image_B3HW)).mean(dim=(2, 3))
+        _, nearest_BK7 = trained.map(features_BC)
+    assert torch.allclose(nearest_BK7[:, 0], trained.map.pose_N7), "each frame is its own nearest"
+    assert {len({tuple(pose) for pose in row}) for row in nearest_BK7.tolist()} == {3}
+    # Raises where a file answers otherwise than the network.
+    export_run(tmp_path / "run", tmp_path / "run" / "nn.ts", checkpoint="last", onnx=True, verify=wall)
+
+
+def test_the_way_back_is_learned_with_the_way_there():
+    terms = make_terms(LossConfig(), ("odometry",))
+    before, now = some_frame(seed=1), some_frame(seed=2)
+    there = relative(before.pose_B7, now.pose_B7)
+    counts = count_labels(terms, [before, now])
+    known = {"relative_B7": there, "returning_B7": inverse(there)}
+    right = term_means(terms, LossInput(known, now, known, before), counts)
+    assert max(value.item() for value in right.values()) < 1e-5
+    swapped = term_means(terms, LossInput({**known, "returning_B7": there}, now, known, before), counts)
+    alone = term_means(terms, LossInput({"relative_B7": there}, now, known, before), counts)
+    assert swapped["x_vo"] > 0.1 and alone["x_vo"] < 1e-5

@@ -47,6 +47,7 @@ PREDICTIONS: dict[str, Meaning] = {
         "(B, 7)",
         "inv(T_{t-1}) @ T_t in the camera of frame t-1, laid out as pose_B7; identity at a cold start",
     ),
+    "returning_B7": Meaning(ODOMETRY, "(B, 7)", "the motion back, the inverse of relative_B7; only while training"),
     "log_scale_B2": Meaning(
         LOCALIZATION,
         "(B, 2)",

@@ -74,6 +74,8 @@ class Traits:
     learns_from_depth: bool = False
     """Whether its training needs the depth of posed frames, though nothing like it is predicted: for the reprojection
     error, or for new views."""
+    keeps_frames: bool = False
+    """Whether it answers from training frames, whose features and poses its file carries."""
     attribution: tuple[str, ...] = ()
     """Origin and licence of weights that it always begins from; they travel in the model file."""
     own_answers: Mapping[str, str] = field(default_factory=dict)
