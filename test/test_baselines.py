@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from random_models import IMAGE_SHAPE, export_random
+from random_models import IMAGE_SHAPE, export_random, random_network
 from random_models import K_33 as WIDE_K_33
 from scipy.spatial.transform import Rotation
 from small_networks import K_33, build, images, small
@@ -20,8 +20,10 @@ from wall_dataset import write_wall
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.errors import ConfigError
+from vlocnetpp.explain.activation import activation_maps
 from vlocnetpp.export import export_run
 from vlocnetpp.export.files import read_run
+from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import compose, inverse, relative, rotate, rotation_angle
 from vlocnetpp.losses import LossConfig, LossInput, MultitaskLoss, count_labels, make_terms, term_means
 from vlocnetpp.losses.pose import euclidean_errors
@@ -306,3 +308,22 @@ def test_the_way_back_is_learned_with_the_way_there():
     swapped = term_means(terms, LossInput({**known, "returning_B7": there}, now, known, before), counts)
     alone = term_means(terms, LossInput({"relative_B7": there}, now, known, before), counts)
     assert swapped["x_vo"] > 0.1 and alone["x_vo"] < 1e-5
+
+
+# --- explained ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["bayesian_posenet", "lstm_posenet", "hourglass_posenet", "nnnet"])
+def test_the_layers_of_a_baseline_s_pose_are_visible(preset):
+    network = random_network(preset)
+    if preset == "nnnet":
+        network.fill_map([(images(1, batch=8)[0], random_poses(8, 0).float())])
+    explanation = network.explanation()
+    frame = (torch.randint(0, 256, (1, *IMAGE_SHAPE, 3), dtype=torch.uint8), torch.tensor([0, 1, 2]))
+    inputs = (*frame, torch.eye(3)[None], torch.zeros(1, 1, 1, 1), cold_state_of(network))
+    chosen = {name: explanation.layers[name] for name in ("res3d", "res5c", "last")}
+    for scalar in ("position", "rotation"):
+        maps = activation_maps(ExportedStep(network).eval(), inputs, explanation, chosen, scalar)
+        assert all(torch.isfinite(map_).all() and map_.max() > 0 for map_ in maps.values()), scalar
+    last = (16, 24) if preset == "hourglass_posenet" else (2, 3)
+    assert tuple(maps["last"].shape) == last and tuple(maps["res3d"].shape) == (8, 12)
