@@ -91,7 +91,7 @@ def exported(run, wall, tmp_path_factory):
 # --- equal to the network -------------------------------------------------------------------------------------------
 
 
-IN_ONNX = ("vlocnet", "stl_odometry", "mtl", "mtl_mid_concat", "segnet")
+IN_ONNX = ("vlocnet", "stl_odometry", "mtl", "mtl_mid_concat", "bayesian_posenet", "lstm_posenet", "cnnbspp", "segnet")
 """Between them every stream, fusion, state and kind of pooling; PyTorch's exporter takes ten seconds for each."""
 
 

@@ -47,6 +47,7 @@ PREDICTIONS: dict[str, Meaning] = {
         "(B, 7)",
         "inv(T_{t-1}) @ T_t in the camera of frame t-1, laid out as pose_B7; identity at a cold start",
     ),
+    "returning_B7": Meaning(ODOMETRY, "(B, 7)", "the motion back, the inverse of relative_B7; only while training"),
     "log_scale_B2": Meaning(
         LOCALIZATION,
         "(B, 2)",
@@ -59,6 +60,11 @@ PREDICTIONS: dict[str, Meaning] = {
         "(B, 4, H/8, W/8)",
         "where in the map each cell of the image lies, metres, and the log of a standard deviation, metres",
     ),
+    "pose_covariance_B66": Meaning(
+        LOCALIZATION,
+        "(B, 6, 6)",
+        "covariance of pose_B7 in the axes of the map: metres, then radians; not yet calibrated",
+    ),
     "motion_log_scale_B2": Meaning(
         ODOMETRY, "(B, 2)", "log of the expected error of relative_B7: translation in metres, rotation in radians"
     ),
@@ -70,6 +76,7 @@ ANSWERS: dict[str, Meaning] = {
     "pose_B7": PREDICTIONS["pose_B7"],
     "relative_B7": PREDICTIONS["relative_B7"],
     "log_scale_B2": PREDICTIONS["log_scale_B2"],
+    "pose_covariance_B66": PREDICTIONS["pose_covariance_B66"],
     "motion_log_scale_B2": PREDICTIONS["motion_log_scale_B2"],
     "novelty_B": PREDICTIONS["novelty_B"],
     "coordinates_B4HW": PREDICTIONS["coordinates_B4HW"],
@@ -83,6 +90,7 @@ STATES: dict[str, Meaning] = {
     "localization_5a": Meaning(LOCALIZATION, "(B, 2048, H/32, W/32)", "Res5a before its fusion"),
     "odometry_4f": Meaning(ODOMETRY, "(B, 1024, H/16, W/16)", "Res4f"),
     "segmentation_4f": Meaning(SEGMENTATION, "(B, 1024, H/16, W/16)", "Res4f before its fusion"),
+    "siamese": Meaning(ODOMETRY, "(B, ...)", "the features of a frame that a Siamese pair compares, a map or a vector"),
     "segmentation_5c": Meaning(SEGMENTATION, "(B, 2048, H/16, W/16)", "Res5c before its fusion"),
 }
 """Names that several networks use in their states; channels are those of the full width. Nothing reads this table: a

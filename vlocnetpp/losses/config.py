@@ -16,7 +16,10 @@ class LossConfig:
     """
 
     localization: str = "vlocnet"
-    """How poses are compared: `vlocnet` (eq. 1 and 2) or `mapnet` (`losses/mapnet.py`), to compare with."""
+    """How poses are compared: `vlocnet` (eq. 1 and 2); to compare with, `mapnet` (`losses/mapnet.py`), and `fixed_beta`
+    or `reprojection` (`losses/posenet.py`)."""
+    beta: float = 250.0
+    """Of `fixed_beta`: metres that a quaternion error of 1 costs."""
     relative_frame: str = "body"
     """Eq. 1 compares `body` (SE(3) relative motion in the previous camera) or `world` (x_t - x_{t-1}, the literal
     text, which changes when the map is rotated)."""
@@ -39,7 +42,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         allowed = {
-            "localization": ("vlocnet", "mapnet"),
+            "localization": ("vlocnet", "mapnet", "fixed_beta", "reprojection"),
             "relative_frame": ("body", "world"),
             "relative_target": ("truth", "odometry"),
         }
@@ -48,5 +51,9 @@ class LossConfig:
                 raise LossConfigError(f"loss.{name}: '{getattr(self, name)}' is not one of {', '.join(values)}")
         if not 0 <= self.class_balance <= 1:
             raise LossConfigError(f"loss.class_balance: {self.class_balance} is not within 0 and 1")
-        if self.localization == "mapnet" and (self.relative_frame, self.relative_target) != ("body", "truth"):
-            raise LossConfigError("loss.localization: 'mapnet' has no eq. 1; leave out relative_frame, relative_target")
+        if not self.beta > 0:
+            raise LossConfigError(f"loss.beta: {self.beta} is not positive")
+        if self.localization != "vlocnet" and (self.relative_frame, self.relative_target) != ("body", "truth"):
+            raise LossConfigError(
+                f"loss.localization: '{self.localization}' has no eq. 1; leave out relative_frame, relative_target"
+            )

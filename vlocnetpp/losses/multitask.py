@@ -12,11 +12,17 @@ from vlocnetpp.losses.coordinates import coordinate_terms
 from vlocnetpp.losses.depth import depth_terms
 from vlocnetpp.losses.mapnet import mapnet_terms
 from vlocnetpp.losses.pose import odometry_terms, pose_terms
+from vlocnetpp.losses.posenet import fixed_beta_terms, reprojection_terms
 from vlocnetpp.losses.segmentation import segmentation_terms
 from vlocnetpp.losses.term import Balance, Term
 from vlocnetpp.losses.uncertainty import uncertainty_terms
 
-LOCALIZATION = {"vlocnet": pose_terms, "mapnet": mapnet_terms}
+LOCALIZATION = {
+    "vlocnet": pose_terms,
+    "mapnet": mapnet_terms,
+    "fixed_beta": fixed_beta_terms,
+    "reprojection": reprojection_terms,
+}
 """The terms that compare poses, by `LossConfig.localization`."""
 OTHERS: tuple[Callable[[LossConfig], tuple[Term, ...]], ...] = (
     odometry_terms, segmentation_terms, depth_terms, uncertainty_terms, coordinate_terms,

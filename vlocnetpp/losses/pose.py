@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vlocnetpp.geometry import conjugate_quaternion, multiply_quaternions, relative, rotate
+from vlocnetpp.geometry import conjugate_quaternion, inverse, multiply_quaternions, relative, rotate
 from vlocnetpp.losses.config import LossConfig
 from vlocnetpp.losses.labels import MOTIONS, POSES
 from vlocnetpp.losses.term import Balance, LossInput, Term, l2
@@ -112,12 +112,18 @@ def balances(name: str, initial_s_x: float, initial_s_q: float) -> tuple[Balance
 
 
 def odometry_terms(config: LossConfig) -> tuple[Term, ...]:
-    """Eq. 4 (`x_vo`, `q_vo`)."""
+    """Eq. 4 (`x_vo`, `q_vo`), also of the motion back, of networks that predict it."""
 
     def errors(given: LossInput) -> tuple[Tensor, Tensor]:
         return euclidean_errors(given.prediction["relative_B7"], true_motion(given))
 
-    return translation_and_rotation(
-        ("x_vo", "q_vo"), balances("odometry", config.initial_s_x_vo, config.initial_s_q), errors,
-        task="odometry", label=MOTIONS, needs=("relative_B7",),
-    )  # fmt: skip
+    def errors_back(given: LossInput) -> tuple[Tensor, Tensor]:
+        return euclidean_errors(given.prediction["returning_B7"], inverse(true_motion(given)))
+
+    names, weights = ("x_vo", "q_vo"), balances("odometry", config.initial_s_x_vo, config.initial_s_q)
+    return (
+        *translation_and_rotation(names, weights, errors, task="odometry", label=MOTIONS, needs=("relative_B7",)),
+        *translation_and_rotation(
+            names, weights, errors_back, task="odometry", label=MOTIONS, needs=("relative_B7", "returning_B7")
+        ),
+    )

@@ -71,6 +71,11 @@ class Traits:
     """Whether it predicts scene coordinates, which are learned from the depth of posed frames."""
     trains_cells: bool = False
     """Whether a stage of its own trains scene coordinates on single cells, from poses and what depth there is."""
+    learns_from_depth: bool = False
+    """Whether its training needs the depth of posed frames, though nothing like it is predicted: for the reprojection
+    error, or for new views."""
+    keeps_frames: bool = False
+    """Whether it answers from training frames, whose features and poses its file carries."""
     attribution: tuple[str, ...] = ()
     """Origin and licence of weights that it always begins from; they travel in the model file."""
     own_answers: Mapping[str, str] = field(default_factory=dict)
@@ -85,13 +90,14 @@ class Traits:
     @property
     def uses_depth(self) -> bool:
         """Whether measured depth is read, at least while training."""
-        return self.reads_depth or self.trains_depth or self.answers_coordinates or self.trains_cells
+        learned = self.trains_depth or self.answers_coordinates or self.learns_from_depth or self.trains_cells
+        return self.reads_depth or learned
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Which of pose, mask and depth the training frames must have."""
         of_task = {"localization": "pose", "odometry": "pose", "segmentation": "mask"}
-        depth = ["depth"] if self.trains_depth or self.answers_coordinates else []
+        depth = ["depth"] if self.trains_depth or self.answers_coordinates or self.learns_from_depth else []
         return tuple(dict.fromkeys([*(of_task[task] for task in self.tasks), *depth]))
 
 

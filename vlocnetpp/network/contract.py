@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -121,6 +121,16 @@ class CellNetwork(PretrainedNetwork, Protocol):
 
     def cell_stride(self) -> int:
         """s of `cell_features`."""
+
+
+class FrameMapNetwork(Network, Protocol):
+    """A network that answers from training frames (`Traits.keeps_frames`)."""
+
+    def map_frames(self) -> int:
+        """How many frames it keeps at most."""
+
+    def fill_map(self, frames: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Keep these frames instead of those before: batches of images, RGB of 0 to 255, and their poses (B, 7)."""
 
 
 class Paper(NamedTuple):

@@ -11,6 +11,7 @@ from vlocnetpp.geometry import rotation_angle
 from vlocnetpp.network.blocks.heads import PoseHead
 from vlocnetpp.network.blocks.localization import LocalizationStream
 from vlocnetpp.network.blocks.scene_coordinates import CoordinateHead
+from vlocnetpp.network.blocks.trunk import Trunk
 from vlocnetpp.network.blocks.units import Front, Stage
 from vlocnetpp.network.config import SceneConfig
 from vlocnetpp.network.contract import Explanation
@@ -61,6 +62,17 @@ def explain_solved_pose(layers: dict[str, nn.Module], features: nn.Module, scene
         return rotation_angle(upright, answer["pose_B7"][:, 3:])
 
     return Explanation(layers, features, {"position": position, "rotation": rotation})
+
+
+def explain_trunk(trunk: Trunk, features: nn.Module, scene: SceneConfig, last: nn.Module | None = None) -> Explanation:
+    """For a pose that rests on a whole trunk: how far it lies from the middle of the map.
+
+    Args:
+        features: see `Explanation`.
+        last: the map that the head reads, where it is not that of the trunk.
+    """
+    stages = {"res2": trunk.front.res2, "res3": trunk.front.res3, "res4": trunk.res4, "res5": trunk.res5}
+    return explain_solved_pose({**unit_layers(stages), LAST: last or trunk.act}, features, scene)
 
 
 def explain_coordinates(front: Front, head: CoordinateHead, centre: tuple[float, ...], spread: float) -> Explanation:

@@ -14,14 +14,23 @@ from vlocnetpp.network.config import WIDTHS, NetworkConfig, SceneConfig, ViewCon
 from vlocnetpp.network.contract import Entry, Network
 from vlocnetpp.network.models import (
     adapnet,
+    bayesian_posenet,
+    cnnbspp,
     deeplab,
+    deepvo,
     fcn8s,
+    hourglass_posenet,
+    lbo,
+    lstm_posenet,
     mapnet,
+    nnnet,
     parsenet,
     posenet,
+    posenet2,
     robot,
     scene_coordinates,
     segnet,
+    svs_pose,
     upnet,
     vlocnet,
     vlocnetpp_presets,
@@ -29,8 +38,8 @@ from vlocnetpp.network.models import (
 from vlocnetpp.settings import build
 
 MODELS = (
-    *(robot, posenet, mapnet, vlocnet, vlocnetpp_presets, scene_coordinates),
-    *(adapnet, fcn8s, segnet, upnet, parsenet, deeplab),
+    *(robot, posenet, bayesian_posenet, lstm_posenet, hourglass_posenet, posenet2, svs_pose, nnnet, mapnet, vlocnet),
+    *(vlocnetpp_presets, scene_coordinates, lbo, deepvo, cnnbspp, adapnet, fcn8s, segnet, upnet, parsenet, deeplab),
 )
 ENTRIES: dict[str, Entry] = {entry.name: entry for module in MODELS for entry in module.ENTRIES}
 """By name, in the order of tables."""

@@ -125,6 +125,8 @@ class StageConfig:
     consistency: bool = True
     """Whether the relative motion of eq. 1 takes part. Early in training it pulls every pose to the mean, since two
     equal answers are consistent."""
+    terms: tuple[str, ...] = ()
+    """Names of the loss terms that this stage trains, such as `reproj`; empty: all of its tasks."""
     share: float = 1.0
     """Share of the budget or of the epochs, relative to the other stages; positive."""
     augment: bool = True

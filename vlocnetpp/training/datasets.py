@@ -57,7 +57,7 @@ class TrainingData:
         """The frames to train on and to validate with, one store for each dataset that has any."""
         cache = cache_folder(config.data.cache)
         traits = network.traits
-        with_depth = config.augment.views.probability > 0 or traits.answers_coordinates or traits.trains_cells
+        with_depth = config.augment.views.probability > 0 or traits.uses_depth
         several = len(self.parts) > 1
         train, held_out = [], []
         for part in self.parts:

@@ -13,10 +13,12 @@ import torch
 from torch import distributed, nn
 
 from vlocnetpp.network import Network
+from vlocnetpp.network.contract import FrameMapNetwork
 from vlocnetpp.progress import Status
 from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.config import METRICS, StageConfig, TrainConfig
 from vlocnetpp.training.devices import alone
+from vlocnetpp.training.frame_map import fill_frame_map
 from vlocnetpp.training.loader import ClipLoader
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.run_folder import BEST_NAME, LAST_NAME, Log
@@ -88,9 +90,12 @@ def note_losses(progress: Progress, losses: dict[str, float]) -> None:
 
 
 def settle(run: Run, part: Network) -> None:
-    """Settle the norms for streaming (`settle_norms`); every process does the same."""
+    """Settle the norms for streaming (`settle_norms`), and what a network keeps of the training frames; every process
+    does the same."""
     with alone(cast(nn.Module, part)):
         settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe)
+        if part.config.traits.keeps_frames:
+            fill_frame_map(cast(FrameMapNetwork, part), run.stores, run.fabric.device)
 
 
 def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s: float) -> None:

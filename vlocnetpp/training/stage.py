@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from vlocnetpp.errors import ConfigError
-from vlocnetpp.losses import MultitaskLoss, Term, select_terms
+from vlocnetpp.losses import MultitaskLoss, Term, select_terms, term_names
 from vlocnetpp.network import Network
 from vlocnetpp.training.config import StageConfig
 
@@ -63,7 +63,15 @@ def freeze(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def stage_terms(loss: MultitaskLoss, network: Network, stage: StageConfig) -> tuple[Term, ...]:
-    """The terms of a run that a stage trains: those of its tasks that the network has; depth is trained alone."""
+    """The terms of a run that a stage trains: those of its tasks that the network has; depth is trained alone.
+
+    Raises ConfigError where the stage names a term that there is not.
+    """
     depth_stage = stage.tasks == ("depth",)
     tasks = stage.tasks if depth_stage else [task for task in stage.tasks if task in network.config.tasks]
-    return select_terms(loss.terms, tasks, stage.consistency)
+    terms = select_terms(loss.terms, tasks, stage.consistency)
+    known = term_names(terms)
+    for name in stage.terms:
+        if name not in known:
+            raise ConfigError(f"stage '{stage.name}': trains no term '{name}'; there are {', '.join(known)}")
+    return tuple(term for term in terms if not stage.terms or term.name in stage.terms)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vlocnetpp.network.blocks.fusion import AdaptiveFusion, ConcatFusion
-from vlocnetpp.network.blocks.heads import PoseHead, ScaleHead
+from vlocnetpp.network.blocks.heads import PoseHead, PoseRegressor, ScaleHead
 from vlocnetpp.network.blocks.scene_coordinates import CoordinateHead
 
 
@@ -25,7 +25,7 @@ def initialize(network: nn.Module) -> None:
         if isinstance(module, (nn.Conv2d, nn.Linear, nn.ConvTranspose2d)) and module.bias is not None:
             nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, (PoseHead, ScaleHead, CoordinateHead)):
+        if isinstance(module, (PoseHead, PoseRegressor, ScaleHead, CoordinateHead)):
             module.reset_parameters()
         elif isinstance(module, (AdaptiveFusion, ConcatFusion)):
             pass_first_through(module.conv)

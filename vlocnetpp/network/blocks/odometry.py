@@ -12,6 +12,13 @@ from vlocnetpp.network.blocks.heads import PoseHead
 from vlocnetpp.network.blocks.units import Front, Stage
 
 
+def identity_where_cold(relative_B7: Tensor, valid_B: Tensor) -> Tensor:
+    """A motion (B, 7), or none where there was no frame before."""
+    identity = torch.zeros_like(relative_B7)
+    identity[:, 3].fill_(1.0)  # see normalize_quaternion
+    return torch.where(valid_B.unsqueeze(1) > 0, relative_B7, identity)
+
+
 class PastStream(nn.Module):
     """The untied variant's separate stream, which prepares the current image for its role as previous image in the next
     step.
@@ -48,9 +55,7 @@ class OdometryStream(nn.Module):
         res4f = self.res4(res3)
         known = valid_B[:, None, None, None]
         relative_B7, _ = self.head(self.res5(torch.cat((res4f, past_4f * known), dim=1)))
-        identity = torch.zeros_like(relative_B7)
-        identity[:, 3].fill_(1.0)  # see normalize_quaternion
-        relative_B7 = torch.where(valid_B.unsqueeze(1) > 0, relative_B7, identity)
+        relative_B7 = identity_where_cold(relative_B7, valid_B)
         if self.past is not None:
             res4f = self.past(image_B3HW)
         return relative_B7, res4f

@@ -1,4 +1,4 @@
-"""PoseNet with learned weights (Kendall & Cipolla, 2017): one image, one regressed pose, no past."""
+"""PoseNet (Kendall et al., 2015), and with learned weights (2017): one image, one regressed pose, no past."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class PoseNetSettings:
     """`elu` or `relu`."""
     dropout: float = 0.2
     """After fc1, while training."""
+    depth_in_training: bool = False
+    """Whether training needs the depth of posed frames: for the reprojection error or for new views."""
 
     def __post_init__(self) -> None:
         require_choice("activation", self.activation, tuple(ACTIVATIONS))
@@ -31,7 +33,7 @@ class PoseNetSettings:
 
     @property
     def traits(self) -> Traits:
-        return Traits(tasks=("localization",))
+        return Traits(tasks=("localization",), learns_from_depth=self.depth_in_training)
 
 
 class PoseNet(nn.Module):
@@ -92,7 +94,32 @@ class PoseNet(nn.Module):
 
 
 TRUNK = "The trunk is the pre-activation ResNet-50 with ELU that all networks here share, not GoogLeNet"
+SCALE = "A head for the expected error is added"
+SIGN = "A quaternion's other sign costs nothing"
 ENTRIES = (
+    Entry(
+        "posenet",
+        PoseNet,
+        PoseNetSettings,
+        "One image, no past; position and rotation weighted by a fixed beta",
+        papers=(
+            Paper(
+                "PoseNet: A Convolutional Network for Real-Time 6-DOF Camera Relocalization",
+                "Kendall, Grimes, Cipolla",
+                2015,
+                "ICCV",
+            ),
+        ),
+        loss={"localization": "fixed_beta"},
+        published=(("DeepLoc", "2.42 m, 3.66 deg"),),
+        departures=(
+            TRUNK,
+            "One fully connected layer of 1024 before the pose, not 2048; no auxiliary regressors on the way",
+            "`beta` is 250; the paper searches it for each place, 120 to 750 indoors and 250 to 2000 outdoors",
+            SIGN,
+            SCALE,
+        ),
+    ),
     Entry(
         "pose_single",
         PoseNet,
@@ -106,10 +133,6 @@ ENTRIES = (
                 "CVPR",
             ),
         ),
-        published=(
-            ("7-Scenes, median of 7", "0.23 m, 8.12 deg"),
-            ("DeepLoc, as PoseNet with fixed weights", "2.42 m, 3.66 deg"),
-        ),
-        departures=(TRUNK, "A quaternion's other sign costs nothing", "A head for the expected error is added"),
+        departures=(TRUNK, SIGN, SCALE, "Without the reprojection error, which `posenet2` adds where there is depth"),
     ),
 )
