@@ -167,6 +167,24 @@ def test_every_figure_can_refuse(name, value):
         bad.require_equal()
 
 
+@pytest.mark.parametrize(
+    ("frames", "passes"),
+    [
+        ([0.0, 0.5, 0.0, 0.0, 0.0], True),
+        ([0.5, 0.5, 0.5, 0.0, 0.0], False),
+        ([0.0, float("nan"), 0.0, 0.0, 0.0], False),
+    ],
+)
+def test_one_vote_of_a_solver_may_fall_otherwise_and_most_have_to_agree(frames: list[float], passes: bool) -> None:
+    limit = parity.TOLERANCES["fp32"]
+    rows = tuple(parity.Row("m.ts", "random", i, parity.Difference(position_m=value)) for i, value in enumerate(frames))
+    assert (not parity.Report("fp32", limit, rows, parity.VOTED).beyond()) == passes
+    strict = parity.Report("fp32", limit, rows)
+    assert len(strict.beyond()) == sum(not value <= limit.position_m for value in frames), (
+        "nothing votes in a regressor"
+    )
+
+
 def test_differences_are_measured():
     cold = answering("mtl", depth="sensor")
     clip = parity.random_clip(cold.config, IMAGE_SHAPE, K_33)[:1]
