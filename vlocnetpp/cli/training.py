@@ -32,7 +32,10 @@ def train(args: argparse.Namespace) -> int:
     if not stopped_by:
         print(f"{args.out}: trained; next: vlocnetpp export {args.out} --out MODEL.ts")
         return 0
-    print(f"{args.out}: stopped and saved; continue with the same command and --resume")
+    if (args.out / "last.pt").exists():
+        print(f"{args.out}: stopped and saved; continue with the same command and --resume")
+    else:
+        print(f"{args.out}: stopped before the first step, nothing is lost; start again with the same command")
     return 128 + stopped_by
 
 

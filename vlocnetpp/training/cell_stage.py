@@ -24,6 +24,7 @@ from vlocnetpp.training.cells import CellBuffer, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.datasets import TrainingError
+from vlocnetpp.training.interrupt import Interrupted
 from vlocnetpp.training.run import SAVE_EVERY_S, Run, agree, end_stage, judge, note_losses, save
 from vlocnetpp.training.run_folder import LAST_NAME
 from vlocnetpp.training.stage import stage_part
@@ -106,10 +107,15 @@ def train_cells(
     cells = cast(CellNetwork, state.network)
     store = map_store(run.stores)
     began = time.monotonic()
-    measure_features(run)
-    buffer = open_buffer(run, store, stage)
+    try:
+        with run.stop.at_once():
+            measure_features(run)
+            buffer = open_buffer(run, store, stage)
+            cells.fit_novelty(buffer.pooled())
+    except Interrupted:
+        save(run, LAST_NAME)
+        return True
     per_image = len(buffer) / buffer.views
-    cells.fit_novelty(buffer.pooled())
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
     settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
     cells.cell_head().requires_grad_(True)  # a stage of other tasks has frozen it

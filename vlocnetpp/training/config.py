@@ -17,6 +17,7 @@ from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.losses import LossConfig
 from vlocnetpp.network import WIDTHS
 from vlocnetpp.network.registry import ENTRIES
+from vlocnetpp.reporting.files import write_text
 from vlocnetpp.settings import build, merge, nested, read_settings
 from vlocnetpp.step import TASKS
 
@@ -272,8 +273,8 @@ def build_config(settings: Mapping[str, Any], overrides: Mapping[str, str], wher
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Write the resolved configuration as YAML that `load_config` reads back."""
-    path.write_text(yaml.safe_dump(to_plain(config), sort_keys=False))
+    """Write the resolved configuration as YAML that `load_config` reads back, whole or not at all."""
+    write_text(path, yaml.safe_dump(to_plain(config), sort_keys=False))
 
 
 def to_plain(value: Any) -> Any:
