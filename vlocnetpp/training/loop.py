@@ -19,6 +19,7 @@ from vlocnetpp.network import ViewConfig, build_network
 from vlocnetpp.network.contract import CellNetwork, PretrainedNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
+from vlocnetpp.training.ahead import said_ahead
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
 from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
@@ -42,7 +43,7 @@ from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME, Log, save_bad_
 from vlocnetpp.training.schedule import Schedule, best_metric, check_depth, check_stages, learning_rate
 from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
-from vlocnetpp.training.tables import Profile, ValidationTable, losses_line
+from vlocnetpp.training.tables import Profile, ValidationTable, losses_line, progress_line
 
 ROW_BATCHES = 50
 """The log has a row for each epoch, or for so many batches where epochs are shorter."""
@@ -154,6 +155,10 @@ def prepare(
         write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
         log = Log(out, state.rows, terms, SHOWN if settings.traits.trains_cells else ())
         stack.callback(log.close)
+    # With a leak probe or of depth alone, a step needs what is not known yet.
+    if not config.leak_probe and settings.tasks:
+        for line in said_ahead(config, network, held_out, fabric.device):
+            fabric.print(line)
     schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(next(iter(loaders.values())))))
     return Run(
         config, out, fabric, state, schedule, loaders, stores, held_out,
@@ -226,7 +231,7 @@ def train_stage(run: Run) -> bool:
             progress.total_s += spent
             note_losses(progress, losses)
             frames_per_s = index.size * fabric.world_size / spent
-            text = f"stage {stage.name}, {frames_per_s:.0f} frames/s, {losses_line(losses)}"
+            text = progress_line(stage.name, progress.stage + 1, len(config.stages), losses)
             run.status.update(run.schedule.passed(progress), text)
             validation = run.schedule.validation_due(progress)
             if validation:

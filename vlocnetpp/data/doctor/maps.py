@@ -159,7 +159,10 @@ class Map:
         near = np.argsort(metres + 0.01 * degrees)[:BY_POSE]
         candidates = sorted({*self.spread, *alike.tolist(), *near.tolist()})
         counts = [count_matches(self.frames[i].frame, query.frame) for i in candidates]
-        points, pixels, distances, width = [np.empty((0, 3))], [np.empty((0, 2))], [np.empty(0)], 0
+        points: list[Floats] = [np.empty((0, 3))]
+        pixels: list[Floats] = [np.empty((0, 2))]
+        distances: list[Floats] = [np.empty(0)]
+        width = 0
         for order in np.argsort(-np.array(counts), kind="stable")[:VERIFIED]:
             known = self.frames[candidates[order]]
             pair = match_frames(known.frame, query.frame)
