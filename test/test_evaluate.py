@@ -160,6 +160,13 @@ def test_a_truth_for_a_part_of_the_frames() -> None:
     assert scored["odometry"]["segment_lengths_m"] == []
     assert scored["odometry"]["rpe_translation_m"] == 0.0
     assert np.isnan(scored["odometry"]["translation_percent"])
+    assert "motion_calibration" not in scored, "no bounds of motions"
+    bounds = np.full((4, 2), np.nan)
+    bounds[3] = (0.5, np.radians(2.0))
+    calibration = score_of(answers._replace(motion_sigma_N2=bounds), [here, None, here, here])["motion_calibration"]
+    assert calibration["translation"]["frames"] == calibration["rotation"]["frames"] == 1
+    assert calibration["translation"]["mean_sigma_m"] == 0.5
+    assert calibration["rotation"]["mean_sigma_deg"] == pytest.approx(2.0)
 
 
 def test_the_motion_between_poses_leaves_out_borders_and_counts_failures() -> None:

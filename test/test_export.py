@@ -210,7 +210,7 @@ def test_metadata_is_whole_in_both_formats(exported):
         "state_shapes": network.state_shapes(), "K_33": about(network)["K_33"], "classes": CLASSES, "map_frame": "lab",
         "position_min_3": (-1.0, -2.0, 0.0), "position_max_3": (1.0, 2.0, 3.0), "calibration_2": CALIBRATION,
         "dataset": ABOUT["dataset"], "metrics": {"validation": METRICS}, "precision": "fp32", "format": 2,
-        "reads_depth": False, "limits": {}, "attribution": (),
+        "reads_depth": False, "limits": {}, "motion_calibration_2": (), "attribution": (),
         "gmac": pytest.approx(sum(part.macs for part in summarize(network.config)) / 1e9, abs=1e-3),
     }  # fmt: skip
     for name, value in expected.items():

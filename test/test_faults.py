@@ -128,7 +128,7 @@ def test_a_kidnapped_camera_is_lost_and_found(node: Peer) -> None:
     withheld = 0
     while node.attempt_pose() is None:
         withheld += 1
-    assert withheld == 4, "gate_regain_after 5: the fifth good pose is the first that is published"
+    assert withheld == 9, "it may be anywhere: of gate_relocalize_after 10 good poses the last is published"
     node.refresh()
     assert node.diagnostics["localized"] == "true"
     assert node.diagnostics["level"] == "0"

@@ -60,6 +60,8 @@ def with_metadata(demo: Path, path: Path, **changes: Any) -> Path:
         ({"position_min_3": [9.0, 9.0, 9.0]}, "below position_max_3"),
         ({"calibration_2": [0.0, 1.0]}, "two positive numbers"),
         ({"calibration_2": [-1.0, 1.0]}, "two positive numbers"),
+        ({"motion_calibration_2": [1.0]}, "two positive numbers or none"),
+        ({"motion_calibration_2": [1.0, 0.0]}, "two positive numbers or none"),
         ({"resize": "nonsense"}, "whole or crop"),
         ({"format": -5}, "has format -5"),
         ({"input_height": 10**9}, "from 1 to 8192"),

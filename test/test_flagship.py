@@ -12,6 +12,8 @@ from training_runs import differences, outcome, quick
 from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.data import open_dataset
+from vlocnetpp.evaluation.score import score
+from vlocnetpp.evaluation.stream import stream
 from vlocnetpp.export import export_run
 from vlocnetpp.network import create
 from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_imagenet
@@ -98,6 +100,16 @@ def test_the_file_answers_where_the_camera_is_and_what_it_sees(exported, wall):
     assert np.median(errors) < 0.15
     assert len(off_wall) > 100 and np.median(off_wall) < 0.1
     assert np.mean(right) > np.mean(guessed) + 0.1, "no better than the most frequent class everywhere"
+
+
+def test_the_bounds_of_motions_are_calibrated_on_the_held_out_drive(exported, wall):
+    answers = stream(exported, open_dataset(wall), "val")
+    assert len(exported.metadata.motion_calibration_2) == 2
+    frames = open_dataset(wall).frames("val")
+    found = score(frames, answers, exported.metadata.tasks, np.zeros((2, 2), np.int64), ())["motion_calibration"]
+    for kind in ("translation", "rotation"):
+        assert found[kind]["frames"] == len(frames) - 1
+        assert found[kind]["within_1_sigma"] >= 0.6, "calibrated on these very frames"
 
 
 def test_the_file_carries_the_map_as_a_cloud_and_the_origin_of_its_weights(exported):

@@ -46,7 +46,7 @@ def test_poses_are_withheld_until_the_camera_is_found_at_its_new_place(folder: P
     published = [frame.stamp_ns in answered for frame in frames]
     there = BEFORE[1] - BEFORE[0]
     assert all(published[:there]), "nothing is withheld before"
-    # gate_lose_after 3 that disagree with the odometry, then gate_relocalize_after 15 that agree with each other, of
+    # gate_lose_after 3 that disagree with the odometry, then gate_relocalize_after 10 that agree with each other, of
     # which the last is published.
     withheld = published[there:].index(True)
     assert 5 <= withheld <= 25 and all(published[there + withheld :])

@@ -101,6 +101,26 @@ def test_odometry_starts_at_its_own_origin_with_x_forward_and_z_up() -> None:
     np.testing.assert_allclose(frames.compose(moved.pose_7, frames.inverse(POSE)), frames.IDENTITY, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "bounds", "expected"),
+    [
+        (-1.0, (0.018779, 0.0018779), (0.1, 0.01)),  # of a motion of 0.1 s, as velocities along one axis
+        (-1.0, None, odometry.UNPREDICTED),
+        (0.3, (0.018779, 0.0018779), (0.3, 0.3)),
+        (0.0, None, (odometry.LEAST_SIGMA, odometry.LEAST_SIGMA)),
+        (-1.0, (0.0, 0.0), (odometry.LEAST_SIGMA, odometry.LEAST_SIGMA)),
+    ],
+)
+def test_the_twist_is_as_certain_as_the_model_says_unless_a_parameter_replaces_it(
+    parameter: float, bounds: tuple[float, float] | None, expected: tuple[float, float]
+) -> None:
+    track = odometry.DeadReckoning(parameter, parameter)
+    track.advance(None, None, None)
+    motion = track.advance(frames.IDENTITY, 0.1, None, None if bounds is None else np.array(bounds))
+    assert (motion.linear_variance, motion.angular_variance) == pytest.approx(np.square(expected))
+    assert motion.position_variance == pytest.approx(odometry.FIRST_VARIANCE + expected[0] ** 2 * 0.01)
+
+
 def test_odometry_goes_on_by_motions_and_is_held_at_a_cold_start() -> None:
     track = odometry.DeadReckoning(linear_sigma=0.1, angular_sigma=0.05)
     step = np.array([0.1, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])

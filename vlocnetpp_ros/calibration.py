@@ -53,6 +53,7 @@ def gate_limits(settings: Settings, metadata: Metadata) -> Limits:
         regain_after=settings.gate_regain_after,
         relocalize_after=settings.gate_relocalize_after,
         drift=calibrated.get("drift", Limits.drift),
+        speed_m_s=settings.gate_speed_m_s,
     )
 
 

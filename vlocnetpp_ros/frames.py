@@ -17,6 +17,8 @@ from vlocnetpp.poses import inverse as inverse
 from vlocnetpp_ros import environment
 
 Floats = NDArray[np.float64]
+BOUND_TO_AXIS = 1.8779
+"""68.27 % of an isotropic normal error in three axes is within this many standard deviations of one axis."""
 IDENTITY: Floats = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
 
 

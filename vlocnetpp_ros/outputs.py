@@ -18,14 +18,12 @@ from std_msgs.msg import Header
 
 from vlocnetpp.runtime import Estimate, Localizer, Metadata
 from vlocnetpp_ros import clouds, environment, images, messages
-from vlocnetpp_ros.frames import Floats, compose, inverse, isotropic_covariance, twist_at
+from vlocnetpp_ros.frames import BOUND_TO_AXIS, Floats, compose, inverse, isotropic_covariance, twist_at
 from vlocnetpp_ros.odometry import Motion
 from vlocnetpp_ros.settings import Settings
 from vlocnetpp_ros.virtual_camera import View
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-BOUND_TO_AXIS = 1.8779
-"""68.27 % of an isotropic normal error in three axes is within this many standard deviations of one axis."""
 TOPICS: dict[str, tuple[tuple[str, type], ...]] = {
     "localization": (
         ("~/pose", PoseStamped),

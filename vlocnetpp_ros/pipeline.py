@@ -180,7 +180,9 @@ class Pipeline:
         trusted = self._judge(estimate)
         motion = None
         if self._odometry is not None:
-            motion = self._odometry.advance(estimate.relative_7, estimate.interval_s, answered.base_camera_7)
+            motion = self._odometry.advance(
+                estimate.relative_7, estimate.interval_s, answered.base_camera_7, estimate.motion_sigma_2
+            )
         result = Result(
             header,
             answered.image,

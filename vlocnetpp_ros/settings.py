@@ -202,17 +202,23 @@ class Settings:
         live=True,
     )
     gate_regain_after: int = _parameter(
-        5,
+        2,
         "Good poses in a row, by limits a fifth tighter, each where the odometry puts it, after which it is localized "
-        "again.",
+        "again where the camera can have come from the last trusted pose.",
         range=(1, 1000),
         live=True,
     )
     gate_relocalize_after: int = _parameter(
-        15,
-        "The same where these poses lie elsewhere than the odometry since the last trusted pose says, as after a robot "
-        "was carried away.",
+        10,
+        "The same where it cannot have come from there, as after a robot was carried away, or may be anywhere.",
         range=(1, 1000),
+        live=True,
+    )
+    gate_speed_m_s: float = _parameter(
+        1.5,
+        "Greatest speed of the camera, metres a second: how far it may have gone past images that the network cannot "
+        "read.",
+        range=(0.0, 1000.0),
         live=True,
     )
     image_contrast: float = _parameter(
@@ -260,15 +266,17 @@ class Settings:
         live=True,
     )
     odometry_linear_sigma: float = _parameter(
-        0.1,
-        "Standard deviation of the linear velocity in ~/odometry, m/s; the network does not predict one.",
-        range=(1e-06, 1000.0),
+        -1.0,
+        "Standard deviation of the linear velocity in ~/odometry along one axis, m/s. -1: from the bound that the "
+        "model gives for each motion, or 0.1 where it gives none.",
+        range=(-1.0, 1000.0),
         live=True,
     )
     odometry_angular_sigma: float = _parameter(
-        0.05,
-        "Standard deviation of the angular velocity in ~/odometry, rad/s; the network does not predict one.",
-        range=(1e-06, 1000.0),
+        -1.0,
+        "Standard deviation of the angular velocity in ~/odometry about one axis, rad/s. -1: from the bound that "
+        "the model gives for each motion, or 0.05 where it gives none.",
+        range=(-1.0, 1000.0),
         live=True,
     )
     autostart: bool = _parameter(

@@ -16,6 +16,7 @@ from vlocnetpp.metrics import (
     confusion,
     latency_metrics,
     localization_metrics,
+    motion_errors,
     odometry_metrics,
     pose_errors,
     segmentation_metrics,
@@ -71,6 +72,10 @@ def score(
     known = answers.valid_N & posed & np.roll(posed, 1)
     if known.any():
         metrics["odometry"] = odometry_metrics(answers.relative_N7, truth, known)
+        if answers.motion_sigma_N2 is not None:
+            errors = np.stack(motion_errors(answers.relative_N7, truth, known), axis=1)
+            sigma = answers.motion_sigma_N2[known] * (1.0, 180.0 / np.pi)
+            metrics["motion_calibration"] = calibration_metrics(sigma, errors)
     if confusion_CC.sum():
         metrics["segmentation"] = segmentation_metrics(confusion_CC, class_names)
     metrics["latency_ms"] = latency_metrics(answers.latency_ms_N)

@@ -31,6 +31,8 @@ class Streamed(NamedTuple):
     """Calibrated 68 % bounds of the pose's error: metres and radians."""
     latency_ms_N: Floats
     """From the decoded image to the answer."""
+    motion_sigma_N2: Floats | None = None
+    """Calibrated 68 % bounds of the motion's error: metres and radians; None where nothing bounds motions."""
 
 
 class Answered(NamedTuple):
@@ -76,6 +78,7 @@ def stream(model: Model, dataset: Dataset, split: str, on_mask: OnMask | None = 
         np.zeros(len(frames), bool),
         np.full((len(frames), 2), np.nan),
         np.full(len(frames), np.nan),
+        np.full((len(frames), 2), np.nan) if model.metadata.motion_calibration_2 else None,
     )
     for i, frame, pixels, estimate, latency_ms in answer_frames(localizer, dataset, split, f"evaluating {split}"):
         answers.latency_ms_N[i] = latency_ms
@@ -83,6 +86,8 @@ def stream(model: Model, dataset: Dataset, split: str, on_mask: OnMask | None = 
             answers.pose_N7[i], answers.sigma_N2[i] = estimate.pose_7, estimate.sigma_2
         if estimate.relative_7 is not None:
             answers.relative_N7[i], answers.valid_N[i] = estimate.relative_7, True
+        if estimate.motion_sigma_2 is not None and answers.motion_sigma_N2 is not None:
+            answers.motion_sigma_N2[i] = estimate.motion_sigma_2
         if on_mask is not None and estimate.mask_hw is not None:
             on_mask(i, frame, pixels, localizer.full_mask(estimate))
     return answers

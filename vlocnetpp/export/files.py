@@ -285,6 +285,7 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[st
         about = {
             **saved["about"],
             "calibration_2": tuple(saved["calibration"]),
+            "motion_calibration_2": tuple(saved.get("motion_calibration", ())),
             "limits": {name: limit for name, limit in saved.get("limits", {}).items() if 0 < limit < math.inf},
             "metrics": {"validation": saved["metrics"]},
         }

@@ -4,7 +4,7 @@ to JSON as null; `frames` and `failed` beside them distinguish the two.
 """
 
 from vlocnetpp.metrics.localization import localization_metrics, pose_errors
-from vlocnetpp.metrics.odometry import odometry_metrics
+from vlocnetpp.metrics.odometry import motion_errors, odometry_metrics
 from vlocnetpp.metrics.segmentation import confusion, segmentation_metrics
 from vlocnetpp.metrics.statistics import latency_metrics, mean, percentile
 
@@ -13,6 +13,7 @@ __all__ = [
     "latency_metrics",
     "localization_metrics",
     "mean",
+    "motion_errors",
     "odometry_metrics",
     "percentile",
     "pose_errors",

@@ -40,6 +40,17 @@ def bound_factor(ratio_N: ArrayLike, sequence_N: ArrayLike) -> float:
     return max(float(np.quantile(ratio, min(COVERED * (1.0 + 1.0 / count), 1.0))), LEAST_FACTOR)
 
 
+def bound_factors(
+    metres_N: ArrayLike, degrees_N: ArrayLike, scale_N2: ArrayLike, sequence_N: ArrayLike
+) -> tuple[float, float]:
+    """`bound_factor` of translation and of rotation, whose scales are metres and radians."""
+    scale = np.asarray(scale_N2, np.float64)
+    return (
+        bound_factor(np.asarray(metres_N) / scale[:, 0], sequence_N),
+        bound_factor(np.radians(degrees_N) / scale[:, 1], sequence_N),
+    )
+
+
 def effective_count(value_N: Floats, sequence_N: NDArray[np.int64]) -> float:
     """Effective number of independent values: n / (1 + 2 * sum of autocorrelations), at least the number of drives."""
     away = value_N - value_N.mean()

@@ -57,7 +57,7 @@ def odometry_metrics(
         raise DataError(f"segment lengths must be positive metres, not {list(segment_lengths_m)}")
 
     current = np.flatnonzero(valid)
-    step_error = relative(relative(truth[current - 1], truth[current]), motion[current])
+    metres, degrees = motion_errors(motion, truth, valid)
     drift: dict[float, list[tuple[float, float]]] = {float(length): [] for length in segment_lengths_m}
     for run in runs:
         if len(run) > 1:
@@ -66,12 +66,23 @@ def odometry_metrics(
     return {
         "translation_percent": 100.0 * mean(segments[:, 0]),
         "rotation_deg_per_m": float(np.degrees(mean(segments[:, 1]))),
-        "rpe_translation_m": _root_mean_square(missing_is_infinite(np.linalg.norm(step_error[:, :3], axis=1))),
-        "rpe_rotation_deg": _root_mean_square(missing_is_infinite(np.degrees(rotation_angle(step_error[:, 3:])))),
+        "rpe_translation_m": _root_mean_square(metres),
+        "rpe_rotation_deg": _root_mean_square(degrees),
         "frames": len(current),
         "segments": len(segments),
         "segment_lengths_m": [length for length, pairs in drift.items() if pairs],
     }
+
+
+def motion_errors(relative_N7: ArrayLike, truth_N7: ArrayLike, valid_N: ArrayLike) -> tuple[Floats, Floats]:
+    """Error of each valid motion, metres and degrees; infinite for one that is not a pose. See `odometry_metrics`."""
+    motion, truth = matching_poses(relative_N7, truth_N7, "relative motions")
+    current = np.flatnonzero(valid_N)
+    error = relative(relative(truth[current - 1], truth[current]), motion[current])
+    return (
+        missing_is_infinite(np.linalg.norm(error[:, :3], axis=1)),
+        missing_is_infinite(np.degrees(rotation_angle(error[:, 3:]))),
+    )
 
 
 def _lengths_that_fit(path_m: float) -> Sequence[float]:

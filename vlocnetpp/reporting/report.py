@@ -20,6 +20,22 @@ MOTION = {
     "segments": "segments that fitted into uninterrupted runs, one from each frame for each length",
     "segment_lengths_m": "lengths of the segments along the ground-truth path; the longest true path chose them",
 }
+BOUNDS = {
+    "frames": "frames with an estimate, a bound and a ground-truth pose",
+    "mean_sigma_m": "mean of the predicted 68 % bounds; of two calibrated models the smaller is sharper",
+    "mean_sigma_deg": "the same for the angle",
+    "median_sigma_m": "half of the bounds are smaller",
+    "median_sigma_deg": "the same for the angle",
+    "error_over_sigma": "mean error by mean bound; far above 1 is overconfident",
+    "within_1_sigma": "share of errors inside the bound",
+    "within_2_sigma": "share of errors inside twice the bound",
+    "within_3_sigma": "share of errors inside three times the bound",
+    "expected_1_sigma": "what a calibrated model has inside the bound",
+    "expected_2_sigma": "what it has inside twice the bound, with the errors that training assumes (Laplace)",
+    "expected_3_sigma": "what it has inside three times the bound",
+    "rank_correlation": "Spearman's; 1: the bounds order the frames by their error, 0: they say nothing",
+    "sparsification_error": "what is lost by dropping frames by their bound, not their error; 0 is perfect (AUSE)",
+}
 HOW = {
     "localization": {
         "frames": "frames with a ground-truth pose that were put in",
@@ -35,22 +51,8 @@ HOW = {
     },
     "odometry": MOTION,
     "motion_between_poses": MOTION,
-    "calibration": {
-        "frames": "frames with an estimate, a bound and a ground-truth pose",
-        "mean_sigma_m": "mean of the predicted 68 % bounds; of two calibrated models the smaller is sharper",
-        "mean_sigma_deg": "the same for the angle",
-        "median_sigma_m": "half of the bounds are smaller",
-        "median_sigma_deg": "the same for the angle",
-        "error_over_sigma": "mean error by mean bound; far above 1 is overconfident",
-        "within_1_sigma": "share of errors inside the bound",
-        "within_2_sigma": "share of errors inside twice the bound",
-        "within_3_sigma": "share of errors inside three times the bound",
-        "expected_1_sigma": "what a calibrated model has inside the bound",
-        "expected_2_sigma": "what it has inside twice the bound, with the errors that training assumes (Laplace)",
-        "expected_3_sigma": "what it has inside three times the bound",
-        "rank_correlation": "Spearman's; 1: the bounds order the frames by their error, 0: they say nothing",
-        "sparsification_error": "what is lost by dropping frames by their bound, not their error; 0 is perfect (AUSE)",
-    },
+    "calibration": BOUNDS,
+    "motion_calibration": BOUNDS,
     "segmentation": {
         "mean_iou": "mean over the classes that occur in the truth or the prediction; unlabelled pixels do not count",
     },

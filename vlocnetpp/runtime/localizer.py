@@ -47,6 +47,8 @@ class Estimate:
     """Rows and columns of the image that was given."""
     cold_start: str | None
     """Reason for a cold start; None where earlier frames were used."""
+    motion_sigma_2: NDArray[np.float64] | None = None
+    """Calibrated 68 % bounds of `relative_7`'s error: metres and radians; None where the model gives none."""
     novelty: float | None = None
     """How unlike the training images this one is; None where the model has no such score."""
     coordinates_hw3: NDArray[np.float32] | None = None
@@ -144,12 +146,18 @@ class Localizer:
             self.ring.push(stamp_ns, new_state)
             self._image_shape = (height, width)
             found = transfers.down(answer)
+        metadata = self.model.metadata
         return Estimate(
             stamp_ns=stamp_ns,
             pose_7=found["pose_B7"].astype(np.float64) if "pose_B7" in found else None,
             relative_7=found["relative_B7"].astype(np.float64) if "relative_B7" in found and not cold else None,
             interval_s=interval_s,
-            sigma_2=self._calibrated(found["log_scale_B2"]) if "log_scale_B2" in found else None,
+            sigma_2=_bounds(found["log_scale_B2"], metadata.calibration_2) if "log_scale_B2" in found else None,
+            motion_sigma_2=(
+                _bounds(found["motion_log_scale_B2"], metadata.motion_calibration_2)
+                if "motion_log_scale_B2" in found and metadata.motion_calibration_2 and not cold
+                else None
+            ),
             mask_hw=found.get("mask_BHW"),
             image_shape=(height, width),
             cold_start=cold,
@@ -235,9 +243,6 @@ class Localizer:
         gap_s = (stamp_ns - self.ring.stamps_ns[-1]) * 1e-9
         return f"gap of {gap_s:.1f} s" if gap_s > self.max_gap_s else None
 
-    def _calibrated(self, log_scale_2: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.exp(log_scale_2.astype(np.float64)) * np.array(self.model.metadata.calibration_2)
-
     def _depth(self, depth_HW: NDArray[np.float32] | None) -> torch.Tensor:
         if depth_HW is None:
             return self._no_depth
@@ -245,6 +250,11 @@ class Localizer:
         if depth.ndim != 2 or depth.size == 0:
             raise ImageError(f"a depth image must be (H, W), not {depth.shape}")
         return self._transfers.up("depth", depth)[None, None]
+
+
+def _bounds(log_scale_2: NDArray[np.float32], factors: tuple[float, ...]) -> NDArray[np.float64]:
+    """Predicted scales as calibrated 68 % bounds."""
+    return np.exp(log_scale_2.astype(np.float64)) * np.array(factors)
 
 
 def _seen_points(answer: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:

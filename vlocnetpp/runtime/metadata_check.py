@@ -25,6 +25,11 @@ def problem(data: Any) -> str | None:
         ("map_frame", _text(data.map_frame) and bool(data.map_frame), "the name of a frame"),
         ("position_min_3", _bounds(data.position_min_3, data.position_max_3), "finite and below position_max_3"),
         ("calibration_2", _positive(data.calibration_2, 2), "two positive numbers"),
+        (
+            "motion_calibration_2",
+            len(data.motion_calibration_2) == 0 or _positive(data.motion_calibration_2, 2),
+            "two positive numbers or none",
+        ),
         ("limits", _limits(data.limits), "names with positive numbers"),
         ("dataset", isinstance(data.dataset, dict), "an object"),
         ("metrics", isinstance(data.metrics, dict), "an object"),

@@ -57,6 +57,8 @@ class Metadata:
     """Bounds of the training positions in the map, metres."""
     calibration_2: tuple[float, ...] = (1.0, 1.0)
     """Factors that turn the predicted scales of translation and rotation into 68 % bounds, from validation data."""
+    motion_calibration_2: tuple[float, ...] = ()
+    """The same of motions; empty where the network predicts no scale of them or validation had none."""
     limits: dict[str, float] = field(default_factory=dict)
     """Limits beyond which a pose is not trusted: `uncertainty_m`, `uncertainty_rad`, `novelty`, `drift`."""
     dataset: dict[str, Any] = field(default_factory=dict)

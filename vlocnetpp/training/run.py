@@ -105,8 +105,10 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
             device, leak_probe = run.fabric.device, run.config.leak_probe
             found, calibration = validate(part, run.held_out, run.class_names, device, leak_probe)
             state.metrics = {**state.metrics, **found}
-            if calibration is not None:
-                state.calibration, state.limits = calibration.factors, calibration.limits
+            if calibration.pose:
+                state.calibration, state.limits = calibration.pose, dict(calibration.limits)
+            if calibration.motion:
+                state.motion_calibration = calibration.motion
         last_tasks = set(run.config.stages[-1].tasks) & set(state.network.config.tasks)
         task, name = run.chosen_by.split(".")
         value = found.get(task, {}).get(name)

@@ -28,6 +28,7 @@ class TrainingState:
     metrics: dict[str, Any] = field(default_factory=dict)
     """Of the last validation of each task."""
     calibration: tuple[float, ...] = (1.0, 1.0)
+    motion_calibration: tuple[float, ...] = ()
     limits: dict[str, float] = field(default_factory=dict)
     """See `validate.Calibration`."""
     best: float | None = None
@@ -49,6 +50,7 @@ class TrainingState:
         self.loss.load_state_dict(saved["loss_state"])
         self.progress = Progress(**saved["progress"])
         self.metrics, self.calibration = saved["metrics"], tuple(saved["calibration"])
+        self.motion_calibration = tuple(saved.get("motion_calibration", ()))
         self.limits = saved.get("limits", {})
         self.best, self.rows = saved["best"], saved["rows"]
         self.optimizer, self.scaler = saved["optimizer_state"], saved["scaler_state"]
@@ -69,6 +71,7 @@ class TrainingState:
                 "train_config": to_plain(config),
                 "about": self.about,
                 "calibration": list(self.calibration),
+                "motion_calibration": list(self.motion_calibration),
                 "limits": self.limits,
                 "metrics": json_ready(self.metrics),
             },

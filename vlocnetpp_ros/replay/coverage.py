@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vlocnetpp.data import iter_bag
 from vlocnetpp.metrics import pose_errors
 from vlocnetpp.metrics.calibration import calibration_metrics
-from vlocnetpp_ros.outputs import BOUND_TO_AXIS
+from vlocnetpp_ros.frames import BOUND_TO_AXIS
 from vlocnetpp_ros.replay.session import EXTRAS
 
 Floats = NDArray[np.float64]
