@@ -33,9 +33,10 @@ from vlocnetpp.errors import DataError
 from vlocnetpp.poses import compose
 from vlocnetpp.reporting import read_tum
 from vlocnetpp.runtime import read_metadata
+from vlocnetpp_ros.parameter_names import unknown_parameter
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import main
-from vlocnetpp_ros.replay.score import wrong_frame
+from vlocnetpp_ros.replay.score import LIMITS, wrong_frame
 from vlocnetpp_ros.replay.source import survey
 from vlocnetpp_ros.settings import ParameterError
 
@@ -319,3 +320,8 @@ def test_ending_the_command_ends_its_node(bag: Path, model: Path, tmp_path: Path
         assert killed and time.monotonic() < deadline
         time.sleep(0.05)
     assert not out.exists()
+
+
+def test_each_reason_names_parameters_that_exist() -> None:
+    for names in LIMITS.values():
+        assert unknown_parameter(names.split(", ")) is None
