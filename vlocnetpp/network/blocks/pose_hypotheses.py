@@ -173,12 +173,32 @@ def unit(vector_BH3: Tensor, tiny: float = TINY) -> Tensor:
 
 
 def support(
-    R_BH33: Tensor, position_BH3: Tensor, points_BN3: Tensor, rays_BN3: Tensor, width: float = SUPPORT_WIDTH
+    R_BH33: Tensor,
+    position_BH3: Tensor,
+    points_BN3: Tensor,
+    rays_BN3: Tensor,
+    width: float = SUPPORT_WIDTH,
+    nearest: float = NEAREST_M,
 ) -> Tensor:
-    """How well each hypothesis (B, H) explains the points: mean of Geman and McClure's kernel of their angles."""
-    relative_BHN3 = points_BN3.unsqueeze(1) - position_BH3.unsqueeze(2)
-    _, squared_BHN1 = off_rays(torch.matmul(relative_BHN3, R_BH33), rays_BN3.unsqueeze(1))
-    return geman_mcclure(squared_BHN1[..., 0], width).mean(dim=2)
+    """How well each hypothesis (B, H) explains the points: mean of Geman and McClure's kernel of their angles.
+
+    What `off_rays` would say of H x N points in H cameras, by two products of matrices over H and N: the distances
+    along the rays are bilinear in rotations and outer products of points and rays, and lengths do not depend on the
+    rotation.
+    """
+    # About their mean, or digits would cancel in a large map.
+    centre_B13 = points_BN3.mean(dim=1, keepdim=True)
+    points_BN3, position_BH3 = points_BN3 - centre_B13, position_BH3 - centre_B13
+    outer_BN9 = (points_BN3.unsqueeze(3) * rays_BN3.unsqueeze(2)).flatten(2)
+    camera_BH3 = torch.matmul(position_BH3.unsqueeze(2), R_BH33)[:, :, 0]
+    along_BHN = torch.matmul(
+        torch.cat((R_BH33.flatten(2), -camera_BH3), dim=2), torch.cat((outer_BN9, rays_BN3), dim=2).transpose(1, 2)
+    )
+    far_BHN = torch.matmul(-2.0 * position_BH3, points_BN3.transpose(1, 2))
+    far_BHN = far_BHN + position_BH3.square().sum(dim=2).unsqueeze(2) + points_BN3.square().sum(dim=2).unsqueeze(1)
+    depth_BHN = along_BHN.clamp_min(nearest)
+    off_BHN = far_BHN - depth_BHN * (2.0 * along_BHN - depth_BHN)
+    return geman_mcclure((off_BHN / depth_BHN.square()).clamp_min(0.0), width).mean(dim=2)
 
 
 def off_rays(camera_BN3: Tensor, rays_BN3: Tensor, nearest: float = NEAREST_M) -> tuple[Tensor, Tensor]:
@@ -206,13 +226,12 @@ def refine_by_angle(
     trust_BN = torch.exp(-2.0 * log_deviation_BN)
     unit_66 = torch.eye(6, dtype=start_B7.dtype, device=start_B7.device)
     turn_covariance_B33 = move_covariance_B33 = torch.zeros_like(R_B33)
-    inliers_B = torch.zeros_like(trust_BN[:, 0])
+    squared_BN1 = torch.zeros_like(trust_BN.unsqueeze(2))
     width = widest
     for _ in range(rounds):
         camera_BN3 = torch.matmul(points_BN3 - position_B13, R_B33)
         off_BN3, squared_BN1 = off_rays(camera_BN3, rays_BN3)
         kernel_BN = geman_mcclure(squared_BN1[..., 0], width)
-        inliers_B = geman_mcclure(squared_BN1[..., 0], widest).mean(dim=1)
         matrix_B66, side_B61 = normal_equations(camera_BN3, off_BN3, rays_BN3, kernel_BN * trust_BN, 0.0)
         diagonal_B11 = torch.diagonal(matrix_B66, dim1=1, dim2=2).mean(dim=1)[:, None, None]
         matrix_B66 = matrix_B66 + (damping * diagonal_B11 + 1e-6) * unit_66
@@ -220,4 +239,5 @@ def refine_by_angle(
             position_B13, R_B33, matrix_B66, side_B61
         )
         width = max(narrowest, width * narrowing)
+    inliers_B = geman_mcclure(squared_BN1[..., 0], widest).mean(dim=1)
     return solution(position_B13, R_B33, move_covariance_B33, turn_covariance_B33, inliers_B)

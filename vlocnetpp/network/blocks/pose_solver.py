@@ -82,16 +82,26 @@ def normal_equations(
 ) -> tuple[Tensor, Tensor]:
     """Matrix (B, 6, 6) and right side (B, 6, 1) of a Gauss-Newton step: a turn in radians, then a move, in the camera.
 
-    A turn w and a move d of the camera take a point p to p + p x w - d; only the part across the ray counts.
+    A turn w and a move d of the camera take a point p to p + p x w - d; only the part across the ray r counts. With
+    J = [[p]x, -1], that is J^T (1 - r r^T) J = J^T J - g g^T for each point, where g = (r x p, -r), and J^T J sums to
+    moments of the points.
     """
-    turn_BN33 = skew(camera_BN3)
-    unit_33 = torch.eye(3, dtype=turn_BN33.dtype, device=turn_BN33.device)
-    change_BN36 = torch.cat((turn_BN33, -unit_33.expand_as(turn_BN33)), dim=3)
-    rays_BN31 = rays_BN3.unsqueeze(3)
-    across_BN36 = change_BN36 - rays_BN31 * (rays_BN31 * change_BN36).sum(dim=2, keepdim=True)
-    weighted_B6M = (across_BN36 * weight_BN[:, :, None, None]).flatten(1, 2).transpose(1, 2)
-    matrix_B66 = torch.matmul(weighted_B6M, across_BN36.flatten(1, 2))
-    side_B61 = torch.matmul(weighted_B6M, -off_BN3.flatten(1).unsqueeze(2))
+    along_BN6 = torch.cat((torch.linalg.cross(rays_BN3, camera_BN3), -rays_BN3), dim=2)
+    weight_BN1 = weight_BN.unsqueeze(2)
+    homogeneous_BN4 = torch.cat((camera_BN3, torch.ones_like(weight_BN1)), dim=2)
+    moments_B44 = torch.matmul((homogeneous_BN4 * weight_BN1).transpose(1, 2), homogeneous_BN4)
+    square_B33, total_B11 = moments_B44[:, :3, :3], moments_B44[:, 3:, 3:]
+    unit_33 = torch.eye(3, dtype=square_B33.dtype, device=square_B33.device)
+    spread_B11 = torch.diagonal(square_B33, dim1=1, dim2=2).sum(dim=1)[:, None, None]
+    mean_B33 = skew(moments_B44[:, 3:, :3])[:, 0]
+    turn_B36 = torch.cat((spread_B11 * unit_33 - square_B33, mean_B33), dim=2)
+    move_B36 = torch.cat((-mean_B33, total_B11 * unit_33), dim=2)
+    weighted_B6N = (along_BN6 * weight_BN1).transpose(1, 2)
+    matrix_B66 = torch.cat((turn_B36, move_B36), dim=1) - torch.matmul(weighted_B6N, along_BN6)
+    # A point that is measured from the nearest depth is off along its ray too, which does not count.
+    off_BN3 = off_BN3 - rays_BN3 * (rays_BN3 * off_BN3).sum(dim=2, keepdim=True)
+    back_BN6 = torch.cat((torch.linalg.cross(camera_BN3, off_BN3), off_BN3), dim=2)
+    side_B61 = torch.matmul(back_BN6.transpose(1, 2), weight_BN1)
     return matrix_B66 + damping * torch.eye(6, dtype=unit_33.dtype, device=unit_33.device), side_B61
 
 
