@@ -59,7 +59,7 @@ help:
 	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
 demo: $(DEMO)
-	@$(BIN)/replay models/demo.ts models/demo_bag --out out/demo --fast
+	@$(BIN)/replay models/demo.ts models/demo_bag --out out/demo --replace --fast
 
 # pytest's plugins that a ROS installation or colcon bring along are not ours to load; some break with a current pytest.
 PYTEST_RUN := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p xdist -n 2

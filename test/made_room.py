@@ -26,6 +26,8 @@ class Room:
         (np.array([0.8, 0.0, 0.6]), 4.0),
         (np.array([0.0, 1.0, 0.0]), 1.2),
     )
+    pattern: int = 3
+    """Seed of what is painted on the walls."""
 
     def draw(self, T_wc: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Image (H, W, 3) and depth (H, W) from a camera-to-world pose."""
@@ -40,7 +42,9 @@ class Room:
         nearest = np.nan_to_num(np.stack(depths), nan=np.inf)
         which, depth = nearest.argmin(axis=0), nearest.min(axis=0)
         points = T_wc[:3, 3] + world * depth[..., None]
-        texture = cv2.GaussianBlur(np.random.default_rng(3).random((3, 512, 512)).transpose(1, 2, 0), (0, 0), 1.5)
+        texture = cv2.GaussianBlur(
+            np.random.default_rng(self.pattern).random((3, 512, 512)).transpose(1, 2, 0), (0, 0), 1.5
+        )
         texture = (texture - texture.min()) / np.ptp(texture)
         across = np.where(which == 0, points[..., 0], points[..., 2])
         along = np.where(which == 2, points[..., 0], points[..., 1])

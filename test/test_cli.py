@@ -44,7 +44,8 @@ def test_from_training_to_a_scored_file(folder, capsys):
     out = folder / "evaluation"
     assert main(["evaluate", str(folder / "wall.ts"), str(folder / "wall"), "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "median translation" in said and "thumbnail retrieval" in said
+    assert "median translation" in said and "thumbnail retrieval" in said and "ORB + depth map + PnP" in said
+    assert said.startswith("wall.ts on test: pose ") and "mean pose" in said.splitlines()[0]
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["localization"]["frames"] == 10 and metrics["localization"]["failed"] == 0
     assert set(metrics) == {
@@ -55,6 +56,17 @@ def test_from_training_to_a_scored_file(folder, capsys):
         "odometry-test-00.tum", "odometry-test-01.tum"}  # fmt: skip
 
 
+def test_baselines_can_be_left_out_and_other_files_stay(folder, capsys):
+    out = folder / "bare"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    words = ["evaluate", str(folder / "wall.ts"), str(folder / "wall"), "--out", str(out), "--no-baselines"]
+    assert main(words) == 0
+    assert "mean pose" not in capsys.readouterr().out
+    assert main([*words, "--replace"]) == 0
+    assert (out / "notes.txt").read_text() == "mine" and not list(folder.glob("bare.partial"))
+
+
 def test_inspect_a_file_and_a_preset(folder, capsys):
     assert main(["inspect", str(folder / "wall.ts")]) == 0
     said = capsys.readouterr().out
@@ -63,6 +75,9 @@ def test_inspect_a_file_and_a_preset(folder, capsys):
     assert json.loads(capsys.readouterr().out)["preset"] == "mtl"
     assert main(["inspect", "stl_pose", "--width", "tiny", "--height", "64", "--width-px", "64"]) == 0
     assert "localization.past_fusion" in capsys.readouterr().out
+    for what in (folder / "config.yaml", folder / "run"):
+        assert main(["inspect", str(what)]) == 0
+        assert "mtl, width 0.125, input 3 x 64 x 96" in capsys.readouterr().out
 
 
 def test_data_to_bag_and_back(folder, capsys):
@@ -100,12 +115,21 @@ def test_a_mistake_gets_one_line_and_status_2(words, reason, capsys, tmp_path, m
 
 def test_mistakes_with_existing_files(folder, capsys):
     wall, model, config = (str(folder / name) for name in ("wall", "wall.ts", "config.yaml"))
+    (folder / "earlier").mkdir()
+    (folder / "earlier" / "metrics.json").write_text("{}")
     for words, reason in [
         (["evaluate", model, wall, "--split", "tset", "--out", str(folder / "x")], "no split 'tset'"),
         (["data", "to-bag", wall, str(folder / "wall")], "exists already"),
         (["train", config, "--data.root", wall, "--out", str(folder / "run")], "--resume"),
         (["train", config, "--bacth", "4", "--out", str(folder / "y")], "did you mean 'batch'"),
-        (["inspect", config], "not a model file"),
+        (["train", config, "--out", str(folder / "y")], "data.root: no dataset is named; give --data.root ROOT"),
+        (["train", config, "--width", "huge", "--out", str(folder / "y")], "is not tiny, full or a number"),
+        (
+            ["train", config, "--data.root", wall, "--network.width", "64", "--out", str(folder / "y")],
+            "network.width_px",
+        ),
+        (["evaluate", model, wall, "--out", str(folder / "earlier")], "--replace replaces it"),
+        (["inspect", str(folder / "wall" / "dataset.yaml")], "dataset.yaml"),
         (
             ["train", str(folder / "config.yaml"), "--out", str(folder / "run"), "--resume", "--batch", "2"],
             "as it began",

@@ -210,8 +210,11 @@ def test_the_command(tmp_path, drawn, capsys):
     root, out = write_room(tmp_path / "room", drawn), tmp_path / "out"
     words = ["data", "doctor", str(root), "--pairs", str(PAIRS)]
     assert main([*words, "--out", str(out)]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr()
+    said = " ".join(printed.out.split())
     assert "0 errors, 0 warnings" in said and "nearest training pose" in said
+    assert max(map(len, printed.out.splitlines())) <= 100
+    assert "the examination takes about" in printed.err.splitlines()[0]
     assert {path.name for path in out.iterdir()} == {"doctor.json", "trajectories.png"}
     picture = cv2.imread(str(out / "trajectories.png"))
     assert picture.shape[1] > 1000 and len(np.unique(picture)) > 20
@@ -219,7 +222,7 @@ def test_the_command(tmp_path, drawn, capsys):
     assert json.loads(capsys.readouterr().out) == json.loads((out / "doctor.json").read_text())
     (root / "train" / "frames.csv").write_text("nothing")
     assert main(words) == 1
-    assert "column name is missing" in capsys.readouterr().out
+    assert "column name is missing" in " ".join(capsys.readouterr().out.split())
     assert main(["data", "doctor", str(tmp_path / "nowhere")]) == 2
     with pytest.raises(SystemExit, match="2"):
         main([*words, "--seed", "-1"])

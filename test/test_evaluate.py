@@ -58,7 +58,9 @@ def test_without_labels(place: Path, data: str, capsys: pytest.CaptureFixture[st
     of_a_longer_run = out / "masks" / "color" / f"{FRAMES:06d}.png"
     of_a_longer_run.parent.mkdir(parents=True)
     of_a_longer_run.touch()
-    assert main(["evaluate", str(place / "any.ts"), str(place / data), "--no-labels", "--out", str(out)]) == 0
+    assert (
+        main(["evaluate", str(place / "any.ts"), str(place / data), "--no-labels", "--out", str(out), "--replace"]) == 0
+    )
     assert not of_a_longer_run.exists()
     assert "median sigma" in capsys.readouterr().out
     stamps, poses = read_tum(out / "estimate.tum")

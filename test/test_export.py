@@ -346,7 +346,7 @@ def test_without_onnx_one_line_names_the_extra(run, tmp_path, monkeypatch, capsy
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert main(["export", str(run), "--out", str(tmp_path / "m.ts"), "--onnx"]) == 2
     said = capsys.readouterr().err
-    assert "onnxscript" in said and "vlocnetpp_ros[onnx]" in said and said.count("\n") == 1
+    assert "onnxscript" in said and ".[onnx]" in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.reporting import plot_trajectory
-from vlocnetpp.reporting.figures import view_from_above
+from vlocnetpp.reporting.figures import _limits, view_from_above
 
 
 def drive(n: int = 60, up: str = "z") -> np.ndarray:
@@ -104,3 +104,13 @@ def test_refused_in_one_line(tmp_path):
     with pytest.raises(DataError, match="cannot be written"):
         plot_trajectory(tmp_path / "file" / "a.png", drive(), drive(), "no folder")
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_failing_estimates_are_inside_the_picture_and_one_far_away_does_not_shrink_it():
+    truth_N2 = np.array([[0.0, 0.0], [2.0, 1.0]])
+    estimated_N2 = np.full((40, 2), (6.0, 0.5))
+    estimated_N2[0] = 1000.0, 0.0
+    low, high = _limits(truth_N2, estimated_N2)
+    assert 6 < high[0] < 8 and low[0] < 0
+    assert _limits(truth_N2, np.full((40, 2), 1e6))[1][0] < 20, "five times the extent at most"
+    np.testing.assert_array_equal(_limits(truth_N2, np.empty((0, 2))), _limits(truth_N2, truth_N2))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from training_runs import quick
+from training_runs import differences, outcome, quick
 from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.data import open_dataset
@@ -18,7 +19,7 @@ from vlocnetpp.network import create
 from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_imagenet
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.runtime.map_cloud import read_map_cloud
-from vlocnetpp.training import load_checkpoint, train
+from vlocnetpp.training import cells, load_checkpoint, train
 from vlocnetpp.training.config import DataConfig, StageConfig
 from vlocnetpp.training.map_cloud import thin
 
@@ -46,6 +47,30 @@ def run(wall, tmp_path_factory):
 def exported(run, wall):
     made = export_run(run, run.parent / "wall.ts", verify=wall)
     return load_model(made.files[0], "cpu", "fp32")
+
+
+def test_a_signal_while_features_are_computed_ends_at_once_and_the_run_goes_on_from_there(wall, tmp_path, monkeypatch):
+    stages = (StageConfig("coordinates", cells=512, learning_rate=3e-3),)
+    made, cells_of = [], cells._cells_of
+
+    def interrupted(*given):
+        made.append(given[-1])
+        if len(made) == 50:
+            signal.raise_signal(signal.SIGTERM)
+        return cells_of(*given)
+
+    def config(cache: str):
+        return quick(wall, preset="robot", stages=stages, epochs=2.0, data=DataConfig(root=str(wall), cache=cache))
+
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert train(config(str(tmp_path / "other")), whole) == 0
+    monkeypatch.setattr(cells, "_cells_of", interrupted)
+    assert train(config(str(tmp_path / "cache")), out) == signal.SIGTERM
+    assert len(made) == 50, "of 128"
+    assert load_checkpoint(out / "last.pt")["progress"]["step"] == 0
+    assert train(config(str(tmp_path / "cache")), out, resume=True) == 0
+    assert made[50] == 48, "the three complete batches of 16 images were kept"
+    assert differences(outcome(whole), outcome(out)) == []
 
 
 def test_each_stage_trains_its_own_part_and_keeps_the_front_that_the_cells_were_trained_on(run):

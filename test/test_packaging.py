@@ -205,7 +205,7 @@ def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, 
     )
     assert done.returncode == (2 if extra else 0), done.stderr
     command = "replay" if module == REPLAY else "vlocnetpp"
-    message = "{}: this needs {}, which is not installed: pip install 'vlocnetpp_ros[{}]'\n"
+    message = "{}: this needs {}, which is not installed: pip install '.[{}]' in the checkout\n"
     assert not extra or done.stderr in {message.format(command, each, extra) for each in absent}
 
 
@@ -225,7 +225,7 @@ def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, 
 )
 def test_a_missing_module_is_named_with_the_extra_of_what_is_being_done(module, command, extra):
     name = module.partition(".")[0]
-    expected = f"this needs {name}, which is not installed: pip install 'vlocnetpp_ros[{extra}]'" if extra else None
+    expected = f"this needs {name}, which is not installed: pip install '.[{extra}]' in the checkout" if extra else None
     assert missing_extra(ModuleNotFoundError(name=module), command) == expected
 
 

@@ -15,14 +15,7 @@ from scipy.spatial.transform import Rotation
 from vlocnetpp.data import open_dataset
 from vlocnetpp.data.frames import DataError, Frame, Sequence
 from vlocnetpp.metrics import localization_metrics, odometry_metrics, pose_errors
-from vlocnetpp.peers import (
-    ODOMETRY_PEERS,
-    PEERS,
-    QUICK_PEERS,
-    run_odometry_peer,
-    run_peer,
-    score_forest,
-)
+from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, run_odometry_peer, run_peer, score_forest
 from vlocnetpp.peers.image_retrieval import affine_weights
 from vlocnetpp.peers.orb_odometry import solve_motion
 from vlocnetpp.peers.pnp import solve_pose
@@ -249,7 +242,6 @@ def test_interpolation_weights_by_hand():
 
 
 def test_tables():
-    assert set(QUICK_PEERS) <= set(PEERS)
     assert len({peer.name for peer in (*PEERS, *ODOMETRY_PEERS)}) == len(PEERS) + len(ODOMETRY_PEERS)
     assert [peer.name for peer in PEERS if peer.oracle] == ["nearest training pose"]
     assert [peer.name for peer in ODOMETRY_PEERS if peer.oracle] == ["ORB essential matrix", "constant velocity"]

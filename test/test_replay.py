@@ -14,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import rclpy
 from random_camera_models import random_model
 from ros_peers import (
     CLASSES,
@@ -26,10 +27,18 @@ from ros_peers import (
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import FolderWriter, LabelClass, iter_bag, open_dataset, write_bag
+from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
 from vlocnetpp.data.bags.to_bag import POSE_TOPIC
+from vlocnetpp.errors import DataError
+from vlocnetpp.poses import compose
 from vlocnetpp.reporting import read_tum
+from vlocnetpp.runtime import read_metadata
+from vlocnetpp_ros.parameter_names import unknown_parameter
+from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import main
+from vlocnetpp_ros.replay.score import LIMITS, wrong_frame
 from vlocnetpp_ros.replay.source import survey
+from vlocnetpp_ros.settings import ParameterError
 
 FRAMES = 8
 GAP_NS = 5_000_000_000
@@ -207,17 +216,67 @@ def test_what_cannot_be_played_is_refused_in_one_line_before_a_node_starts(
     status = main([word.format(**places) for word in arguments] + ["--out", str(tmp_path / "out")])
     said = capsys.readouterr().err
     assert status == 2
-    assert said.startswith("replay: ") and says in said and said.count("\n") == 1
+    *progress, last = said.splitlines()
+    assert last.startswith("replay: ") and says in last and all(line.startswith("surveying") for line in progress)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_folder_of_something_else_is_not_replaced(
-    bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_earlier_result_is_replaced_only_when_asked_and_other_files_stay(
+    result: tuple[Path, str], bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
-    assert main([str(model), str(bag), "--out", str(tmp_path)]) == 2
-    assert "is not the result of a replay" in capsys.readouterr().err
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    words = [str(model), str(bag), "--out", str(out), "--fast", "--device", "cpu", "--parameter", "gate_novelty:=0.0"]
+    # Every pose of a random network is withheld.
+    assert main([*words, "--parameter", "gate_uncertainty_m:=0.000001"]) == 0
+    said = capsys.readouterr().out
+    assert f"no pose, all {FRAMES} were withheld" in said.splitlines()[0] and "--no-gate shows the poses" in said
+    assert "nan" not in said and "rate 0.0" not in said
+    assert (out / "trajectory.png").is_file()
+    before = (out / "metrics.json").stat().st_mtime_ns
+    assert main(words) == 2
+    assert "--replace replaces it" in capsys.readouterr().err
+    assert (out / "metrics.json").stat().st_mtime_ns == before
+    assert main([*words, "--replace", "--no-gate"]) == 0
+    assert (out / "metrics.json").stat().st_mtime_ns > before
+    assert (out / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", ["gate_uncertanty_m", "no_such"])
+def test_an_unknown_parameter_is_refused_by_the_command_and_by_the_node(
+    name: str, bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(model), str(bag), "--out", str(tmp_path / "out"), "--parameter", f"{name}:=1.0"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"parameter '{name}' does not exist" in said and said.count("\n") == 1
+    assert ("did you mean 'gate_uncertainty_m'?" in said) == (name == "gate_uncertanty_m")
+    rclpy.init(args=["--ros-args", "-p", f"{name}:=1.0", "-p", "use_sim_time:=false", "-p", "model:=a.ts"])
+    node = rclpy.create_node("localizer")
+    try:
+        with pytest.raises(ParameterError, match=f"'{name}' does not exist"):
+            Parameters(node).read()
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+
+
+def test_ground_truth_of_the_robots_base_is_led_to_the_camera_or_noticed(
+    bag: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body_7 = np.array([0.1, 0.0, 0.3, -0.5, 0.5, -0.5, 0.5])
+    """Pose of the camera in a body with x forward; ROS order of the quaternion."""
+    truth_N7 = survey(bag).truth_N7[:-1]
+    extrinsics = FrameWishes(extrinsics_7=parse_extrinsics(",".join(map(str, body_7))))
+    led_N7 = survey(bag, frames=extrinsics).truth_N7[:-1]
+    in_camera_7 = np.array([*body_7[:3], body_7[6], *body_7[3:6]])
+    np.testing.assert_allclose(led_N7, compose(truth_N7, np.tile(in_camera_7, (len(truth_N7), 1))), atol=1e-9)
+    (said,) = wrong_frame(truth_N7, led_N7, read_metadata(model))
+    assert "one rotation of 120 deg" in said and "--pose-frame" in said
+    assert wrong_frame(truth_N7, truth_N7, read_metadata(model)) == []
+    with pytest.raises(DataError, match="base_link"):
+        survey(bag, frames=FrameWishes(pose_frame="base_link"))
 
 
 def test_a_node_that_refuses_to_configure_says_why_and_leaves_its_log(
@@ -247,7 +306,7 @@ def test_ending_the_command_ends_its_node(bag: Path, model: Path, tmp_path: Path
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     # Written when the first image is about to be published, so the node is up.
-    line = process.stderr.readline()
+    line = next(line for line in process.stderr if not line.startswith(("surveying", "replay: ground truth")))
     assert line.startswith("replay: started"), line
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert children
@@ -261,3 +320,8 @@ def test_ending_the_command_ends_its_node(bag: Path, model: Path, tmp_path: Path
         assert killed and time.monotonic() < deadline
         time.sleep(0.05)
     assert not out.exists()
+
+
+def test_each_reason_names_parameters_that_exist() -> None:
+    for names in LIMITS.values():
+        assert unknown_parameter(names.split(", ")) is None

@@ -6,6 +6,7 @@ import importlib.util
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from training_runs import differences, outcome, quick
 from wall_dataset import write_wall
 
+from vlocnetpp import data
 from vlocnetpp.training import CheckpointError, load_checkpoint, train
 from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.checkpoint import save_checkpoint
@@ -79,6 +81,22 @@ def test_a_second_interrupt_ends_at_once(wall, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(quick(wall), tmp_path / "run")
     assert not (tmp_path / "run" / "last.pt").exists() and signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_while_frames_are_decoded_ends_the_run_before_the_rest_is(wall, tmp_path, monkeypatch):
+    """Within the frames in flight, not after all of them; nothing is saved, so that the same command starts again."""
+    decoded, read = [], data.Frame.image
+
+    def slowly(frame):
+        decoded.append(frame.name)
+        if len(decoded) == 3:
+            signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.1)
+        return read(frame)
+
+    monkeypatch.setattr(data.Frame, "image", slowly)
+    assert train(quick(wall), tmp_path / "run") == signal.SIGTERM
+    assert len(decoded) < 24 and not (tmp_path / "run" / "last.pt").exists()
 
 
 def test_three_kills_leave_a_run_that_goes_on_to_the_same_end(wall, undisturbed, tmp_path):

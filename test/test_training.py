@@ -304,7 +304,7 @@ def test_the_log_has_the_terms_and_scalars_of_the_run(wall, tmp_path):
         ({"preset": "mtll"}, "did you mean 'mtl'"),
         ({"network": {"height": 100}}, "multiples of 32"),
         ({"network": {"height": "abc"}}, "not of type int"),
-        ({"network": {"width": 0.5}}, "'width' does not exist here"),
+        ({"network": {"width": 0.5}}, "it is --width; the columns of the input are network.width_px"),
         ({"network": {"dropout": 1.5}}, "dropout"),
         ({"preset": "stl_pose", "stages": (StageConfig("o", ("odometry",)),)}, "has no task odometry"),
         ({"pretrained": "absent.pth"}, "absent.pth"),

@@ -38,4 +38,4 @@ def missing_extra(error: ModuleNotFoundError, command: str = "") -> str | None:
         extra = EXTRA_OF[name]
     else:
         return None
-    return f"this needs {name}, which is not installed: pip install 'vlocnetpp_ros[{extra}]'"
+    return f"this needs {name}, which is not installed: pip install '.[{extra}]' in the checkout"

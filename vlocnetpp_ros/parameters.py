@@ -11,9 +11,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vlocnetpp_ros.environment import after_parameters_are_set
+from vlocnetpp_ros.parameter_names import DECLARED, unknown_parameter
 from vlocnetpp_ros.settings import DECLARATIONS, Declaration, ParameterError, Settings
-
-DECLARED = {declaration.name: declaration for declaration in DECLARATIONS}
 
 
 class Parameters:
@@ -29,11 +28,19 @@ class Parameters:
         self._refused: dict[str, str] = {}
         for declaration in DECLARATIONS:
             self._declare(declaration)
+        # A misspelt name in a file or on the command line would otherwise be without effect. rclpy has no public list
+        # of what was given.
+        self._unknown = unknown_parameter(node._parameter_overrides)
         node.add_on_set_parameters_callback(self._check)
         after_parameters_are_set(node, self._apply)
 
     def read(self) -> Settings:
-        """The current values. Raises ParameterError for one that was refused and not corrected since, or is missing."""
+        """The current values.
+
+        Raises ParameterError for one that was refused and not corrected since, is missing, or does not exist.
+        """
+        if self._unknown:
+            raise ParameterError(self._unknown)
         for reason in self._refused.values():
             raise ParameterError(reason)
         settings = Settings(**{name: self._node.get_parameter(name).value for name in DECLARED})

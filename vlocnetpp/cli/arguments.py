@@ -28,3 +28,8 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return number
+
+
+def replace_argument(command: argparse.ArgumentParser) -> None:
+    """`--replace`: the policy for folders of results, see reporting/out_folder.py."""
+    command.add_argument("--replace", action="store_true", help="replace an earlier result in --out; other files stay")

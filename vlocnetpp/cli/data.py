@@ -5,10 +5,18 @@ from __future__ import annotations
 import argparse
 import signal
 import threading
+from collections.abc import Sequence as Several
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlocnetpp.cli import doctor, render
 from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
+
+if TYPE_CHECKING:
+    from vlocnetpp.data import Sequence
+
+MOST_ROWS = 30
+"""Of a split with more sequences, only the total is shown."""
 
 
 def data_info(args: argparse.Namespace) -> int:
@@ -19,16 +27,23 @@ def data_info(args: argparse.Namespace) -> int:
     dataset = open_dataset(args.root, args.layout)
     rows = []
     for split, sequences in dataset.splits.items():
-        for sequence in sequences:
-            frames = sequence.frames
-            span_s = (frames[-1].stamp_ns - frames[0].stamp_ns) * 1e-9 if frames else 0.0
-            counts = [sum(getattr(f, key) is not None for f in frames) for key in ("pose_7", "depth_path", "mask_path")]
-            rows.append([split, sequence.name, len(frames), f"{span_s:.1f}", *counts])
+        shown = sequences if len(sequences) <= MOST_ROWS else ()
+        rows += [[split, sequence.name, *_counts([sequence])] for sequence in shown]
+        if len(sequences) != 1:
+            rows.append([split, f"all {len(sequences)}", *_counts(sequences)])
     title = f"{dataset.root}: layout {dataset.layout}, {len(dataset.classes)} classes, poses in '{dataset.map_frame}'"
     print_table(title, ("split", "sequence", "frames", "seconds", "poses", "depths", "masks"), rows)
     for note in dataset.notes:
         print(f"  note: {note}")
     return 0
+
+
+def _counts(sequences: Several[Sequence]) -> list[int | str]:
+    """Frames, seconds, and frames with a pose, a depth and a mask."""
+    frames = [frame for sequence in sequences for frame in sequence.frames]
+    spans_s = [(each.frames[-1].stamp_ns - each.frames[0].stamp_ns) * 1e-9 for each in sequences if each.frames]
+    labels = [sum(getattr(frame, key) is not None for frame in frames) for key in ("pose_7", "depth_path", "mask_path")]
+    return [len(frames), f"{sum(spans_s):.1f}", *labels]
 
 
 def data_to_bag(args: argparse.Namespace) -> int:

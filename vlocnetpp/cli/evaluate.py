@@ -6,27 +6,39 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from vlocnetpp.cli.arguments import Subcommands, dataset_arguments
+from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, replace_argument
+
+FILES = (
+    "metrics.json", "report.md", "answers.csv", "estimate.tum", "ground_truth.tum", "odometry-*.tum", "trajectory.png",
+    "path.png", "masks.png", "masks", "video.mp4", "sheet.png",
+)  # fmt: skip
+"""What an evaluation writes, with labels or without."""
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Score an exported model on a split."""
-    from vlocnetpp.data import open_dataset
-    from vlocnetpp.evaluation.evaluate import evaluate as run
-    from vlocnetpp.evaluation.unlabelled import evaluate_unlabelled
-    from vlocnetpp.reporting import print_table
-    from vlocnetpp.runtime import load_model
+    from vlocnetpp.reporting.out_folder import result_folder
 
-    model, dataset = load_model(args.model, args.device, args.precision), open_dataset(args.root, args.layout)
+    with result_folder(args.out, FILES, args.replace) as folder:
+        from vlocnetpp.data import open_dataset
+        from vlocnetpp.evaluation.evaluate import evaluate as run
+        from vlocnetpp.evaluation.unlabelled import evaluate_unlabelled
+        from vlocnetpp.reporting import print_table
+        from vlocnetpp.runtime import load_model
+
+        model, dataset = load_model(args.model, args.device, args.precision), open_dataset(args.root, args.layout)
+        if args.no_labels:
+            metrics, notes = evaluate_unlabelled(model, dataset, args.split, folder)
+        else:
+            result = run(model, dataset, args.split, folder, baselines=not args.no_baselines)
     if args.no_labels:
-        metrics, notes = evaluate_unlabelled(model, dataset, args.split, args.out)
         _print_metrics(metrics)
         print("\n".join(f"{args.out}: {note}" for note in notes))
         return 0
-    metrics, peers = run(model, dataset, args.split, args.out)
-    _print_metrics(metrics)
-    for table in peers:
+    print(f"{args.model.name} on {args.split}: {result.verdict}")
+    for table in result.tables:
         print_table(*table)
+    _print_metrics(result.metrics)
     print(f"{args.out}: metrics.json, answers.csv, report.md and, where there are poses, trajectories")
     return 0
 
@@ -49,11 +61,17 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     dataset_arguments(evaluator)
     evaluator.add_argument("--split", default="test", help="which split (default: test)")
     evaluator.add_argument("--out", type=Path, required=True, help="folder for metrics, trajectories and report")
+    replace_argument(evaluator)
     evaluator.add_argument(
         "--no-labels",
         action="store_true",
         help="look at no ground truth: poses, masks, uncertainty, a contact sheet and a film; also for a plain folder "
         "of images with a camera-intrinsics.txt",
+    )
+    evaluator.add_argument(
+        "--no-baselines",
+        action="store_true",
+        help="without the methods that need no training (mean pose, retrieval, ORB + depth map + PnP): a minute less",
     )
     evaluator.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     evaluator.add_argument("--precision", help="fp32, fp16 or bf16 (default: what the robot would use on this machine)")

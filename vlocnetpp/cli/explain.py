@@ -5,30 +5,37 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
+from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive, replace_argument
+
+FILES = ("explain.md", "explain.json", "activation.*", "embedding.*", "scene.*")
+"""What an explanation writes."""
 
 
 def explain(args: argparse.Namespace) -> int:
     """Write the pictures and print where they are."""
-    from vlocnetpp.data import open_dataset
-    from vlocnetpp.explain import Options
-    from vlocnetpp.explain import explain as run
-    from vlocnetpp.export import rebuild
-    from vlocnetpp.reporting import print_table
+    from vlocnetpp.reporting.out_folder import result_folder
 
-    sources = [args.model] + ([args.beside] if args.beside is not None else [])
-    models = [rebuild(source, args.device) for source in sources]
-    dataset = open_dataset(args.root, args.layout)
-    options = Options(
-        split=args.split,
-        frames=args.frames,
-        points=args.points,
-        layers=tuple(dict.fromkeys(args.layer)),
-        scalar=args.scalar,
-        voxel_m=args.voxel,
-        pdf=args.pdf,
-    )
-    for table in run(models, dataset, args.out, options):
+    with result_folder(args.out, FILES, args.replace) as folder:
+        from vlocnetpp.data import open_dataset
+        from vlocnetpp.explain import Options
+        from vlocnetpp.explain import explain as run
+        from vlocnetpp.export import rebuild
+        from vlocnetpp.reporting import print_table
+
+        sources = [args.model] + ([args.beside] if args.beside is not None else [])
+        models = [rebuild(source, args.device) for source in sources]
+        dataset = open_dataset(args.root, args.layout)
+        options = Options(
+            split=args.split,
+            frames=args.frames,
+            points=args.points,
+            layers=tuple(dict.fromkeys(args.layer)),
+            scalar=args.scalar,
+            voxel_m=args.voxel,
+            pdf=args.pdf,
+        )
+        tables = run(models, dataset, folder, options)
+    for table in tables:
         print_table(*table)
     print(f"{args.out}: explain.md, with activation.png, embedding.png, scene.png; scene.ply, embedding.csv")
     return 0
@@ -52,6 +59,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     explainer.add_argument("model", type=Path, metavar="MODEL", help="file written by export, or folder of a run")
     dataset_arguments(explainer)
     explainer.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for pictures and report")
+    replace_argument(explainer)
     explainer.add_argument("--beside", type=Path, metavar="OTHER", help="a second model or run, side by side")
     explainer.add_argument("--split", default="test", help="which split (default: test)")
     explainer.add_argument(

@@ -27,7 +27,7 @@ def inspect(args: argparse.Namespace) -> int:
         from vlocnetpp.errors import ConfigError
 
         raise ConfigError("inspect: name a preset or a model file, or give --all")
-    if is_file(args.what):
+    if settings_file(args.what) is None and is_file(args.what):
         metadata = file_metadata(Path(args.what))
         if args.json:
             print(metadata_to_json(metadata))
@@ -101,10 +101,31 @@ def named_config(args: argparse.Namespace) -> NetworkConfig:
     """The network that `args.what` names: a preset at a width and input, or what is in a model file."""
     from vlocnetpp.network import config_from_json, configure
 
+    if (file := settings_file(args.what)) is not None:
+        return configured_by(file)
     if is_file(args.what):
         return config_from_json(file_metadata(Path(args.what)).network)
     settings = {"height": args.height, "width_px": args.width_px}
     return configure(args.what, args.width, **{key: value for key, value in settings.items() if value})
+
+
+def settings_file(what: str) -> Path | None:
+    """The configuration that a word means: a YAML file, also an installed one, or that of a run's folder."""
+    from vlocnetpp.cli.training import configuration
+
+    if Path(what).suffix in (".yaml", ".yml"):
+        return configuration(Path(what))
+    run = Path(what) / "config.yaml"
+    return run if run.is_file() else None
+
+
+def configured_by(file: Path) -> NetworkConfig:
+    """The network of a training configuration. Raises ConfigError where the file is not one."""
+    from vlocnetpp.network import configure
+    from vlocnetpp.training.config import load_config
+
+    config = load_config(file)
+    return configure(config.preset, config.width, **config.network)
 
 
 def file_metadata(path: Path) -> Metadata:
@@ -130,7 +151,11 @@ def is_file(what: str) -> bool:
 
 def network_arguments(command: argparse.ArgumentParser, nargs: str | None = None) -> None:
     """Arguments that choose a network; see `named_config`."""
-    command.add_argument("what", nargs=nargs, help="name of a preset, e.g. mtl, or a model file (.ts or .onnx)")
+    command.add_argument(
+        "what",
+        nargs=nargs,
+        help="name of a preset, e.g. mtl, a model file (.ts or .onnx), a configuration (.yaml) or the folder of a run",
+    )
     command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
     command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")
     command.add_argument("--width-px", type=int, help="columns of a preset's input (default: 224)")

@@ -31,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest and not getattr(args, "overrides", False):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         args.override = rest
+        if sys.stderr.isatty():  # PyTorch takes seconds to import
+            print(f"vlocnetpp {words[0]}: starting", file=sys.stderr, flush=True)
         return int(args.command(args))
     except BrokenPipeError:
         # The reader of a pipe has closed it (`| head`); the rest must not be flushed into it at exit.

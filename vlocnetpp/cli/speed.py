@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
-from vlocnetpp.cli.arguments import Subcommands, positive
+from vlocnetpp.cli.arguments import Subcommands, positive, replace_argument
 from vlocnetpp.cli.inspect import is_file, is_onnx, named_config, network_arguments
+
+FILES = ("speed.json", "speed.png")
+"""What --out gets."""
 
 
 def speed(args: argparse.Namespace) -> int:
     """Time a preset or a model file's network."""
-    from vlocnetpp.reporting import print_table
-    from vlocnetpp.runtime import ModelFileError
-    from vlocnetpp.speed import case_of_file, case_of_preset, measure
-    from vlocnetpp.speed.report import tables, write
+    from vlocnetpp.reporting.out_folder import result_folder
 
-    if is_file(args.what):
-        if is_onnx(Path(args.what)):
-            raise ModelFileError(f"{args.what}: is ONNX; name the TorchScript file beside it, both ways are timed")
-        case = case_of_file(Path(args.what), args.device, args.precision)
-    else:
-        case = case_of_preset(named_config(args), args.device, args.precision)
-    report = measure(case, args.ways or (), args.repetitions)
-    for table in tables(report):
-        print_table(*table)
+    with result_folder(args.out, FILES, args.replace) if args.out else nullcontext() as folder:
+        from vlocnetpp.reporting import print_table
+        from vlocnetpp.runtime import ModelFileError
+        from vlocnetpp.speed import case_of_file, case_of_preset, measure
+        from vlocnetpp.speed.report import tables, write
+
+        if is_file(args.what):
+            if is_onnx(Path(args.what)):
+                raise ModelFileError(f"{args.what}: is ONNX; name the TorchScript file beside it, both ways are timed")
+            case = case_of_file(Path(args.what), args.device, args.precision)
+        else:
+            case = case_of_preset(named_config(args), args.device, args.precision)
+        report = measure(case, args.ways or (), args.repetitions)
+        for table in tables(report):
+            print_table(*table)
+        if folder is not None:
+            write(report, folder)
     if args.out:
-        write(report, args.out)
         print(f"{args.out}: speed.json and speed.png")
     return 0
 
@@ -51,4 +59,5 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     )
     timer.add_argument("--repetitions", type=positive, default=20, help="of each way (default: 20)")
     timer.add_argument("--out", type=Path, help="folder for speed.json and speed.png")
+    replace_argument(timer)
     timer.set_defaults(command=speed)

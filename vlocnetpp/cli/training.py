@@ -18,6 +18,17 @@ RESUMABLE = ("budget", "epochs", "device", "data.root", "data.also", "data.cache
 def train(args: argparse.Namespace) -> int:
     """Train a network into a run folder."""
     from vlocnetpp.errors import ConfigError
+
+    if args.suggest is not None:
+        from vlocnetpp.training.suggest import suggest
+
+        found = suggest(args.suggest)
+        print("\n".join(f"- {reason}" for reason in found.reasons))
+        print(f"\n    {found.command}")
+        return 0
+    if args.config is None or args.out is None:
+        missing = "CONFIG, a YAML file such as config/train/robot.yaml" if args.config is None else "--out, a folder"
+        raise ConfigError(f"train needs {missing}; vlocnetpp train --suggest ROOT proposes a command")
     from vlocnetpp.training import load_config
     from vlocnetpp.training import train as run
 
@@ -32,7 +43,10 @@ def train(args: argparse.Namespace) -> int:
     if not stopped_by:
         print(f"{args.out}: trained; next: vlocnetpp export {args.out} --out MODEL.ts")
         return 0
-    print(f"{args.out}: stopped and saved; continue with the same command and --resume")
+    if (args.out / "last.pt").exists():
+        print(f"{args.out}: stopped and saved; continue with the same command and --resume")
+    else:
+        print(f"{args.out}: stopped before the first step, nothing is lost; start again with the same command")
     return 128 + stopped_by
 
 
@@ -121,18 +135,26 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`train`."""
     trainer = commands.add_parser(
         "train",
-        usage="%(prog)s [-h] --out OUT [--resume] [--profile] config [--SETTING VALUE ...]",
+        usage="%(prog)s [-h] (--suggest ROOT | --out OUT [--resume] [--profile] config [--SETTING VALUE ...])",
         help="train a network",
         description="Train a network into a run folder. Any setting of the configuration can be changed on the command "
         "line: --data.root ROOT --budget 20m --batch 16 --network.height 192",
         add_help=False,
         allow_abbrev=False,
     )
-    trainer.add_argument("config", type=Path, help="YAML file, your own or an installed one: config/train/robot.yaml")
+    trainer.add_argument(
+        "config", type=Path, nargs="?", help="YAML file, your own or an installed one: config/train/robot.yaml"
+    )
     trainer.add_argument(
         "-h", "--help", action=HelpWithSettings, nargs=0, help="show every setting; behind CONFIG, as that file has it"
     )
-    trainer.add_argument("--out", type=Path, required=True, help="folder of the run")
+    trainer.add_argument("--out", type=Path, help="folder of the run; must not hold another one, but for --resume")
+    trainer.add_argument(
+        "--suggest",
+        type=Path,
+        metavar="ROOT",
+        help="look at a dataset, print the command to train on it, do not train",
+    )
     trainer.add_argument("--resume", action="store_true", help="continue the run in --out from its last checkpoint")
     trainer.add_argument("--profile", action="store_true", help="print at the end what the parts of a step cost")
     trainer.set_defaults(command=train, overrides=True)

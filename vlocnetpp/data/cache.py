@@ -115,14 +115,17 @@ def _digest(frames: list[Frame], layers: Layers, settings: object) -> str:
 
 def _prepared(frames: list[Frame], prepare: Prepare, description: str) -> Iterator[Mapping[str, NDArray]]:
     """The results of `prepare` in order, computed on all cores a chunk ahead."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        remaining = iter(frames)
+    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    remaining = iter(frames)
 
-        def made() -> Iterator[Mapping[str, NDArray]]:
-            while chunk := list(islice(remaining, CHUNK)):
-                yield from pool.map(prepare, chunk)
+    def made() -> Iterator[Mapping[str, NDArray]]:
+        while chunk := list(islice(remaining, CHUNK)):
+            yield from pool.map(prepare, chunk)
 
+    try:
         yield from track(made(), description, len(frames))
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops early does not wait for a chunk
 
 
 def _in_memory(frames: list[Frame], layers: Layers, prepare: Prepare, description: str) -> dict[str, NDArray]:

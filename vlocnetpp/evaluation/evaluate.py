@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Several
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame, Sequence
 from vlocnetpp.evaluation.answers import CONVENTIONS, write_answers, write_odometry
+from vlocnetpp.evaluation.baselines import Baseline, baseline_table, run_baselines, verdict
 from vlocnetpp.evaluation.score import check_labels, mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import stream
-from vlocnetpp.metrics import localization_metrics, odometry_metrics
-from vlocnetpp.peers import QUICK_PEERS, run_peer
+from vlocnetpp.metrics import odometry_metrics
 from vlocnetpp.poses import Floats, relative
 from vlocnetpp.reporting.figures import plot_trajectory
 from vlocnetpp.reporting.files import write_json
@@ -28,10 +28,20 @@ SHEET_ROWS = 4
 """Frames in the picture of masks, spread over the split."""
 
 
-def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dict[str, Any], list[Table]]:
+class Result(NamedTuple):
+    """What an evaluation found."""
+
+    verdict: str
+    """In words and figures, one line."""
+    metrics: dict[str, Any]
+    tables: list[Table]
+    """The model beside the baselines."""
+
+
+def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: bool = True) -> Result:
     """Stream every sequence of a split through the model and write metrics, trajectories, picture and report.
 
-    Returns the metrics and the tables to print. Raises DataError where the split has no labels to compare with.
+    `baselines`: whether peers answer the same frames. Raises DataError where the split has no labels to compare with.
     """
     frames = dataset.frames(split)
     check_labels(model, dataset, split)
@@ -60,7 +70,7 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
     write_answers(out / "answers.csv", frames, answers, model.metadata.map_frame)
     write_odometry(out, dataset.sequences(split), answers)
     pictures = {}
-    tables = []
+    tables, beside = [], list[Baseline]()
     if "localization" in metrics:
         posed, truth = true_poses(frames)
         stamps = np.array([frame.stamp_ns for frame in frames])
@@ -70,17 +80,20 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path) -> tuple[dic
         write_tum(out / "ground_truth.tum", stamps[posed], truth[posed], map_frame, "true camera poses")
         plot_trajectory(out / "trajectory.png", truth[posed], estimated, data)
         pictures["Ground truth and estimates from above"] = out / "trajectory.png"
-        tables.append(peer_table(dataset, split, metrics["localization"], model.metadata.preset))
+        beside = run_baselines(dataset, split, answers.pose_N7) if baselines else []
+        tables.append(baseline_table(model.metadata.preset, metrics["localization"], beside))
     if sheet:
         plot_masks(out / "masks.png", sheet, model.metadata.classes)
         pictures["Frames and their masks"] = out / "masks.png"
+    said = verdict(metrics, beside)
     notes = [
+        f"result: {said}",
         f"model: {model.path.name}, preset {model.metadata.preset}, run in {model.arithmetic}",
         f"data: {data}",
         about["conventions"],
     ]
     write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
-    return metrics, tables
+    return Result(said, metrics, tables)
 
 
 def motion_between_poses(sequences: Several[Sequence], pose_N7: Floats) -> dict[str, Any]:
@@ -92,26 +105,3 @@ def motion_between_poses(sequences: Several[Sequence], pose_N7: Floats) -> dict[
     motion = np.full_like(pose_N7, np.nan)
     motion[1:] = relative(pose_N7[:-1], pose_N7[1:])
     return odometry_metrics(motion, truth, follows & posed & np.roll(posed, 1))
-
-
-def peer_table(dataset: Dataset, split: str, ours: dict[str, Any], name: str) -> Table:
-    """Our figures beside the baselines', on the same frames."""
-    rows = [_row(name, ours)]
-    test = [frame for frame in dataset.frames(split) if frame.pose_7 is not None]
-    if "train" in dataset.splits and split != "train":
-        train = [frame for frame in dataset.frames("train") if frame.pose_7 is not None]
-        for peer in QUICK_PEERS:
-            name = f"{peer.name} (oracle)" if peer.oracle else peer.name
-            rows.append(_row(name, localization_metrics(run_peer(peer, train, test).pose_N7, true_poses(test)[1])))
-    columns = ("method", "median m", "median deg", "within 5 cm 5 deg", "within 25 cm 5 deg")
-    return Table("Localization beside the baselines", columns, rows)
-
-
-def _row(name: str, metrics: dict[str, Any]) -> list[Any]:
-    return [
-        name,
-        f"{metrics['median_translation_m']:.3f}",
-        f"{metrics['median_rotation_deg']:.2f}",
-        f"{100 * metrics['recall_5cm_5deg']:.1f} %",
-        f"{100 * metrics['recall_25cm_5deg']:.1f} %",
-    ]

@@ -44,9 +44,6 @@ def evaluate_unlabelled(model: Model, dataset: Dataset, split: str, out: Path) -
         write_png(out / "masks" / "color" / path.name, colored(answer_HW, classes)[:, :, ::-1])
 
     answers = stream(model, dataset, split, keep)
-    for path in (out / "masks").rglob("*.png"):  # left over from an earlier, longer run into the same folder
-        if path.stem.isdecimal() and int(path.stem) >= len(frames):
-            path.unlink()
     metrics = figures_of(answers, model.metadata.tasks)
     data = f"{dataset.root.resolve().name}, {split}"
     about = {"model": model.path.name, "data": data, "conventions": CONVENTIONS.format(frame=map_frame)}

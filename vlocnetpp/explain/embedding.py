@@ -27,7 +27,7 @@ ITERATIONS = 300
 def require_sklearn() -> None:
     """Raise ExplainError where scikit-learn is not installed."""
     if find_spec("sklearn") is None:
-        raise ExplainError("an embedding needs scikit-learn; pip install 'vlocnetpp_ros[report]'")
+        raise ExplainError("an embedding needs scikit-learn; pip install '.[report]' in the checkout")
 
 
 class Embedding(NamedTuple):

@@ -40,7 +40,7 @@ def require(*names: str) -> None:
             import_module(name)
     except ImportError as error:
         raise ModelFileError(
-            f"ONNX needs a package that is missing ({error}); pip install 'vlocnetpp_ros[onnx]'"
+            f"ONNX needs a package that is missing ({error}); pip install '.[onnx]' in the checkout"
         ) from error
 
 

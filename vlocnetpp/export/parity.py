@@ -66,8 +66,8 @@ the spread beyond: a number keeps a share of its size, not a length."""
 SOLVED = 10.0
 """Times as much may a pose differ that a solver finds: it enlarges the last digits of what it is solved from."""
 VOTED = ("position_m", "rotation_rad", "log_scale", "mask_share")
-"""What follows from a solver's vote among scene coordinates. On an image that shows nothing of the map, as the random ones, the
-last digits may decide a vote, so that one frame has another pose; most frames of a clip have to agree."""
+"""What follows from a solver's vote among scene coordinates. On an image that shows nothing of the map, as the random
+ones, the last digits may decide a vote, so that one frame has another pose; most frames of a clip have to agree."""
 
 
 @dataclass(frozen=True)

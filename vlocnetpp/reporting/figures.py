@@ -20,7 +20,10 @@ TRUTH, TRAINING, MISSING = "#333333", "#C8C8C8", "#D55E00"
 ARROWS = 24
 """About so many headings are drawn, spread evenly over the frames."""
 MARGIN = 0.12
-"""Margin of the picture around truth and training, as a share of their extent; estimates within it are shown."""
+"""Margin of the picture around what is drawn, as a share of its extent."""
+SHOWN, WIDEST = 0.95, 5.0
+"""The picture reaches to this share of the estimates along each axis, and at most so many times the extent of the truth
+beyond it: a failure is to be seen, and one estimate at a kilometre must not shrink everything else."""
 
 
 class View(NamedTuple):
@@ -62,7 +65,7 @@ def plot_trajectory(
     """Draw ground truth against estimates, seen from above, as PNG, SVG or PDF by the suffix of `path`.
 
     Each estimate is coloured by its translation error in metres and tied to its ground truth by a thin line; arrows
-    show headings now and then; crosses mark frames without an estimate (rows of NaN). Estimates far outside the scene
+    show headings now and then; crosses mark frames without an estimate (rows of NaN). Single estimates far outside
     are counted below the title instead of shrinking everything else.
     Raises DataError without any frame, if the lengths differ, or if the file cannot be written.
     """
@@ -75,8 +78,9 @@ def plot_trajectory(
         raise DataError(f"{path}: there is no frame to draw")
     view = view_from_above(truth)
     plane = [view.right, view.up]
-    low, high = _limits(np.concatenate([truth, training])[:, plane])
     answered = np.isfinite(metres)
+    drawn = np.concatenate([truth, training])[:, plane]
+    low, high = _limits(drawn, estimated[answered][:, plane])
     inside = answered & ((estimated[:, plane] >= low) & (estimated[:, plane] <= high)).all(axis=1)
     scale = max(percentile(metres[answered], 95), 1e-3) if answered.any() else 1.0
 
@@ -105,7 +109,7 @@ def plot_trajectory(
         s=18,
         edgecolors="#00000066",
         linewidths=0.4,
-        label="estimate",
+        label="estimate" if answered.any() else None,
         zorder=4,
     )
     every = np.arange(0, len(truth), max(1, round(len(truth) / ARROWS)))
@@ -116,9 +120,10 @@ def plot_trajectory(
         x, y = truth[~answered][:, plane].T
         axes.scatter(x, y, s=26, marker="x", color=MISSING, linewidths=1.2, label=f"no estimate ({len(x)})", zorder=6)
 
-    bar = figure.colorbar(dots, cax=axes.inset_axes((1.02, 0.0, 0.02, 1.0)), extend="max")
-    bar.set_label("translation error [m]")
-    bar.outline.set_visible(False)  # type: ignore[operator]  # matplotlib's stub has the wrong type here
+    if answered.any():
+        bar = figure.colorbar(dots, cax=axes.inset_axes((1.02, 0.0, 0.02, 1.0)), extend="max")
+        bar.set_label("translation error [m]")
+        bar.outline.set_visible(False)  # type: ignore[operator]  # matplotlib's stub has the wrong type here
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.5)
     axes.set_title(f"{title}\n", loc="left", fontsize=12, fontweight="bold")
     outside = int((answered & ~inside).sum())
@@ -156,8 +161,14 @@ def _summary(metres_N: Floats, degrees_N: Floats) -> str:
     return f"{frames}, median error {median:.3f} m and {turn:.2f}°, not aligned"
 
 
-def _limits(points_N2: Floats) -> tuple[Floats, Floats]:
+def _limits(points_N2: Floats, estimated_M2: Floats) -> tuple[Floats, Floats]:
+    """Corners of the picture: around the points and, where many estimates lie farther out, most of those, too."""
     low, high = points_N2.min(axis=0), points_N2.max(axis=0)
+    if len(estimated_M2):
+        reach = WIDEST * max(float((high - low).max()), 0.4)
+        near = np.percentile(estimated_M2, (100 * (1 - SHOWN), 100 * SHOWN), axis=0)
+        low = np.minimum(low, np.maximum(near[0], low - reach))
+        high = np.maximum(high, np.minimum(near[1], high + reach))
     extent = float((high - low).max())
     # At least 0.4 m, so that a robot that stands still does not fill the picture with the rounding of its pose.
     middle, half = (low + high) / 2, np.maximum((high - low) / 2, max(extent / 10, 0.2))

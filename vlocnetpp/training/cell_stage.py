@@ -24,10 +24,11 @@ from vlocnetpp.training.cells import CellBuffer, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.datasets import TrainingError
+from vlocnetpp.training.interrupt import Interrupted
 from vlocnetpp.training.run import SAVE_EVERY_S, Run, agree, end_stage, judge, note_losses, save
 from vlocnetpp.training.run_folder import LAST_NAME
 from vlocnetpp.training.stage import stage_part
-from vlocnetpp.training.tables import losses_line
+from vlocnetpp.training.tables import progress_line
 
 MEASURED = 64
 """Number of training images, evenly spread, on which mean and deviation of the front's features are measured."""
@@ -106,10 +107,15 @@ def train_cells(
     cells = cast(CellNetwork, state.network)
     store = map_store(run.stores)
     began = time.monotonic()
-    measure_features(run)
-    buffer = open_buffer(run, store, stage)
+    try:
+        with run.stop.at_once():
+            measure_features(run)
+            buffer = open_buffer(run, store, stage)
+            cells.fit_novelty(buffer.pooled())
+    except Interrupted:
+        save(run, LAST_NAME)
+        return True
     per_image = len(buffer) / buffer.views
-    cells.fit_novelty(buffer.pooled())
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
     settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
     cells.cell_head().requires_grad_(True)  # a stage of other tasks has frozen it
@@ -156,7 +162,8 @@ def train_cell_stage(run: Run) -> bool:
     def after_steps(losses: dict[str, float], images_per_s: float, rate: float, optimizer: dict[str, Any]) -> bool:
         nonlocal saved_at
         note_losses(progress, losses)
-        run.status.update(run.schedule.passed(progress), f"stage {stage.name}, {losses_line(losses)}")
+        text = progress_line(stage.name, progress.stage + 1, len(run.config.stages), losses)
+        run.status.update(run.schedule.passed(progress), text)
         stop = agree(run, {})[1]
         validation = run.schedule.validation_due(progress)
         if validation or stop or progress.total_s - saved_at > SAVE_EVERY_S:

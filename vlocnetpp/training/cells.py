@@ -6,7 +6,7 @@ a few whole images: ACE (Brachmann, Cavallari & Prisacariu, 2023).
 
 A buffer is a folder named by a digest of what it was built from, beside the caches of decoded frames and, like those,
 removed when all together grow too large. It is written image by image; a build that was killed continues after its last
-complete part, and only a complete buffer gets its final name.
+complete part, one that a signal stopped where it was, and only a complete buffer gets its final name.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from vlocnetpp.data.frames import DataError
 from vlocnetpp.geometry import rotate
 from vlocnetpp.network.blocks.cell_coordinates import cell_rays
 from vlocnetpp.progress import track
+from vlocnetpp.training.interrupt import Interrupted
 
 FORMAT = 1
 INDEX_NAME = "index.json"
@@ -252,22 +253,29 @@ def _build(
     arrays: dict[str, np.memmap] = {
         layer: np.memmap(partial / f"{layer}.bin", kind, "r+", shape=shape) for layer, (shape, kind) in layers.items()
     }
+    reached = {"views": done, "cells": used}
     starts = range(done, views, BATCH)
-    for number, start in enumerate(track(starts, "computing the features of all images", len(starts))):
-        stop = min(start + BATCH, views)
-        made = [view(i) for i in range(start, stop)]
-        features_BCHW = columns(torch.stack([each.image_3HW.float() for each in made])).float()
-        for i, each, features_CHW in zip(range(start, stop), made, features_BCHW, strict=True):
-            arrays["pose"][i] = each.pose_7.numpy()
-            arrays["pooled"][i] = features_CHW.mean(dim=(1, 2)).numpy()
-            columns_of = _cells_of(each, features_CHW, stride, kept, i)
-            rows = len(columns_of["view"])
-            for layer, values in columns_of.items():
-                arrays[layer][used : used + rows] = values
-            used += rows
-        if (number + 1) % FLUSHED == 0:
-            _flush(arrays)
-            _write(progress, {"views": stop, "cells": used})
+    try:
+        for number, start in enumerate(track(starts, "computing the features of all images", len(starts))):
+            stop = min(start + BATCH, views)
+            made = [view(i) for i in range(start, stop)]
+            features_BCHW = columns(torch.stack([each.image_3HW.float() for each in made])).float()
+            for i, each, features_CHW in zip(range(start, stop), made, features_BCHW, strict=True):
+                arrays["pose"][i] = each.pose_7.numpy()
+                arrays["pooled"][i] = features_CHW.mean(dim=(1, 2)).numpy()
+                columns_of = _cells_of(each, features_CHW, stride, kept, i)
+                rows = len(columns_of["view"])
+                for layer, values in columns_of.items():
+                    arrays[layer][used : used + rows] = values
+                used += rows
+            reached = {"views": stop, "cells": used}
+            if (number + 1) % FLUSHED == 0:
+                _flush(arrays)
+                _write(progress, reached)
+    except Interrupted:
+        _flush(arrays)
+        _write(progress, reached)
+        raise
     if used == 0:
         raise DataError("no cell of any image can be learned from: no image has a pose")
     _flush(arrays)

@@ -17,6 +17,7 @@ from vlocnetpp.errors import ConfigError, nearest
 from vlocnetpp.losses import LossConfig
 from vlocnetpp.network import WIDTHS
 from vlocnetpp.network.registry import ENTRIES
+from vlocnetpp.reporting.files import write_text
 from vlocnetpp.settings import build, merge, nested, read_settings
 from vlocnetpp.step import TASKS
 
@@ -187,7 +188,7 @@ class TrainConfig:
     """One after the other, each a section with the settings below."""
     budget: str = ""
     """Time for the steps of all stages, e.g. 90s, 20m, 8h; the learning rate follows the share that has passed. Opening
-    the data and validation come on top. Give either this or `epochs`."""
+    the data and validation come on top; the run says ahead how long that is. Give either this or `epochs`."""
     epochs: float = 0.0
     """Times that all stages together see every frame; the same result on a machine of any speed."""
     batch: int = 32
@@ -270,12 +271,14 @@ def build_config(settings: Mapping[str, Any], overrides: Mapping[str, str], wher
     if (entry := ENTRIES.get(str(data.get("preset")))) and isinstance(data.get("loss", {}), dict):
         data["loss"] = {**entry.loss, **data.get("loss", {})}
     data["width"] = WIDTHS.get(str(data.get("width")), data.get("width", TrainConfig.width))
+    if isinstance(data["width"], str):
+        raise ConfigError(f"{where}: width: '{data['width']}' is not {', '.join(WIDTHS)} or a number such as 0.25")
     return build(TrainConfig, data, where)
 
 
 def save_config(config: TrainConfig, path: Path) -> None:
-    """Write the resolved configuration as YAML that `load_config` reads back."""
-    path.write_text(yaml.safe_dump(to_plain(config), sort_keys=False))
+    """Write the resolved configuration as YAML that `load_config` reads back, whole or not at all."""
+    write_text(path, yaml.safe_dump(to_plain(config), sort_keys=False))
 
 
 def to_plain(value: Any) -> Any:

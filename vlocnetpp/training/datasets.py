@@ -74,6 +74,8 @@ def open_data(config: TrainConfig) -> TrainingData:
 
     Raises DataError for a dataset that cannot be read, TrainingError where the datasets contradict each other.
     """
+    if not config.data.root:
+        raise TrainingError("data.root: no dataset is named; give --data.root ROOT")
     given, wanted = len(config.data.weights), 1 + len(config.data.also)
     if given not in (0, wanted):
         raise TrainingError(f"data.weights: gives {given} for {wanted} datasets; give one for root and each of also")
@@ -144,7 +146,8 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
     settings.setdefault("recorded_camera", config.data.depth_camera.offset_m)
     for name in ("preset", "width"):
         if name in settings:
-            raise ConfigError(f"network: '{name}' does not exist here; it stands at the top of the configuration")
+            also = "; the columns of the input are network.width_px" if name == "width" else ""
+            raise ConfigError(f"network: '{name}' is no setting of the network's; it is --{name}{also}")
     root = data.map.dataset.root
     poses = [np.array([f.pose_7 for f in s.frames if f.pose_7 is not None]) for s in data.map.train]
     poses = [p for p in poses if len(p) > 1]

@@ -34,7 +34,7 @@ def start_fabric(config: TrainConfig) -> Fabric:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy
     except ImportError as error:
-        raise ConfigError("training needs Lightning Fabric: pip install 'vlocnetpp_ros[train]'") from error
+        raise ConfigError("training needs Lightning Fabric: pip install '.[train]' in the checkout") from error
     device = choose_device(config.device)
     if config.precision == "fp16" and device.type == "cpu":
         raise ConfigError("precision: fp16 trains on a GPU only; use bf16 or fp32")

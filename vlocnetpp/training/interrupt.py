@@ -6,23 +6,53 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
 
 
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """A list of the signals received; a second Ctrl-C ends at once. The earlier handlers are restored afterwards."""
-    seen: list[int] = []
+class Interrupted(BaseException):
+    """A signal came where work can be left at any point, within `StopRequests.at_once`."""
 
-    def request_stop(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and number in seen:
+
+@dataclass
+class StopRequests:
+    """The signals that came, and whether they end the work between two steps or at once."""
+
+    signals: list[int] = field(default_factory=list)
+    _at_once: bool = False
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """A signal within this block raises `Interrupted` from it: reading, decoding, building of caches.
+
+        One that came before it, too.
+        """
+        self._at_once = True
+        try:
+            if self.signals:
+                raise Interrupted
+            yield
+        finally:
+            self._at_once = False
+
+    def receive(self, number: int, frame: FrameType | None) -> None:
+        """The handler of both signals; a second Ctrl-C ends the process."""
+        if number == signal.SIGINT and number in self.signals:
             raise KeyboardInterrupt
-        seen.append(number)
+        self.signals.append(number)
+        if self._at_once:
+            print("stopping", file=sys.stderr, flush=True)
+            raise Interrupted
         print("stopping after this step, then saving; Ctrl-C once more ends at once", file=sys.stderr, flush=True)
 
-    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequests]:
+    """Receive SIGINT and SIGTERM as requests; the earlier handlers are restored afterwards."""
+    stop = StopRequests()
+    before = {number: signal.signal(number, stop.receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield seen
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -19,6 +19,7 @@ from vlocnetpp.network import ViewConfig, build_network
 from vlocnetpp.network.contract import CellNetwork, PretrainedNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
+from vlocnetpp.training.ahead import said_ahead
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
 from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
@@ -26,7 +27,7 @@ from vlocnetpp.training.clips import Clips, FrameStore, map_store
 from vlocnetpp.training.config import UNCHANGED, StageConfig, TrainConfig, save_config
 from vlocnetpp.training.datasets import TrainingError, configure_network, describe_data, open_data
 from vlocnetpp.training.devices import share_norms, start_fabric
-from vlocnetpp.training.interrupt import stop_requests
+from vlocnetpp.training.interrupt import Interrupted, StopRequests, stop_requests
 from vlocnetpp.training.labels import follow_labels
 from vlocnetpp.training.loader import ClipLoader
 from vlocnetpp.training.map_cloud import write_map_cloud
@@ -42,7 +43,7 @@ from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME, Log, save_bad_
 from vlocnetpp.training.schedule import Schedule, best_metric, check_depth, check_stages, learning_rate
 from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
-from vlocnetpp.training.tables import Profile, ValidationTable, losses_line
+from vlocnetpp.training.tables import Profile, ValidationTable, losses_line, progress_line
 
 ROW_BATCHES = 50
 """The log has a row for each epoch, or for so many batches where epochs are shorter."""
@@ -63,7 +64,8 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
         profile: print at the end what the parts of a step cost.
 
     Returns:
-        0 when the run is over, else the number of the signal that ended it early; it can be resumed.
+        0 when the run is over, else the number of the signal that ended it early; it can be resumed, or, where there
+        is no checkpoint yet, started again.
 
     Raises:
         TrainingError, ConfigError, DataError, CheckpointError, ModelFileError: with one line each.
@@ -74,75 +76,96 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
     if saved is not None and saved["progress"]["done"]:
         raise TrainingError(f"{out}: is trained to its end; export it, or train anew into another folder")
     with ExitStack() as stack:
-        stopped = stack.enter_context(stop_requests())
-        data = open_data(config)
-        config, notes = follow_labels(config, data)
-        settings = configure_network(config, data)
-        chosen_by = best_metric(config, settings)
-        fabric = start_fabric(config)
-        torch.manual_seed(config.seed)
-        network = build_network(settings)
-        if config.pretrained and not resume:
-            fabric.print(load_pretrained(network, Path(config.pretrained)))
-        for note in (*notes, *check_frozen(network, config.stages)):
-            fabric.print(note)
-        tasks = {task for stage in config.stages for task in stage.tasks}
-        terms = make_terms(config.loss, tasks & {"depth", *settings.tasks})
-        loss = MultitaskLoss(terms, config.loss.literal_eq9)
-        state = TrainingState(network, loss, describe_data(data, settings))
-        if saved is not None:
-            state.restore(saved, out, config.data.root)
-            fabric.strategy.precision.load_state_dict(state.scaler)
-        stores, held_out = data.stores(settings, config)
-        if config.loss.class_balance and "segmentation" in settings.tasks:
-            pixels_C = sum(store.class_pixels(settings.scene.classes) for store in stores)
-            state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
-        check_stages(config, settings)
-        check_depth(config, settings, any(store.has_depth for store in stores))
-        if settings.traits.attribution and not resume:
-            fabric.print(cast(PretrainedNetwork, network).load_weights())
-        if fabric.world_size > 1:
-            share_norms(cast(nn.Module, network))
-        network.to(fabric.device)
-        if config.channels_last:
-            network.to(memory_format=torch.channels_last)
-        state.loss.to(fabric.device)
-        loaders = {
-            changed: ClipLoader(
-                stores, settings, config.data, config.augment if changed else UNCHANGED, config.batch, config.seed,
-                config.data.workers, fabric.global_rank, fabric.world_size, fabric.device.type == "cuda",
-                config.data.weights or None,
-            )
-            for changed in sorted({stage.augment for stage in config.stages})
-        }  # fmt: skip
-        for loader in loaders.values():
-            stack.enter_context(loader)
-        log = None
-        if fabric.is_global_zero:
-            out.mkdir(parents=True, exist_ok=True)
-            save_config(config, out / CONFIG_NAME)
-            digest = state.about["dataset"]["digest"]
-            write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
-            log = Log(out, state.rows, terms, SHOWN if settings.traits.trains_cells else ())
-            stack.callback(log.close)
-        schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(next(iter(loaders.values())))))
-        run = Run(
-            config, out, fabric, state, schedule, loaders, stores, held_out,
-            tuple(each.name for each in data.classes), chosen_by, log,
-            stack.enter_context(Status("training", quiet=log is None)),
-            ValidationTable(settings.tasks, terms), Profile(fabric.device, profile), stopped,
-        )  # fmt: skip
-        while state.progress.stage < len(config.stages):
-            cells = config.stages[state.progress.stage].cells
+        stop = stack.enter_context(stop_requests())
+        try:
+            with stop.at_once():
+                run = prepare(config, out, saved, profile, stack, stop)
+        except Interrupted:
+            return stop.signals[0]
+        while run.state.progress.stage < len(run.config.stages):
+            cells = run.config.stages[run.state.progress.stage].cells
             if train_cell_stage(run) if cells else train_stage(run):
-                return stopped[0] if stopped else signal.SIGTERM
-        if settings.traits.trains_cells and log is not None:
-            write_map_cloud(out, cast(CellNetwork, network), map_store(stores), fabric.device)
-        state.progress.done = True
+                return stop.signals[0] if stop.signals else signal.SIGTERM
+        network = run.state.network
+        if network.config.traits.trains_cells and run.log is not None:
+            write_map_cloud(out, cast(CellNetwork, network), map_store(run.stores), run.fabric.device)
+        run.state.progress.done = True
         save(run, LAST_NAME)
         if profile:
-            fabric.print(run.costs.table())
+            run.fabric.print(run.costs.table())
     return 0
+
+
+def prepare(
+    config: TrainConfig, out: Path, saved: dict[str, Any] | None, profile: bool, stack: ExitStack, stop: StopRequests
+) -> Run:
+    """Open the data, build or restore the network and the folder of the run: all that comes before its first step.
+
+    Args:
+        saved: the checkpoint to continue from.
+        stack: closes what is opened.
+    """
+    data = open_data(config)
+    config, notes = follow_labels(config, data)
+    settings = configure_network(config, data)
+    chosen_by = best_metric(config, settings)
+    fabric = start_fabric(config)
+    torch.manual_seed(config.seed)
+    network = build_network(settings)
+    if config.pretrained and saved is None:
+        fabric.print(load_pretrained(network, Path(config.pretrained)))
+    for note in (*notes, *check_frozen(network, config.stages)):
+        fabric.print(note)
+    tasks = {task for stage in config.stages for task in stage.tasks}
+    terms = make_terms(config.loss, tasks & {"depth", *settings.tasks})
+    loss = MultitaskLoss(terms, config.loss.literal_eq9)
+    state = TrainingState(network, loss, describe_data(data, settings))
+    if saved is not None:
+        state.restore(saved, out, config.data.root)
+        fabric.strategy.precision.load_state_dict(state.scaler)
+    stores, held_out = data.stores(settings, config)
+    if config.loss.class_balance and "segmentation" in settings.tasks:
+        pixels_C = sum(store.class_pixels(settings.scene.classes) for store in stores)
+        state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
+    check_stages(config, settings)
+    check_depth(config, settings, any(store.has_depth for store in stores))
+    if settings.traits.attribution and saved is None:
+        fabric.print(cast(PretrainedNetwork, network).load_weights())
+    if fabric.world_size > 1:
+        share_norms(cast(nn.Module, network))
+    network.to(fabric.device)
+    if config.channels_last:
+        network.to(memory_format=torch.channels_last)
+    state.loss.to(fabric.device)
+    loaders = {
+        changed: ClipLoader(
+            stores, settings, config.data, config.augment if changed else UNCHANGED, config.batch, config.seed,
+            config.data.workers, fabric.global_rank, fabric.world_size, fabric.device.type == "cuda",
+            config.data.weights or None,
+        )
+        for changed in sorted({stage.augment for stage in config.stages})
+    }  # fmt: skip
+    for loader in loaders.values():
+        stack.enter_context(loader)
+    log = None
+    if fabric.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        save_config(config, out / CONFIG_NAME)
+        digest = state.about["dataset"]["digest"]
+        write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
+        log = Log(out, state.rows, terms, SHOWN if settings.traits.trains_cells else ())
+        stack.callback(log.close)
+    # With a leak probe or of depth alone, a step needs what is not known yet.
+    if not config.leak_probe and settings.tasks:
+        for line in said_ahead(config, network, held_out, fabric.device):
+            fabric.print(line)
+    schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(next(iter(loaders.values())))))
+    return Run(
+        config, out, fabric, state, schedule, loaders, stores, held_out,
+        tuple(each.name for each in data.classes), chosen_by, log,
+        stack.enter_context(Status("training", quiet=log is None)),
+        ValidationTable(settings.tasks, terms), Profile(fabric.device, profile), stop,
+    )  # fmt: skip
 
 
 def train_stage(run: Run) -> bool:
@@ -208,7 +231,7 @@ def train_stage(run: Run) -> bool:
             progress.total_s += spent
             note_losses(progress, losses)
             frames_per_s = index.size * fabric.world_size / spent
-            text = f"stage {stage.name}, {frames_per_s:.0f} frames/s, {losses_line(losses)}"
+            text = progress_line(stage.name, progress.stage + 1, len(config.stages), losses)
             run.status.update(run.schedule.passed(progress), text)
             validation = run.schedule.validation_due(progress)
             if validation:

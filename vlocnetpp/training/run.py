@@ -19,6 +19,7 @@ from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.config import METRICS, StageConfig, TrainConfig
 from vlocnetpp.training.devices import alone
 from vlocnetpp.training.frame_map import fill_frame_map
+from vlocnetpp.training.interrupt import StopRequests
 from vlocnetpp.training.loader import ClipLoader
 from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.run_folder import BEST_NAME, LAST_NAME, Log
@@ -54,13 +55,12 @@ class Run:
     status: Status
     table: ValidationTable
     costs: Profile
-    stopped: list[int]
-    """Signals that asked to end."""
+    stop: StopRequests
 
 
 def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
     """Synchronize the processes: the labels of the whole batch, the time, whether to stop."""
-    progress, stop = run.state.progress, bool(run.stopped)
+    progress, stop = run.state.progress, bool(run.stop.signals)
     if run.fabric.world_size == 1:
         return counts, stop
     first = run.fabric.is_global_zero

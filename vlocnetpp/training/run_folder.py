@@ -132,6 +132,12 @@ def _is_weight(name: str) -> bool:
     return name.rpartition(".")[2].startswith("s_")
 
 
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
+"""Colours that hold for every kind of colour vision."""
+CELL_ERRORS = ("off_ray_m", "distance_m")
+"""Errors of a stage that trains scene coordinates on cells, as the log has them beside the loss terms."""
+
+
 def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -> None:
     """Loss terms, learned weights, learning rate and validations over the steps, stages shaded in turn."""
     from matplotlib.figure import Figure
@@ -145,6 +151,8 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         ("learned weights s, change since the first row", {name: name for name in rows[0] if _is_weight(name)}, False),
         ("learning rate", {"learning rate": "learning_rate"}, True),
     ]
+    cells = {name: f"loss_{name}" for name in CELL_ERRORS if f"loss_{name}" in rows[0]}
+    panels.append(("stage of cells: points off their rays and off their places, m", cells, True))
     panels += [(f"validation: {task} {name}", {name: f"val_{name}"}, False) for task, name in VALIDATED]
     panels = [
         (title, {label: key for label, key in curves.items() if _changes(rows, key)}, log)
@@ -163,6 +171,7 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
     ends = [*starts[1:], rows[-1]["step"]]
     names = [rows[0]["stage"], *(rows[i]["stage"] for i in borders)]
     for axis, (title, curves, logarithmic) in zip(axes, panels):
+        axis.set_prop_cycle(color=OKABE_ITO)
         for label, key in curves.items():
             first = rows[0][key] if _is_weight(key) else 0.0
             points = [(row["step"], row[key] - first) for row in rows if row[key] is not None]

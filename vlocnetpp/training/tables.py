@@ -25,6 +25,20 @@ def losses_line(losses: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.3f}" for name, value in losses.items())
 
 
+IN_WORDS = {
+    "x": "position", "q": "rotation", "x_rel": "motion of poses", "q_rel": "turn of poses", "x_vo": "odometry",
+    "q_vo": "its turn", "seg": "masks", "depth": "depth", "scale": "uncertainty", "coord": "map",
+    "cells": "map (likelihood)", "off_ray_m": "points off their rays, m", "distance_m": "off their places, m",
+}  # fmt: skip
+"""Loss terms as the line of progress names them; others by their own names."""
+
+
+def progress_line(stage: str, number: int, stages: int, losses: dict[str, float]) -> str:
+    """What is trained, as the `number`-th of so many stages, and how large its errors still are."""
+    errors = ", ".join(f"{IN_WORDS.get(name, name)} {value:.3f}" for name, value in losses.items())
+    return f"stage {number} of {stages}, {stage}; errors: {errors}"
+
+
 def scalars_line(scalars: dict[str, float], terms: Sequence[Term]) -> str:
     """The learnable scalars s of the terms that have one, by the names of the terms."""
     names = {term.name: term.balance.name for term in terms if term.balance is not None}
@@ -52,7 +66,7 @@ class ValidationTable:
             + (" *" if best else "  ")
             + f"  {scalars_line(scalars, self._terms)}"
         )
-        heading = [] if self._begun else [head + "      learned s (* best so far)"]
+        heading = [] if self._begun else [head + "      * best so far; then the learned weights s of the losses"]
         self._begun = True
         return [*heading, row.rstrip()]
 

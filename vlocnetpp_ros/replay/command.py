@@ -5,26 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from rclpy.utilities import remove_ros_args
 
 from vlocnetpp.errors import DataError
 from vlocnetpp.extras import missing_extra
-from vlocnetpp.runtime import Metadata, ModelFileError, read_metadata
-from vlocnetpp_ros import environment
-from vlocnetpp_ros.replay import score
-from vlocnetpp_ros.replay.process import node_process
-from vlocnetpp_ros.replay.recording import Recording
-from vlocnetpp_ros.replay.session import images_kept, session
-from vlocnetpp_ros.replay.source import Source, survey
+from vlocnetpp_ros.parameter_names import unknown_parameter
+
+if TYPE_CHECKING:
+    # Imported by the functions that use them, so that the help and a wrong word are answered at once and without ROS.
+    from vlocnetpp.runtime import Metadata
+    from vlocnetpp_ros.replay.source import Source
 
 EPILOG = """\
 DIR gets
@@ -37,10 +34,23 @@ DIR gets
 
 examples
   replay models/demo.ts demo_bag --out out/demo --fast
-  replay lab.ts ~/bags/monday --out out/monday --rate 0.5 --ground-truth /amcl_pose
+  replay lab.ts ~/bags/monday --out out/monday --rate 0.5 --pose-topic /amcl_pose --pose-frame base_link
 """
 
 
+FILES = (
+    "metrics.json", "report.md", "estimate.tum", "odometry.tum", "ground_truth.tum", "trajectory.png", "bag",
+    "node.log", "parameters.yaml",
+)  # fmt: skip
+"""What a result folder gets, and --replace takes out of an earlier one."""
+ROS_MODULES = (
+    "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "nav_msgs", "rclpy", "rpyutils",
+    "sensor_msgs", "std_msgs", "std_srvs",
+)  # fmt: skip
+INSTALL_ROS = (
+    "source a ROS 2 installation, or pip install 'ros-jazzy-rclpy[fastrtps]' ros-jazzy-common-interfaces "
+    "(docs/installation.md)"
+)
 UNGATED = {"gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_disagreement": 0.0, "gate_margin_m": -1.0}
 """Parameters that switch every limit of the gate off."""
 
@@ -48,18 +58,25 @@ UNGATED = {"gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_disagre
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for something unusable in one line on stderr, 130 after Ctrl-C."""
     if arguments is None:
-        arguments = remove_ros_args(sys.argv)[1:]
+        arguments = _without_ros_arguments(sys.argv[1:])
     args = _parser().parse_args(arguments)
+    if sys.stderr.isatty():  # PyTorch and ROS take seconds to import
+        print("replay: starting", file=sys.stderr, flush=True)
     # They must unwind like Ctrl-C, or the node's process would keep running; SIGHUP comes when the terminal closes.
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        title, metrics = replay(args, ["replay", *arguments])
-        score.show(title, metrics)
+        replay(args, ["replay", *arguments])
         print(f"{args.out}: report.md, metrics.json, trajectories and the bag of what the node published")
-    except (DataError, ModelFileError) as error:
+    except ValueError as error:
+        # Our own errors are mistakes of the user; any other ValueError is a bug.
+        if not type(error).__module__.startswith("vlocnetpp"):
+            raise
         print(f"replay: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ROS_MODULES:
+            print(f"replay: this needs ROS 2 ({error.name}): {INSTALL_ROS}", file=sys.stderr)
+            return 2
         if (missing := missing_extra(error, "replay")) is None:
             raise
         print(f"replay: {missing}", file=sys.stderr)
@@ -73,32 +90,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def replay(args: argparse.Namespace, command: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """Play, record and score one bag as in `args`. Returns title and metrics. Raises DataError or ModelFileError."""
-    model = read_metadata(args.model)
-    source = survey(args.bag, args.image_topic, args.camera_info_topic, args.ground_truth, args.max_association)
-    out: Path = args.out
-    if out.exists() and not (out.is_dir() and ((out / "metrics.json").is_file() or not any(out.iterdir()))):
-        raise DataError(f"{out}: exists and is not the result of a replay; name another folder")
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        result = _run(args, command, model, source, partial)
-        # Both renames are in one folder; the old result goes only once the new one is whole.
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        _keep_log(partial, out)
-        shutil.rmtree(partial, ignore_errors=True)
-    return result
+def replay(args: argparse.Namespace, command: Sequence[str]) -> dict[str, Any]:
+    """Play, record, score and print one bag as in `args`. Returns the metrics. Raises DataError or ModelFileError."""
+    if (unknown := unknown_parameter(name for name, _ in args.parameter)) is not None:
+        raise DataError(f"--parameter: {unknown}")
+    from vlocnetpp.reporting.out_folder import result_folder
+
+    with result_folder(args.out, FILES, args.replace) as folder:
+        from vlocnetpp.data.bags.pose_source import FrameWishes, parse_extrinsics
+        from vlocnetpp.runtime import read_metadata
+        from vlocnetpp_ros.replay.source import survey
+
+        extrinsics_7 = parse_extrinsics(args.extrinsics) if args.extrinsics else None
+        frames = FrameWishes(args.map_frame, args.camera_frame, args.pose_frame, extrinsics_7)
+        model = read_metadata(args.model)
+        source = survey(
+            args.bag, args.image_topic, args.camera_info_topic, args.pose_topic, args.max_association, frames
+        )
+        try:
+            return _run(args, command, model, source, folder)
+        except BaseException:
+            _keep_log(folder, args.out)
+            raise
 
 
 def _run(
     args: argparse.Namespace, command: Sequence[str], model: Metadata, source: Source, folder: Path
-) -> tuple[str, dict[str, Any]]:
+) -> dict[str, Any]:
+    from vlocnetpp_ros import environment
+    from vlocnetpp_ros.replay import score
+    from vlocnetpp_ros.replay.process import node_process
+    from vlocnetpp_ros.replay.recording import Recording
+    from vlocnetpp_ros.replay.session import session
+
     # Before rclpy starts, here and in the node: the shared memory belongs to the process that publishes.
     profile = environment.with_fast_dds_profile(dict(os.environ))
     os.environ.update(profile)
@@ -123,8 +147,10 @@ def _run(
         f"bag: {len(source.stamps_ns)} images of {source.topics.image} over {source.seconds:.1f} s, played {pace}",
         f"ground truth: {source.topics.truth or 'none'}, masks: {source.topics.masks or 'none'}",
     ]
-    score.write_results(folder, title, source, heard, metrics, notes)
-    return title, metrics
+    findings = score.findings(source, heard, metrics, model, args.no_gate)
+    score.write_results(folder, title, source, heard, metrics, [*findings, *notes])
+    score.show(title, metrics, findings)
+    return metrics
 
 
 def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
@@ -132,6 +158,9 @@ def node_parameters(args: argparse.Namespace, source: Source) -> dict[str, Any]:
 
     TF, where it is installed, connects the camera to the map, so that RViz can be watched beside.
     """
+    from vlocnetpp_ros import environment
+    from vlocnetpp_ros.replay.session import images_kept
+
     topics = source.topics
     has_tf = environment.has("tf2_ros") and environment.has("tf2_msgs")
     subscribed = f"{topics.image_base}/compressed" if topics.compressed else topics.image_base
@@ -156,6 +185,15 @@ def _keep_log(partial: Path, out: Path) -> None:
         log.replace(out.with_name(f"{out.name}.node.log"))
 
 
+def _without_ros_arguments(words: Sequence[str]) -> list[str]:
+    """The command's own words; those behind --ros-args, which launch adds, are left out."""
+    if "--ros-args" not in words:
+        return list(words)
+    from rclpy.utilities import remove_ros_args
+
+    return list(remove_ros_args(["replay", *words])[1:])
+
+
 def _interrupt(_: int, __: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -172,7 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="file written by 'vlocnetpp export'")
     parser.add_argument("bag", type=Path, metavar="BAG", help="rosbag2 folder, .mcap, .db3, or a rosbag1 .bag")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result folder, replaced if it is one")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="result folder; new, or see --replace")
+    parser.add_argument("--replace", action="store_true", help="replace an earlier result in --out; other files stay")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument(
         "--rate", type=_positive, default=1.0, metavar="X", help="pace, 1 as it was recorded (default); images may drop"
@@ -184,11 +223,26 @@ def _parser() -> argparse.ArgumentParser:
     topics.add_argument("--image-topic", metavar="TOPIC", help="rectified colour image, raw or compressed")
     topics.add_argument("--camera-info-topic", metavar="TOPIC", help="default: beside the image")
     topics.add_argument(
+        "--pose-topic",
         "--ground-truth",
         metavar="TOPIC",
-        help="pose of the camera's optical frame in the map: PoseStamped, PoseWithCovarianceStamped or Odometry "
-        "(default: /ground_truth/pose if the bag has it)",
+        help="ground truth: PoseStamped, PoseWithCovarianceStamped, Odometry or /tf (default: /ground_truth/pose if "
+        "the bag has it)",
     )
+    topics.add_argument(
+        "--pose-frame",
+        metavar="FRAME",
+        help="frame whose poses that topic has, e.g. base_link; /tf_static leads from there to the camera. '': poses "
+        "of the camera's optical frame (default: child_frame_id of Odometry, else the camera's)",
+    )
+    topics.add_argument(
+        "--extrinsics",
+        metavar="X,Y,Z,QX,QY,QZ,QW",
+        help="pose of the camera's optical frame in the frame of the poses, metres and a quaternion in ROS order, "
+        "instead of a look-up",
+    )
+    topics.add_argument("--map-frame", metavar="FRAME", help="with /tf: frame that poses are in")
+    topics.add_argument("--camera-frame", metavar="FRAME", help="the camera's optical frame (default: of the images)")
     topics.add_argument(
         "--max-association",
         type=_positive,

@@ -15,7 +15,7 @@ from vlocnetpp.data.bags import messages as bag_messages
 from vlocnetpp.encodings import VOID
 from vlocnetpp.errors import DataError
 from vlocnetpp.metrics import confusion, latency_metrics, localization_metrics, odometry_metrics, segmentation_metrics
-from vlocnetpp.poses import relative
+from vlocnetpp.poses import relative, rotation_angle, weighted_mean
 from vlocnetpp.reporting import plot_trajectory, print_table, write_json, write_report, write_tum
 from vlocnetpp.runtime import Metadata
 from vlocnetpp_ros.odometry import UNKNOWN_VARIANCE
@@ -25,6 +25,17 @@ from vlocnetpp_ros.replay.source import Source
 
 Floats = NDArray[np.float64]
 NODE_TIMES = ("latency_ms", "model_ms")
+LEAST_TURNED, TURNED_DEG = 5, 20.0
+"""So many poses that differ from the ground truth by one rotation of at least this angle mean another frame."""
+FAR_M = 5.0
+LIMITS = {
+    "uncertain": "gate_uncertainty_m, gate_uncertainty_deg",
+    "unlike the training images": "gate_novelty",
+    "outside the map": "gate_margin_m",
+    "disagrees with odometry": "gate_disagreement",
+    "lost": "gate_regain_after",
+}
+"""Reason why a pose is withheld -> the parameters that decide."""
 
 
 @dataclass(frozen=True)
@@ -124,14 +135,69 @@ def write_results(
         write_tum(out / "odometry.tum", stamps, _by_stamp(stamps, heard.odometry), heard.odom_frame, note)
     if true.any():
         write_tum(out / "ground_truth.tum", stamps, source.truth_N7, heard.map_frame, f"{title}: {source.topics.truth}")
-    if true.any() and heard.poses:
+    if true.any() and "localization" in metrics:
         plot_trajectory(out / "trajectory.png", source.truth_N7[true], estimates(source, heard)[true], title)
         pictures["Ground truth and what the node published, seen from above"] = out / "trajectory.png"
     write_report(out, title, metrics, pictures=pictures, notes=notes)
 
 
-def show(title: str, metrics: dict[str, Any]) -> None:
-    """Print the figures as one table."""
+def findings(source: Source, heard: Heard, metrics: dict[str, Any], model: Metadata, ungated: bool) -> list[str]:
+    """The result in words and figures, first of all; then what explains a bad one."""
+    node, said = metrics["node"], []
+    withheld = sum(node["withheld"].values())
+    figures = metrics.get("localization")
+    if withheld and withheld == node["processed"]:
+        reasons = ", ".join(
+            f"{count} {reason} (limit {LIMITS.get(reason, 'see docs/node.md')})"
+            for reason, count in node["withheld"].items()
+        )
+        shows = "" if ungated else "; --no-gate shows the poses"
+        said.append(f"result: no pose, all {withheld} were withheld: {reasons}{shows}")
+    elif figures is not None and np.isfinite(figures["median_translation_m"]):
+        text = (
+            f"result: pose {figures['median_translation_m']:.3f} m, {figures['median_rotation_deg']:.2f} deg (median)"
+        )
+        said.append(f"{text}, {figures['frames'] - figures['failed']} of {figures['frames']} images got one")
+    elif figures is not None:
+        said.append(f"result: {figures['failed']} of {figures['frames']} images got no pose")
+    else:
+        said.append("result: no ground truth to compare with; --pose-topic names one")
+    if figures is not None:
+        truth_N7, found_N7 = source.truth_N7, estimates(source, heard)
+        both = np.isfinite(truth_N7).all(axis=1) & np.isfinite(found_N7).all(axis=1)
+        said += wrong_frame(truth_N7[both], found_N7[both], model)
+    return said
+
+
+def wrong_frame(truth_N7: Floats, found_N7: Floats, model: Metadata) -> list[str]:
+    """A line where ground truth and estimates differ by a fixed rotation, or are in different places altogether."""
+    said = []
+    if len(truth_N7) >= LEAST_TURNED:
+        turn_N7 = relative(truth_N7, found_N7)
+        mean_7 = weighted_mean(turn_N7)
+        rest_N = rotation_angle(relative(np.tile(mean_7, (len(turn_N7), 1)), turn_N7)[:, 3:])
+        angle, rest = (float(np.degrees(each)) for each in (rotation_angle(mean_7[None, 3:])[0], np.median(rest_N)))
+        if angle > TURNED_DEG and rest < angle / 4:
+            said.append(
+                f"ground truth and estimates differ by one rotation of {angle:.0f} deg (+- {rest:.1f}): the ground "
+                "truth is not of the camera's optical frame; name its frame with --pose-frame (base_link, ...) or give "
+                "--extrinsics"
+            )
+    if model.position_min_3:
+        low, high = np.array(model.position_min_3), np.array(model.position_max_3)
+        away_N = np.maximum(low - truth_N7[:, :3], truth_N7[:, :3] - high).max(axis=1, initial=0.0)
+        if len(away_N) and np.median(away_N) > max(FAR_M, float((high - low).max())):
+            said.append(
+                f"the ground truth is {np.median(away_N):.1f} m outside of where the model was trained: it is in "
+                "another map; vlocnetpp data doctor finds the transform between two drives of a dataset"
+            )
+    return said
+
+
+def show(title: str, metrics: dict[str, Any], findings: list[str]) -> None:
+    """Print the result in words, then the figures as one table."""
+    for line in findings:
+        print(f"{title}: {line.removeprefix('result: ')}" if line.startswith("result: ") else line)
     node, latency = metrics["node"], metrics["latency_ms"]
     dropped = sum(node["dropped"].values())
     rows: list[tuple[str, str]] = [
@@ -139,8 +205,14 @@ def show(title: str, metrics: dict[str, Any]) -> None:
         ("received = processed + dropped", f"{node['received']} = {node['processed']} + {dropped}"),
         *((f"  dropped: {reason}", str(count)) for reason, count in sorted(node["dropped"].items())),
         *((f"  pose withheld: {reason}", str(count)) for reason, count in sorted(node["withheld"].items())),
-        ("rate", f"{node['rate_hz']:.1f} images/s on {node['device']}"),
-        ("latency over DDS, p50 / p95", f"{latency['p50']:.1f} / {latency['p95']:.1f} ms"),
+        *(
+            [
+                ("rate", f"{node['rate_hz']:.1f} images/s on {node['device']}"),
+                ("latency over DDS, p50 / p95", f"{latency['p50']:.1f} / {latency['p95']:.1f} ms"),
+            ]
+            if node["answered"]
+            else [("latency in the node, p50 / p95", _node_latency(node))]
+        ),
         ("cold starts", str(node["cold_starts"])),
     ]
     if "localization" in metrics:
@@ -163,6 +235,13 @@ def show(title: str, metrics: dict[str, Any]) -> None:
     if "segmentation" in metrics:
         rows.append(("mean IoU", f"{100 * metrics['segmentation']['mean_iou']:.1f} %"))
     print_table(title, ("figure", "value"), rows)
+
+
+def _node_latency(node: dict[str, Any]) -> str:
+    times = node["latency_ms"]
+    if not node["processed"] or "p50" not in times:
+        return "no image was answered"
+    return f"{times['p50']:.1f} / {times['p95']:.1f} ms on {node['device']}, over {node['processed']} images"
 
 
 def _odometry(source: Source, heard: Heard) -> dict[str, Any]:

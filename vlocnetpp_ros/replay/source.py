@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data import iter_bag
 from vlocnetpp.data.bags import messages as bag_messages
+from vlocnetpp.data.bags.index import read_index
+from vlocnetpp.data.bags.pose_source import FrameWishes, pose_source
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, open_bag
 from vlocnetpp.data.bags.to_bag import CAMERA, MASK_TOPIC, POSE_TOPIC
-from vlocnetpp.data.poses import PoseError, interpolate_poses, note_of_lost
+from vlocnetpp.data.bags.topics import Topics as TopicWishes
+from vlocnetpp.data.bags.transforms import TF_TYPES
 from vlocnetpp.errors import DataError
 
 IMAGE_TYPES = (bag_messages.RAW, bag_messages.COMPRESSED)
@@ -77,52 +81,43 @@ def survey(
     camera_info: str | None = None,
     truth: str | None = None,
     max_association_s: float = 0.02,
+    frames: FrameWishes = FrameWishes(),  # noqa: B008 - frozen
 ) -> Source:
     """Read a bag once, without its pixels.
 
-    A topic that is None is found. Raises DataError, in one line, if the bag cannot be read, a topic is missing or
+    A topic that is None is found. `frames`: as in from-bag, which frame the ground truth is of, and the transform from
+    there to the camera's optical frame. Raises DataError, in one line, if the bag cannot be read, a topic is missing or
     ambiguous, there is no image, or the camera is not calibrated.
     """
     topics, notes = _find_topics(bag, image, camera_info, truth)
-    stamps: list[int] = []
-    truth_stamps: list[int] = []
-    truth_poses: list[NDArray[np.float64]] = []
-    first_camera_info: bytes | None = None
-    lost: list[str] = []
-    not_calibrated: list[str] = []
-    wanted = {topics.image, topics.camera_info} | ({topics.truth} if topics.truth else set())
-    for each in iter_bag(bag, wanted):
-        if each.topic == topics.image:
-            stamps.append(each.header_stamp_ns())
-        elif each.topic == topics.truth:
-            truth_stamps.append(each.header_stamp_ns())
-            try:
-                truth_poses.append(bag_messages.pose(each.message(), f"{bag}: {topics.truth}"))
-            except PoseError as error:
-                truth_poses.append(np.full(7, np.nan))
-                lost.append(str(error))
-        elif first_camera_info is None:
-            message = each.message()
-            try:
-                bag_messages.camera(message, topics.image, f"{bag}: {topics.camera_info}")
-                first_camera_info = each.cdr()
-            except DataError as error:
-                not_calibrated.append(str(error))
-    if not_calibrated and first_camera_info is None:
-        raise DataError(not_calibrated[0])
-    if not stamps or first_camera_info is None:
-        raise DataError(f"{bag}: {topics.camera_info if stamps else topics.image} has no message")
-    for note in (*notes, *note_of_lost(lost, len(truth_poses))):
-        print(f"replay: note: {note}", file=sys.stderr)
-    stamps_ns = np.array(stamps, dtype=np.int64)
-    truth_N7 = np.full((len(stamps), 7), np.nan)
-    if truth_poses:
+    wishes = TopicWishes(topics.image, topics.camera_info, topics.truth or "", depth="", mask="")
+    index = read_index(bag, wishes, frames, SECOND_NS)
+    stamps_ns = np.array(index.stamps.get(topics.image, []), dtype=np.int64)
+    if index.cameras and not any(index.cameras):
+        raise DataError(index.not_calibrated[0])
+    if not len(stamps_ns) or not index.cameras:
+        raise DataError(f"{bag}: {topics.camera_info if len(stamps_ns) else topics.image} has no message")
+    truth_N7 = np.full((len(stamps_ns), 7), np.nan)
+    if topics.truth is not None:
         limit_ns = round(max_association_s * SECOND_NS)
-        found = interpolate_poses(np.array(truth_stamps), np.array(truth_poses), stamps_ns, limit_ns)
-        for row, pose_7 in enumerate(found):
-            if pose_7 is not None:
-                truth_N7[row] = pose_7
-    return Source(bag, topics, stamps_ns, truth_N7, first_camera_info)
+        poses = pose_source(bag, index.found, topics.truth, index.samples, index.frames[topics.image], frames, limit_ns)
+        notes += poses.notes
+        runs = np.array(index.runs[topics.image])
+        for run in np.unique(runs):
+            truth_N7[runs == run] = poses.at(stamps_ns[runs == run], int(run))
+        print(f"replay: ground truth: {poses.chain}", file=sys.stderr)
+    for note in notes:
+        print(f"replay: note: {note}", file=sys.stderr)
+    return Source(bag, topics, stamps_ns, truth_N7, _first_camera_info(bag, topics))
+
+
+def _first_camera_info(bag: Path, topics: Topics) -> bytes:
+    """CDR of the first message with a calibration."""
+    for each in iter_bag(bag, {topics.camera_info}):
+        with suppress(DataError):  # drivers send zeros until they are ready
+            bag_messages.camera(each.message(), topics.image, f"{bag}: {topics.camera_info}")
+            return each.cdr()
+    raise DataError(f"{bag}: {topics.camera_info} has no message with a calibration")
 
 
 def _find_topics(
@@ -141,7 +136,7 @@ def _find_topics(
         camera_info = next((name for name in beside if types.get(name) == bag_messages.CAMERA_INFO), None)
     if camera_info is None:
         raise DataError(f"{bag}: no camera_info beside {image}; name one with --camera-info-topic: {_list(types)}")
-    truth = _named(bag, types, "--ground-truth", truth, bag_messages.POSE_TYPES)
+    truth = _named(bag, types, "--pose-topic", truth, (*bag_messages.POSE_TYPES, *TF_TYPES))
     if truth is None and types.get(POSE_TOPIC) in bag_messages.POSE_TYPES:
         truth = POSE_TOPIC
     masks = MASK_TOPIC if types.get(MASK_TOPIC) in IMAGE_TYPES else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vlocnetpp.data.doctor.findings import Finding, Severity
-from vlocnetpp.data.doctor.hypotheses import EXPLAINED
+from vlocnetpp.data.doctor.hypotheses import AXES, EXPLAINED, Hypothesis
 from vlocnetpp.data.doctor.study import LEAST_PAIRS, Study
 from vlocnetpp.data.doctor.surfaces import Fit
 
@@ -23,6 +23,12 @@ USUAL_SCALES = {
     100.0: "metres against centimetres", 10.0: "a factor of ten", 5.0: "depth in 1/5000 m read as 1/1000 m",
     0.2: "depth in 1/1000 m read as 1/5000 m", 39.37: "metres against inches", 3.281: "metres against feet",
 }  # fmt: skip
+
+OF_BODY = Hypothesis(axes=next(text for text in AXES if text.startswith("the poses are those of a body")))
+BODY_REMEDY = (
+    "convert the recording again with vlocnetpp data from-bag --pose-frame FRAME, the frame that the poses are of "
+    "(base_link, zed_camera_link); for other data, turn the poses to optical axes (x right, y down, z forward)"
+)
 
 
 def check_convention(study: Study) -> Iterator[Finding]:
@@ -43,7 +49,7 @@ def check_convention(study: Study) -> Iterator[Finding]:
             "error", "convention", "poses",
             f"{' and '.join(reading.hypothesis.departures)}: points then lie {reading.error * pixels:.2g} px from "
             f"where poses put them, as stored {stored.error * pixels:.3g} px ({measured})",
-            won * (1 - reading.error / stored.error),
+            won * (1 - reading.error / stored.error), BODY_REMEDY if reading.hypothesis == OF_BODY else "",
         )  # fmt: skip
         return
     text = f"as stored, points lie {stored.error * pixels:.2g} px from where poses put them {measured}"
@@ -152,7 +158,12 @@ def _focal(by_depth: Fit | None, by_lines: Fit, pairs: int) -> Iterator[Finding]
     if not wrong:
         yield Finding("info", "evidence", "intrinsics", text, 1 - max(off.values()))
     elif "depth" in measured and "depth" not in wrong:
-        yield Finding("warning", "registration", "intrinsics", text, sure["colour"])
+        share = 1 / measured["colour"].focal
+        remedy = (
+            f"register depth to colour where it is recorded, or train with --data.depth_camera.focal {share:.3f} "
+            f"(and --data.depth_camera.offset_m, the place of the depth camera in the colour camera)"
+        )
+        yield Finding("warning", "registration", "intrinsics", text, sure["colour"], remedy)
     else:
         # Depth, where there is any, is the better evidence: it depends on neither light nor registration.
         witness = "depth" if "depth" in wrong else "colour"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlocnetpp.data.doctor import conventions, images, masks, placing, splits, times
+import numpy as np
+
+from vlocnetpp.data.doctor import conventions, images, maps, masks, placing, splits, times
 from vlocnetpp.data.doctor.findings import SEVERITIES, Finding
+from vlocnetpp.data.doctor.maps import MOST_DRIVES, QUERIES, SPREAD
+from vlocnetpp.data.doctor.matches import features_of
+from vlocnetpp.data.doctor.placing import MOST_LINKS
 from vlocnetpp.data.doctor.study import Study
-from vlocnetpp.data.doctor.survey import survey
-from vlocnetpp.data.frames import DataError
+from vlocnetpp.data.doctor.survey import MOST_FRAMES, ExaminedFrame, examine_frame, survey
+from vlocnetpp.data.frames import DataError, Dataset
 from vlocnetpp.data.layouts.recognize import LAYOUTS, open_dataset
 from vlocnetpp.data.poses import NoPoseError, PoseError
+from vlocnetpp.progress import duration
 
 CHECKS: tuple[Callable[[Study], Iterable[Finding]], ...] = (
     images.check_files,
@@ -27,11 +35,16 @@ CHECKS: tuple[Callable[[Study], Iterable[Finding]], ...] = (
     conventions.check_calibration,
     conventions.check_offset,
     placing.check_placing,
+    maps.check_maps,
     masks.check_masks,
     splits.check_overlap,
     splits.check_distance,
 )
 """In the order of the report among findings of one severity."""
+SAMPLED = 8
+"""Frames that are read and searched for points to tell how long all take."""
+MATCHING_S, PAIR_S = 0.004, 0.04
+"""Seconds to match two frames and to test the poses on a pair, on a core of 2020."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +102,47 @@ def examine(root: Path, layout: str | None = None, pairs: int = 60, seed: int = 
         kind = next((name for kind, name in kinds.items() if isinstance(error, kind)), "reading")
         where, _, what = str(error).partition(": ")
         return Report(root, (Finding("error", kind, where, what or str(error)),), None)
+    study = study_of(dataset, pairs, seed)
+    found = [Finding("warning", "noted", "layout", note) for note in dataset.notes]
+    unread = sum(not examined.read for examined in study.frames)
+    if unread:
+        text = f"{unread} of {len(study.frames)} images were not looked at, to end in time; their poses and stamps were"
+        found.append(Finding("info", "cannot-tell", "images", text, 0.0))
+    found += [finding for check in CHECKS for finding in check(study)]
+    return Report(root, tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))), study)
+
+
+def study_of(dataset: Dataset, pairs: int, seed: int) -> Study:
+    """Read a dataset's images and draw the pairs of frames that test its poses; says ahead how long that takes."""
+    print(
+        f"{dataset.root}: the examination takes about {duration(expected_s(dataset, pairs))}",
+        file=sys.stderr,
+        flush=True,
+    )
     study = Study(dataset, survey(dataset), pairs, seed)
     study.set_wild_poses_aside()
     study.choose_pairs()
-    found = [Finding("warning", "noted", "layout", note) for note in dataset.notes]
-    found += [finding for check in CHECKS for finding in check(study)]
-    return Report(root, tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))), study)
+    return study
+
+
+def expected_s(dataset: Dataset, pairs: int) -> float:
+    """Seconds that an examination takes, from the time that a few frames take."""
+    every = [frame for sequences in dataset.splits.values() for sequence in sequences for frame in sequence.frames]
+    if not every:
+        return 0.0
+    sample = [every[i] for i in np.linspace(0, len(every) - 1, min(SAMPLED, len(every))).astype(int)]
+    began = time.monotonic()
+    for frame in sample:
+        examine_frame(ExaminedFrame(frame, "", "", 0))
+    read_s = (time.monotonic() - began) / len(sample)
+    posed = [frame for frame in every if frame.pose_7 is not None]
+    if not posed:
+        return min(len(every), MOST_FRAMES) * read_s
+    began = time.monotonic()
+    for frame in sample:
+        features_of(frame)
+    points_s = (time.monotonic() - began) / len(sample)
+    drives = min(sum(map(len, dataset.splits.values())), MOST_DRIVES)
+    looked_at = min(len(posed), MOST_LINKS) + 3 * pairs + (drives > 1) * drives * (QUERIES + SPREAD) / 2
+    matched = 2 * min(len(posed), MOST_LINKS) + 3 * pairs + (drives - 1) * QUERIES * SPREAD / 2
+    return min(len(every), MOST_FRAMES) * read_s + looked_at * points_s + matched * MATCHING_S + pairs * PAIR_S

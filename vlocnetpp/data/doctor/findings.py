@@ -112,6 +112,10 @@ KINDS = {
         "Distance of test poses to the nearest training pose: the bound for methods that only retrieve images.",
         "drive the mapping run where the robot will drive; expect no good pose far from it",
     ),
+    "maps": Kind(
+        "Two drives are in different maps: images show the same, the poses differ, or the other way round.",
+        "move the drive into the map of the others, into a new folder: vlocnetpp data align ROOT SEQUENCE --out NEW",
+    ),
     "evidence": Kind("What was measured and found in order.", "nothing"),
     "cannot-tell": Kind(
         "The data do not allow a check: too little motion, texture, depth or rotation.",
@@ -134,10 +138,13 @@ class Finding:
     confidence: float = 1.0
     """0..1; 1 for what was counted, less where a measurement decides."""
 
+    remedy: str = ""
+    """What to do about it, with the numbers that were found; empty: what `KINDS` says."""
+
     @property
     def do(self) -> str:
         """What to do about it."""
-        return KINDS[self.kind].do
+        return self.remedy or KINDS[self.kind].do
 
 
 def listing(names: list[str], most: int = 3) -> str:

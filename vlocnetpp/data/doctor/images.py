@@ -102,6 +102,7 @@ def check_depth(study: Study) -> Iterator[Finding]:
 
 def _blurred(sequence: list[ExaminedFrame]) -> list[ExaminedFrame]:
     """Frames with less than a fifth of the sharpness around them; what all frames share is the scene, not blur."""
+    sequence = [examined for examined in sequence if examined.thumbnail is not None]
     sharp = np.array([examined.sharpness for examined in sequence])
     if len(sharp) < 7:
         return []

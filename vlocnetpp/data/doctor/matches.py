@@ -20,7 +20,7 @@ WORKING_WIDTH = 400
 LEAST_MATCHES = 20
 """A pair with fewer points in common is not used."""
 _RATIO = 0.85
-_CACHED = 400
+_CACHED = 1000
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,14 @@ def match_frames(first: Frame, second: Frame) -> Pair | None:
         return None
     kept = pairs[inlier.ravel().astype(bool)]
     return Pair(first, second, a.x_N2[kept[:, 0]], b.x_N2[kept[:, 1]], a.z_N[kept[:, 0]], b.z_N[kept[:, 1]], a.width)
+
+
+def count_matches(first: Frame, second: Frame) -> int:
+    """How many points of one frame look like one of another, whether or not they fit a rigid motion."""
+    a, b = features_of(first), features_of(second)
+    if a is None or b is None or min(len(a.x_N2), len(b.x_N2)) < LEAST_MATCHES:
+        return 0
+    return len(_mutual(a.descriptors_ND, b.descriptors_ND))
 
 
 def features_of(frame: Frame) -> Features | None:

@@ -13,6 +13,7 @@ from vlocnetpp.data.doctor.matches import Pair, features_of, match_frames
 from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.frames import Frame
+from vlocnetpp.poses import relative, rotation_angle
 from vlocnetpp.progress import track
 
 MOST_LINKS = 4000
@@ -39,7 +40,7 @@ def check_placing(study: Study) -> Iterator[Finding]:
     """Check each sequence for frames all of whose links contradict their poses."""
     if not study.explained:
         return
-    gap = _gap(study)
+    gap = study.usual_gap
     wanted = [
         (sequence, first, first + step)
         for sequence in study.sequences
@@ -95,14 +96,6 @@ def misplaced(links: Sequence[Link]) -> list[int]:
         rest = [link for link in rest if worst not in (link.first, link.second)]
 
 
-def _gap(study: Study) -> int:
-    """So many frames apart, points move by about a tenth of the image."""
-    speeds = [
-        pair.displacement / (second - first) for pair, (_, first, second) in zip(study.pairs, study.places, strict=True)
-    ]
-    return int(np.clip(round(0.1 / float(np.median(speeds))), 1, 20))
-
-
 def _agrees(study: Study, first: ExaminedFrame, second: ExaminedFrame) -> bool | None:
     if first.frame.pose_7 is None or second.frame.pose_7 is None:
         return None
@@ -126,14 +119,10 @@ def _fits(study: Study, pair: Pair) -> bool | None:
 
 def _apart(study: Study, first: Frame, second: Frame) -> float:
     """How far apart the poses are, compared with pairs that have points in common: 1 = as the median of them."""
-
-    def steps(a: Frame, b: Frame) -> tuple[float, float]:
-        assert a.pose_7 is not None and b.pose_7 is not None
-        turn = 2 * np.arccos(min(abs(float(a.pose_7[3:] @ b.pose_7[3:])), 1.0))
-        return float(np.linalg.norm(a.pose_7[:3] - b.pose_7[:3])), float(turn)
-
-    usual = np.median([steps(pair.first, pair.second) for pair in study.pairs], axis=0)
-    return max(step / max(each, 1e-9) for step, each in zip(steps(first, second), usual, strict=True))
+    motion_17 = relative(np.asarray(first.pose_7)[None], np.asarray(second.pose_7)[None])
+    usual_m, usual_deg = study.usual_motion
+    degrees = float(np.degrees(rotation_angle(motion_17[:, 3:]))[0])
+    return max(float(np.linalg.norm(motion_17[0, :3])) / usual_m, degrees / usual_deg)
 
 
 def _exchanges(study: Study, strangers: list[tuple[list[ExaminedFrame], int]], gap: int) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from vlocnetpp.data.doctor.surfaces import CAP, Fit, Surfaces, fit_lines, fit_su
 from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.doctor.wild import Wild, set_wild_poses_aside
 from vlocnetpp.data.frames import Dataset
+from vlocnetpp.poses import relative, rotation_angle
 from vlocnetpp.progress import track
 
 LEAST_PAIRS = 8
@@ -135,6 +136,24 @@ class Study:
     def delay(self) -> Delay | None:
         """By how many frames images and poses are apart."""
         return find_delay(self.pairs, self.places, self.reading, self.by_lines.focal) if self.verdicts else None
+
+    @cached_property
+    def usual_gap(self) -> int:
+        """So many frames apart, points move by about a tenth of the image."""
+        speeds = [
+            pair.displacement / (second - first)
+            for pair, (_, first, second) in zip(self.pairs, self.places, strict=True)
+        ]
+        return int(np.clip(round(0.1 / float(np.median(speeds))), 1, 20))
+
+    @cached_property
+    def usual_motion(self) -> tuple[float, float]:
+        """Metres and degrees between two frames of a pair, which have plenty in common: their medians."""
+        motions_P7 = relative(
+            np.array([pair.first.pose_7 for pair in self.pairs]), np.array([pair.second.pose_7 for pair in self.pairs])
+        )
+        metres = float(np.median(np.linalg.norm(motions_P7[:, :3], axis=1)))
+        return max(metres, 1e-6), max(float(np.degrees(np.median(rotation_angle(motions_P7[:, 3:])))), 1e-3)
 
     def _surface_error(self, verdict: Verdict) -> float:
         errors = [

@@ -14,6 +14,10 @@ from vlocnetpp.progress import track
 
 THUMBNAIL = (32, 24)
 """Width and height in pixels."""
+MOST_FRAMES = 6000
+"""Of more frames, runs of consecutive ones are read, spread over all, so that the work is bounded."""
+RUN = 30
+"""Frames of such a run."""
 
 
 @dataclass
@@ -25,6 +29,8 @@ class ExaminedFrame:
     sequence: str
     index: int
     """Place in its sequence."""
+    read: bool = False
+    """Whether its files were looked at."""
     set_aside: bool = False
     """Whether the stored pose is wild; the frame here then has none."""
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -64,12 +70,16 @@ def survey(dataset: Dataset) -> dict[str, list[list[ExaminedFrame]]]:
         for split, sequences in dataset.splits.items()
     }
     every = [examined for sequences in sequences_by_split.values() for sequence in sequences for examined in sequence]
-    for examined in track(every, "looking at the frames"):
-        _examine(examined)
+    runs, kept = -(-len(every) // RUN), MOST_FRAMES // RUN
+    wanted = [examined for i, examined in enumerate(every) if runs <= kept or i // RUN * kept % runs < kept]
+    for examined in track(wanted, "looking at the frames"):
+        examine_frame(examined)
     return sequences_by_split
 
 
-def _examine(examined: ExaminedFrame) -> None:
+def examine_frame(examined: ExaminedFrame) -> None:
+    """Read a frame's files and measure them."""
+    examined.read = True
     try:
         image = examined.frame.image()
     except DataError as error:

