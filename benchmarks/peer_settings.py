@@ -56,7 +56,7 @@ CHOICES: tuple[tuple[Peer, tuple[Choice, ...]], ...] = (
         (
             Choice(score_forest, "PIXELS", (750, 1500, 3000)),
             Choice(score_forest, "HYPOTHESES", (256, 512, 1024)),
-            Choice(score_forest, "INLIER_M", (0.05, 0.1, 0.2)),
+            Choice(score_forest, "INLIER_M", (0.03, 0.05, 0.1)),
         ),
     ),
 )

@@ -17,8 +17,9 @@ import yaml
 from wall_dataset import write_wall
 
 from vlocnetpp.benchmark import Settings, run
+from vlocnetpp.benchmark.make import Shared, make
 from vlocnetpp.benchmark.methods import methods, needs, read_method
-from vlocnetpp.benchmark.plan import configuration, plan
+from vlocnetpp.benchmark.plan import Job, configuration, plan
 from vlocnetpp.benchmark.record import read_errors, read_record
 from vlocnetpp.benchmark.report import LEAK_PROBE
 from vlocnetpp.cli import main
@@ -26,7 +27,7 @@ from vlocnetpp.cli.benchmark import setting
 from vlocnetpp.data import open_dataset
 from vlocnetpp.errors import ConfigError
 from vlocnetpp.network import configure
-from vlocnetpp.peers import ODOMETRY_PEERS, PEERS
+from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, Peer, PeerMap
 from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.config import build_config
 from vlocnetpp.training.schedule import check_stages
@@ -104,6 +105,28 @@ def test_a_depth_camera_beside_the_colour_camera_can_be_set_for_every_row(wall):
     for method in methods().values():
         camera = configuration(method, 0, open_dataset(wall), settings).data.depth_camera
         assert (camera.focal, camera.offset_m) == (1.1143, (-0.0255, 0.0, 0.0))
+
+
+def test_peers_are_given_the_colour_camera_and_judged_at_the_recorded_one(wall, tmp_path):
+    """A peer that repeats the pose that it is given is exact, wherever the depth camera is."""
+    words = ["data.depth_camera.focal=1.1143", "data.depth_camera.offset_m=[-0.0255, 0, 0]"]
+    settings = Settings(budget="1s", overrides=dict(setting(word) for word in words))
+    dataset, given = open_dataset(wall), []
+
+    def build(train_frames):
+        given.extend(train_frames)
+        return PeerMap(lambda frame, image_HW3: frame.pose_7, 0)
+
+    job = Job(Peer("repeats the truth", build, "", oracle=True), None, ("test",), None)
+    record, errors = make(job, Shared(dataset, settings, tmp_path), "")("test")
+    assert record.metrics["localization"]["frames"] == len(errors.metres_N) == 10
+    assert errors.metres_N.max() < 1e-9 and errors.degrees_N.max() < 1e-5
+    stored = dataset.frames("train")
+    assert len(given) == len(stored)
+    for frame, recorded in zip(given, stored, strict=True):
+        assert frame.K_33[0, 0] == pytest.approx(recorded.K_33[0, 0] / 1.1143)
+        assert frame.depth_camera.offset_m == (-0.0255, 0.0, 0.0)
+        assert np.linalg.norm(frame.pose_7[:3] - recorded.pose_7[:3]) == pytest.approx(0.0255)
 
 
 # --- plan -----------------------------------------------------------------------------------------------------------

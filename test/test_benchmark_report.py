@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vlocnetpp.benchmark import BenchmarkError, Settings, published, run
+from vlocnetpp.benchmark import BenchmarkError, Settings, figures, published, run
 from vlocnetpp.benchmark.figures import (
     distance_bins,
     median_by_distance,
@@ -84,14 +84,14 @@ def test_the_sentences_say_who_wins_even_where_it_was_not_trained():
     ]
     found = duels(rows)
     said = "\n".join(winners(rows, found))
-    assert "Best median position: **ORB and PnP**, which needs no training" in said
+    assert "Best median position: **ORB and PnP**, which needs no network" in said
     assert "The best of those trained here is stl_pose" in said
     assert "against retrieval: in metres better: stl_pose" in said
     assert "against ORB and PnP: in metres worse: stl_pose, pose_single" in said
     assert "poor" not in said, "the best of a kind is the rival"
     assert "nearest" not in said, "what looks at the truth never wins"
     trained = "\n".join(winners(rows[3:], []))
-    assert "**stl_pose**, which was trained here" in trained and "The best without training is retrieval" in trained
+    assert "**stl_pose**, which was trained here" in trained and "The best without a network is retrieval" in trained
     assert winners([], []) == [] and costs([]) == []
     (said,) = costs(rows)
     cost = "answers in 7.00 ms (p50) and carries 3.00 MB"
@@ -219,6 +219,18 @@ def test_degenerate_pictures(tmp_path, frames):
         assert cv2.imread(str(path)) is not None
     with pytest.raises(DataError, match="no method to draw"):
         plot_error_bars(tmp_path / "none.png", [], "t")
+
+
+def test_shares_keep_trained_methods_beside_many_peers(tmp_path, monkeypatch):
+    rng = np.random.default_rng(2)
+    many = [row(f"peer {i}", [rng.gamma(2, 0.01, 20)], "peer") for i in range(8)]
+    many += [row(f"net {i}", [rng.gamma(2, 0.1 + i, 20)]) for i in range(5)]
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
+    plot_shares(tmp_path / "shares.png", many, "t")
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert len(labels) == 7
+    assert [label for label in labels if "net" in label] == ["net 0", "net 1", "net 2"]
 
 
 def test_the_papers_figures_are_drawn_where_there_are_rows(tmp_path):

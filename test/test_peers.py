@@ -93,7 +93,7 @@ def test_thumbnails_find_the_same_view_in_another_light(tmp_path, black):
 # --- matching: a scene whose every pixel is known ---------------------------------------------------------------------
 
 RETRIEVAL = [peer.name for peer in PEERS if peer.name.startswith("image retrieval")]
-PNP, ACTIVE_SEARCH, FOREST = "ORB + depth map + PnP", "Active Search", "SCoRe forest"
+PNP, ACTIVE_SEARCH, FOREST = "ORB + depth map + PnP", "Active Search + PnP", "SCoRe forest"
 STRUCTURE = [PNP, ACTIVE_SEARCH, FOREST]
 
 

@@ -111,7 +111,7 @@ def test_a_forest_answers_no_image_without_depth(boards):
 def room(tmp_path_factory):
     """Some frames of the rendered room."""
     root = tmp_path_factory.mktemp("rendered") / "room"
-    render_world(root, "suite/room", width=320, height=240, frames_scale=0.06, jobs=1)
+    render_world(root, "suite/room", width=320, height=240, frames_scale=0.08, jobs=1)
     return open_dataset(root)
 
 
@@ -121,7 +121,7 @@ def room(tmp_path_factory):
     ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_structure_in_the_rendered_room(peer, metre, degree, room, monkeypatch):
-    monkeypatch.setattr(score_forest, "TRAINING_PIXELS", 40_000)
+    monkeypatch.setattr(score_forest, "TRAINING_PIXELS", 100_000)
     train, test = room.frames("train"), room.frames("test")[::2]
     found = localization_metrics(run_peer(peer, train, test).pose_N7, [each.pose_7 for each in test])
     assert found["failed"] == 0

@@ -68,7 +68,7 @@ def plot_error_bars(path: Path, rows: Sequence[Row], title: str) -> None:
     axes[0].set_ylim(-0.7, len(rows) - 0.3)
     from matplotlib.lines import Line2D
 
-    kinds = [("trained here", LEARNED, LEARNED), ("needs no training", PEER, PEER), ("looks at the truth", GREYED, "w")]
+    kinds = [("trained here", LEARNED, LEARNED), ("needs no network", PEER, PEER), ("looks at the truth", GREYED, "w")]
     handles = [Line2D([], [], color=c, marker="o", markerfacecolor=face, label=text) for text, c, face in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(f"{title}: median and quartiles", x=0.01, ha="left", fontsize=9, fontweight="bold")
@@ -79,7 +79,7 @@ def plot_error_by_distance(path: Path, rows: Sequence[Row], distance_N: Floats, 
     """Median translation error against the distance to the nearest training pose, one line for each method.
 
     The dashed diagonal is the error of the nearest training pose itself: below it a method interpolates. Methods
-    without training are on the left, those trained here on the right, each with the best of the other side.
+    without a network are on the left, those trained here on the right, each with the best of the other side.
     `distance_N` belongs to the frames of every row's errors. Raises DataError without a row or frame.
     """
     if not rows or not len(distance_N):
@@ -95,7 +95,8 @@ def plot_error_by_distance(path: Path, rows: Sequence[Row], distance_N: Floats, 
     legend_in = 0.16 * entries + 0.1
     figure = new_figure((7.2, 3.5 + legend_in))
     axes, places = figure.subplots(2, 2, sharex="row", sharey="row", height_ratios=(3.0, legend_in))
-    for side, (axis, place, heading) in enumerate(zip(axes, places, ("without training", "trained here"), strict=True)):
+    headings = ("without a network", "trained here")
+    for side, (axis, place, heading) in enumerate(zip(axes, places, headings, strict=True)):
         mine = sides[side][:MOST_LINES]
         for row in [*sides[1 - side][:1], *mine]:
             medians = median_by_distance(row, distance_N, edges)
@@ -133,12 +134,11 @@ def plot_shares(path: Path, rows: Sequence[Row], title: str) -> None:
     if not shown:
         raise DataError(f"{path}: there is no method to draw")
     shown = sorted(shown, key=lambda row: percentile(row.pooled()[0], 50))
-    kept = {row.name for row in shown if not row.learned} if len(shown) > MOST_LINES else {row.name for row in shown}
-    # Everything without training, and as many of the best trained methods as can be distinguished.
-    for row in shown:
-        if len(kept) < MOST_LINES:
-            kept.add(row.name)
-    shown = [row for row in shown if row.name in kept][:MOST_LINES]
+    trained, peers = ([row.name for row in shown if row.learned == learned] for learned in (True, False))
+    # As many as can be distinguished: the best of both kinds, at least three of the trained ones where there are.
+    mine = trained[: max(MOST_LINES - len(peers), MOST_LINES // 2)]
+    kept = {*mine, *peers[: MOST_LINES - len(mine)]}
+    shown = [row for row in shown if row.name in kept]
     figure = new_figure((7.2, 3.2))
     axes = figure.subplots(1, 2, sharey=True)
     for number, (axis, (label, _), unit) in enumerate(zip(axes, PANELS, UNITS, strict=True)):
@@ -159,7 +159,7 @@ def plot_shares(path: Path, rows: Sequence[Row], title: str) -> None:
     axes[0].set_ylabel("share of the frames [%]")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    heading = f"{title}: share of the frames within an error (dashed: without training)"
+    heading = f"{title}: share of the frames within an error (dashed: without a network)"
     figure.suptitle(heading, x=0.01, ha="left", fontsize=9, fontweight="bold")
     save(figure, path)
 

@@ -18,7 +18,7 @@ from vlocnetpp.reporting.tables import format_cell
 
 FIGURE_2 = (
     "SCoRe forest",
-    "Active Search",
+    "Active Search + PnP",
     "ORB + depth map + PnP",
     "posenet2",
     "nnnet",
@@ -28,7 +28,7 @@ FIGURE_2 = (
     "stl_coordinates",
     "robot",
 )
-"""Methods of Fig. 2, those without training first, and ours beside them."""
+"""Methods of Fig. 2, those without a network first, and ours beside them."""
 FIGURE_3 = ("stl_pose", "mtl_input_concat", "mtl_mid_concat", "mtl_shared", "mtl")
 """Variants of Fig. 3."""
 
@@ -106,7 +106,7 @@ def _draw(path: Path, rows: Sequence[Row], names: Sequence[str], panels: Sequenc
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    kinds = {"trained here": (LEARNED, True), "needs no training": (PEER, False)}
+    kinds = {"trained here": (LEARNED, True), "needs no network": (PEER, False)}
     handles: list[Any] = [
         Patch(color=colour, label=text)
         for text, (colour, learned) in kinds.items()

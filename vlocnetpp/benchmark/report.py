@@ -260,6 +260,6 @@ PAPER = (
 )
 MULTITASK = "In one budget a multitask network learns all its tasks: equal time, not equal time for each task."
 COST = (
-    "Size: what a robot has to carry, the map of a method without training or the exported network. Time of a frame on "
-    "this machine: streaming as on the robot, from the decoded image to the answer."
+    "Size: what a robot has to carry, the map of a method without a network or the exported network. Time of a frame "
+    "on this machine: streaming as on the robot, from the decoded image to the answer."
 )

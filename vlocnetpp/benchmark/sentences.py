@@ -14,7 +14,7 @@ from vlocnetpp.reporting.tables import Table, format_cell
 
 
 class Duel(NamedTuple):
-    """A trained method against a rival that needs no training, on the same frames."""
+    """A trained method against a rival that needs no network, on the same frames."""
 
     method: str
     rival: str
@@ -23,7 +23,8 @@ class Duel(NamedTuple):
 
 
 RIVALS = ("retrieval", "PnP")
-"""Kinds of peers that trained methods are compared with, by a word of their names: the best of each kind."""
+"""Kinds of peers that trained methods are compared with, by a word of their names: the best of each kind. A SCoRe
+forest is of neither: it reads the depth of the image that it locates."""
 
 
 def rivals(rows: Sequence[Row]) -> list[Row]:
@@ -109,12 +110,12 @@ def nearest(rows: Sequence[Row]) -> str:
 
 def _winner(ranked: Sequence[Row], figure: str, unit: str) -> str:
     best = _smallest(ranked, figure)
-    kind = "which was trained here" if best.learned else "which needs no training"
+    kind = "which was trained here" if best.learned else "which needs no network"
     line = f"**{best.name}**, {kind}, with {_with_unit(best, figure, unit)}."
     others = [row for row in ranked if row.learned != best.learned]
     if others:
         other = _smallest(others, figure)
-        of = "without training" if best.learned else "of those trained here"
+        of = "without a network" if best.learned else "of those trained here"
         line += f" The best {of} is {other.name} with {_with_unit(other, figure, unit)}."
     return line
 

@@ -3,6 +3,10 @@
 A map point has the mean of its descriptors for each visual word that they fall into. Keypoints of the image whose word
 has the fewest points are matched first. Around each match, map points are matched back to keypoints. After enough
 matches the search ends and the pose is solved.
+
+Departs from the paper: map points are keypoints lifted by depth and merged in cells, not those of a reconstruction; the
+vocabulary has 1024 words for a building, not 100 000 for a city; matching back compares with all keypoints of an image,
+without a coarser vocabulary; map points are not filtered by which images see them together.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ SAME_POINT_M = 0.02
 ELSEWHERE_M = 0.1
 """The ratio test compares with the best point that is at least so far from the match: a point is in the map more than
 once."""
-RATIO, RATIO_BACK = 0.8, 0.7
+RATIO, RATIO_BACK = 0.7, 0.6
 """Of distances, of the best and the best elsewhere, from the image to the map and back."""
 FARTHEST = 0.7
 """Distance of descriptors of unit length beyond which nothing matches."""
@@ -169,7 +173,7 @@ def distance(similarity: Any) -> Any:
 
 
 ACTIVE_SEARCH = Peer(
-    "Active Search",
+    "Active Search + PnP",
     build,
     "SIFT keypoints matched to map points of their visual word, rare words first, and back around each match; PnP as "
     "above",
