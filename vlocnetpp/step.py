@@ -90,7 +90,9 @@ STATES: dict[str, Meaning] = {
     "localization_5a": Meaning(LOCALIZATION, "(B, 2048, H/32, W/32)", "Res5a before its fusion"),
     "odometry_4f": Meaning(ODOMETRY, "(B, 1024, H/16, W/16)", "Res4f"),
     "segmentation_4f": Meaning(SEGMENTATION, "(B, 1024, H/16, W/16)", "Res4f before its fusion"),
-    "siamese": Meaning(ODOMETRY, "(B, ...)", "the features of a frame that a Siamese pair compares, a map or a vector"),
+    "siamese": Meaning(
+        ODOMETRY, "(B, ...)", "the features of a frame that a pair of frames compares, a map or a vector"
+    ),
     "segmentation_5c": Meaning(SEGMENTATION, "(B, 2048, H/16, W/16)", "Res5c before its fusion"),
 }
 """Names that several networks use in their states; channels are those of the full width. Nothing reads this table: a

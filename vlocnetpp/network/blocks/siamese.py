@@ -21,8 +21,9 @@ class SiameseOdometry(nn.Module):
     state and cost nothing while streaming.
 
     Args:
-        features: from a normalized image, with the channel of `extra` behind it where there is one, to a map or vector.
-        middle: channels of the fully connected layers between the flattened features of both frames and the motion.
+        features: from a normalized image, with the channel of `extra` behind it where there is one, to a map.
+        pooled: from the maps of both frames, one behind the other, to a vector.
+        middle: channels of the fully connected layers between that vector and the motion.
         dropout: after each of those layers, while training.
         extra: from an image, RGB of 0 to 255, to a further channel (B, 1, H, W).
     """
@@ -31,6 +32,7 @@ class SiameseOdometry(nn.Module):
         self,
         config: NetworkConfig,
         features: nn.Module,
+        pooled: nn.Module,
         middle: tuple[int, ...],
         dropout: float,
         extra: nn.Module | None = None,
@@ -43,11 +45,11 @@ class SiameseOdometry(nn.Module):
         view = config.view
         with torch.no_grad():
             black = torch.zeros(1, 3 if extra is None else 4, view.height, view.width_px)
-            shape = features.eval()(black).shape[1:]
+            one = features.eval()(black)
+            channels = pooled(torch.cat((one, one), dim=1)).shape[1]
         features.train()
-        self.past_shape = tuple(int(size) for size in shape)
-        channels = 2 * shape.numel()
-        layers: list[nn.Module] = [nn.Flatten()]
+        self.past_shape = tuple(int(size) for size in one.shape[1:])
+        layers: list[nn.Module] = [pooled]
         for hidden in middle:
             layers += [nn.Linear(channels, hidden), nn.ReLU(), nn.Dropout(dropout)]
             channels = hidden

@@ -52,8 +52,7 @@ class PyramidPooling(nn.Module):
 def cnnbspp(config: NetworkConfig) -> SiameseOdometry:
     """AlexNet's convolutions without the last pooling, the pyramid, and the motion right after it."""
     own: CnnBsppSettings = config.settings
-    features = nn.Sequential(alexnet(3, config.width), PyramidPooling(own.levels))
-    return SiameseOdometry(config, features, (), 0.0)
+    return SiameseOdometry(config, alexnet(3, config.width), PyramidPooling(own.levels), (), 0.0)
 
 
 ENTRIES = (

@@ -43,7 +43,8 @@ def deepvo(config: NetworkConfig) -> SiameseOdometry:
     own: DeepVoSettings = config.settings
     features = nn.Sequential(alexnet(4 if own.fast else 3, config.width), nn.MaxPool2d(3, stride=2, padding=1))
     middle = tuple(scaled(channels, config.width) for channels in MIDDLE)
-    return SiameseOdometry(config, features, middle, own.dropout, FastCorners(THRESHOLD) if own.fast else None)
+    corners = FastCorners(THRESHOLD) if own.fast else None
+    return SiameseOdometry(config, features, nn.Flatten(), middle, own.dropout, corners)
 
 
 ENTRIES = (

@@ -40,7 +40,8 @@ def lbo(config: NetworkConfig) -> SiameseOdometry:
     for channels in (scaled(each, config.width) for each in CHANNELS):
         layers += [*convolution(before, channels, 3, 1, 1), nn.MaxPool2d(2)]
         before = channels
-    return SiameseOdometry(config, nn.Sequential(*layers), (scaled(HIDDEN, config.width),), own.dropout)
+    hidden = (scaled(HIDDEN, config.width),)
+    return SiameseOdometry(config, nn.Sequential(*layers), nn.Flatten(), hidden, own.dropout)
 
 
 ENTRIES = (
