@@ -135,6 +135,13 @@ def test_half_precision_stays_within_what_is_stated(tmp_path):
         assert worst > 1e-5, "the file was run in its own precision"
 
 
+def test_onnx_in_half_precision_answers_too(tmp_path):
+    network = answering("stl_pose")
+    made = export_files(network, tmp_path / "m.ts", "fp16", onnx=True, **about(network))
+    worst = max(row.difference.position_m for row in made.parity.rows if row.file == "m.onnx")
+    assert 1e-5 < worst < 1e-2
+
+
 # --- a difference is found ------------------------------------------------------------------------------------------
 
 

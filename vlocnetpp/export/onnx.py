@@ -123,6 +123,7 @@ def write_onnx(network: Network, path: Path, precision: str, metadata: str, imag
     height, width = image_size
     dtype = PRECISIONS[precision]
     flat = FlatStep(copy.deepcopy(network).to(dtype), image_size).eval().requires_grad_(False)
+    flat.step.zero = flat.step.zero.to(dtype)  # the images' precision; they are resized in float32
     cold = cold_state_of(flat.step.network)
     depth_size = (height, width) if network.config.traits.reads_depth else (1, 1)
     example = (
