@@ -13,7 +13,8 @@ import numpy as np
 
 from vlocnetpp.data.doctor import conventions, images, maps, masks, placing, splits, times
 from vlocnetpp.data.doctor.findings import SEVERITIES, Finding
-from vlocnetpp.data.doctor.maps import MOST_DRIVES, QUERIES, SPREAD
+from vlocnetpp.data.doctor.locate import SPREAD
+from vlocnetpp.data.doctor.maps import MOST_DRIVES, QUERIES
 from vlocnetpp.data.doctor.matches import features_of
 from vlocnetpp.data.doctor.placing import MOST_LINKS
 from vlocnetpp.data.doctor.study import Study
