@@ -210,15 +210,7 @@ def train_stage(run: Run) -> bool:
                 rate = learning_rate(stage, run.schedule.share(progress))
                 for group in optimizer.param_groups:
                     group["lr"] = rate * group["factor"]
-                seed_dropout(run)
-                clip_loss.train()
-                if not depth_stage:
-                    for still in frozen_parts(network):
-                        still.eval()
-                losses = gradients(run, clip_loss, clips, counts)
-                norm = float(
-                    fabric.clip_gradients(clip_loss, stepper, max_norm=GRADIENT_NORM, error_if_nonfinite=False)
-                )
+                losses, norm = clipped_gradients(run, stage, clip_loss, stepper, clips, counts)
                 skipped = 0 if math.isfinite(norm) else skipped + 1
                 refuse_if_broken(run, stage, losses, norm, skipped, index, clips)
                 stepper.step()
@@ -257,6 +249,20 @@ def train_stage(run: Run) -> bool:
             )
     end_stage(run)
     return False
+
+
+def clipped_gradients(
+    run: Run, stage: StageConfig, clip_loss: Any, stepper: Any, clips: Clips, counts: dict[str, float]
+) -> tuple[dict[str, float], float]:
+    """The gradients of a batch, clipped: its losses, and the norm of the gradients before."""
+    seed_dropout(run)
+    clip_loss.train()
+    if stage.tasks != ("depth",):
+        for still in frozen_parts(run.state.network):
+            still.eval()
+    losses = gradients(run, clip_loss, clips, counts)
+    norm = run.fabric.clip_gradients(clip_loss, stepper, max_norm=GRADIENT_NORM, error_if_nonfinite=False)
+    return losses, float(norm)
 
 
 def epoch_batches(config: TrainConfig, view: ViewConfig, stores: Sequence[FrameStore], batches: int) -> list[int]:
