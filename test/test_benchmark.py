@@ -72,7 +72,7 @@ def test_each_method_is_a_whole_configuration(name):
         assert config.augment.brightness == 0.2
     assert method.greyed == config.leak_probe == (name == LEAK_PROBE)
     wanted = {"odometry": {"pose"}, "segmentation": {"mask"}, "localization": {"pose"}}[method.section]
-    if coordinates:
+    if coordinates or name in ("posenet2", "svs_pose"):  # labels, the reprojection loss, new views
         wanted = {"pose", "depth"}
     if config.preset.startswith("mtl"):
         wanted = {"pose", "mask"} | ({"depth"} if config.stages[0].tasks == ("depth",) else set())

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
+import torch
 import yaml
 from conftest import ROOT
 from rcl_interfaces.msg import SetParametersResult
@@ -15,6 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 
 from vlocnetpp_ros import environment, parameter_table
 from vlocnetpp_ros.parameters import Parameters
+from vlocnetpp_ros.pipeline import CORES, load
 from vlocnetpp_ros.settings import DECLARATIONS, ParameterError, Settings
 
 
@@ -191,3 +193,17 @@ def test_the_user_s_own_fast_dds_profile_is_left_alone() -> None:
     assert environment.with_fast_dds_profile(chosen) == chosen
     profile = environment.with_fast_dds_profile({})["FASTRTPS_DEFAULT_PROFILES_FILE"]
     assert "<segment_size>67108864</segment_size>" in Path(profile).read_text()
+
+
+def test_a_step_leaves_one_core_to_everything_else() -> None:
+    before = torch.get_num_threads()
+    given = {each.name: each.default for each in DECLARATIONS} | {
+        "model": str(ROOT / "models/demo.ts"),
+        "device": "cpu",
+    }
+    try:
+        for threads, expected in ((0, max(1, CORES - 1)), (1, 1), (2, 2)):
+            load(Settings(**{**given, "threads": threads}))
+            assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)

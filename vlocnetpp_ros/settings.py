@@ -76,6 +76,11 @@ class Settings:
         "is 0.5 GMAC or more, else fp32; on a GPU the file's own precision.",
         choices=("auto", "fp32", "fp16", "bf16"),
     )
+    threads: int = _parameter(
+        0,
+        "CPU threads of a step. 0: one fewer than there are cores, which leaves one to the camera's driver and DDS.",
+        range=(0, 1024),
+    )
     image_topic: str = _parameter(
         "/zed/zed_node/rgb/color/rect/image",
         "Rectified colour image; with image_transport 'compressed' the topic below it, <image_topic>/compressed.",

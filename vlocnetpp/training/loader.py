@@ -105,8 +105,8 @@ class ClipLoader:
                 batches = iter(self._loader)
             for index, values in batches:
                 yield index, Clips(*(torch.from_numpy(value) if self._pipes else value for value in values))
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionError, EOFError) as error:  # by what the parent was doing when it died
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise DataError(
                 "loading clips: a worker process died, probably for want of memory; use fewer with --data.workers"
