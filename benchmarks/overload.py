@@ -22,6 +22,7 @@ UNGATED = {
     "gate_uncertainty_deg": 0.0,
     "gate_disagreement": 0.0,
     "gate_margin_m": -1.0,
+    "gate_novelty": 0.0,
 }
 """The picture is of no mapped place; every answer is to be timed."""
 
