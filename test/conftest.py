@@ -47,6 +47,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+@pytest.fixture(scope="session")
+def boards(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A row of training frames across the boards, and test frames between them."""
+    from boards_scene import write_frames
+
+    return write_frames(tmp_path_factory.mktemp("boards"))
+
+
+@pytest.fixture
+def small_forest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SCoRe forest that is trained in a second."""
+    from vlocnetpp.peers import score_forest
+
+    monkeypatch.setattr(score_forest, "TRAINING_PIXELS", 8000)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_this_run(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The trainer's decoded frames go into a folder of the tests, not into the user's cache; for processes too."""

@@ -176,7 +176,7 @@ def test_the_mean_of_many_samples_is_near_the_network_without_dropout():
     network = build(small("bayesian_posenet", samples=2000))
     image = images(1)[0]
     with torch.inference_mode():
-        pooled = network.trunk(network.normalize(image)).mean(dim=(2, 3))
+        pooled = network.trunk(network.normalize(image))[-1].mean(dim=(2, 3))
         head = network.head
         undropped = head.pose(F.elu(head.fc1(pooled)))
     sampled = answer(network, image)
@@ -289,7 +289,7 @@ def test_nnnet_keeps_training_frames_and_finds_each_among_them(tmp_path):
     assert torch.allclose(trained.map.pose_N7, store.pose_N7[torch.from_numpy(kept)])
     image_B3HW = torch.from_numpy(store.image_N3HW[kept]).float()
     with torch.inference_mode():
-        features_BC = trained.trunk(trained.normalize(image_B3HW)).mean(dim=(2, 3))
+        features_BC = trained.trunk(trained.normalize(image_B3HW))[-1].mean(dim=(2, 3))
         _, nearest_BK7 = trained.map(features_BC)
     assert torch.allclose(nearest_BK7[:, 0], trained.map.pose_N7), "each frame is its own nearest"
     assert {len({tuple(pose) for pose in row}) for row in nearest_BK7.tolist()} == {3}

@@ -8,19 +8,21 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from boards_scene import K_33, pose_at, write_frame, write_frames
+from boards_scene import K_33, pose_at, write_frame
 from conftest import real_data
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.data.frames import DataError, Frame, Sequence
 from vlocnetpp.metrics import localization_metrics, odometry_metrics, pose_errors
-from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, run_odometry_peer, run_peer, score_forest
+from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, run_odometry_peer, run_peer
 from vlocnetpp.peers.image_retrieval import affine_weights
 from vlocnetpp.peers.orb_odometry import solve_motion
 from vlocnetpp.peers.pnp import solve_pose
 from vlocnetpp.peers.vlad import gather, learn_words
 from vlocnetpp.poses import inverse, relative, rotate
+
+pytestmark = pytest.mark.usefixtures("small_forest")
 
 PEER = {peer.name: peer for peer in (*PEERS, *ODOMETRY_PEERS)}
 BLACK = np.zeros((48, 64, 3), np.uint8)
@@ -95,18 +97,6 @@ def test_thumbnails_find_the_same_view_in_another_light(tmp_path, black):
 RETRIEVAL = [peer.name for peer in PEERS if peer.name.startswith("image retrieval")]
 PNP, ACTIVE_SEARCH, FOREST = "ORB + depth map + PnP", "Active Search + PnP", "SCoRe forest"
 STRUCTURE = [PNP, ACTIVE_SEARCH, FOREST]
-
-
-@pytest.fixture(autouse=True)
-def small_forest(monkeypatch):
-    """A forest that is trained in a second."""
-    monkeypatch.setattr(score_forest, "TRAINING_PIXELS", 8000)
-
-
-@pytest.fixture(scope="module")
-def boards(tmp_path_factory):
-    """A row of training frames across the boards, and test frames between them."""
-    return write_frames(tmp_path_factory.mktemp("boards"))
 
 
 def errors(peer: str, train, test):

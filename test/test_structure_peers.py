@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from boards_scene import K_33, pose_at, write_frames
+from boards_scene import K_33, pose_at
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.data.frames import Frame
@@ -20,17 +20,7 @@ from vlocnetpp.peers.orb_pnp import ORB_PNP
 from vlocnetpp.peers.score_forest import SCORE_FOREST
 from vlocnetpp.poses import relative
 
-
-@pytest.fixture(autouse=True)
-def small_forest(monkeypatch):
-    """A forest that is trained in a second."""
-    monkeypatch.setattr(score_forest, "TRAINING_PIXELS", 8000)
-
-
-@pytest.fixture(scope="module")
-def boards(tmp_path_factory):
-    """A row of training frames across the boards, and test frames between them."""
-    return write_frames(tmp_path_factory.mktemp("boards"))
+pytestmark = pytest.mark.usefixtures("small_forest")
 
 
 def unit(*rows: list[float]) -> np.ndarray:

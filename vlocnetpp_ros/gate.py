@@ -143,13 +143,12 @@ class Gate:
 
     def _carry_on(self, estimate: Estimate, readable: bool) -> None:
         """Move the places that the next poses are held against to the time of this image."""
-        known = readable and self._readable and estimate.relative_7 is not None
+        motion_7 = estimate.relative_7 if readable and self._readable else None
         seconds = 0.0 if self._stamp_ns is None else max(0.0, (estimate.stamp_ns - self._stamp_ns) / 1e9)
         self._readable, self._stamp_ns = readable, estimate.stamp_ns
-        if known:
-            assert estimate.relative_7 is not None
-            self._trusted = self._trusted and self._trusted.moved(estimate.relative_7, self.limits.drift)
-            self._candidate = self._candidate and self._candidate.moved(estimate.relative_7, self.limits.drift)
+        if motion_7 is not None:
+            self._trusted = self._trusted and self._trusted.moved(motion_7, self.limits.drift)
+            self._candidate = self._candidate and self._candidate.moved(motion_7, self.limits.drift)
             return
         self._candidate = None
         if self._trusted is not None:

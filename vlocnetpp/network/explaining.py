@@ -71,7 +71,7 @@ def explain_trunk(trunk: Trunk, features: nn.Module, scene: SceneConfig, last: n
         features: see `Explanation`.
         last: the map that the head reads, where it is not that of the trunk.
     """
-    stages = {"res2": trunk.front.res2, "res3": trunk.front.res3, "res4": trunk.res4, "res5": trunk.res5}
+    stages = {"res2": trunk.res2, "res3": trunk.res3, "res4": trunk.res4, "res5": trunk.res5}
     return explain_solved_pose({**unit_layers(stages), LAST: last or trunk.act}, features, scene)
 
 

@@ -13,7 +13,7 @@ from vlocnetpp.geometry import conjugate_quaternion, log_quaternion, multiply_qu
 from vlocnetpp.network.blocks.heads import PoseRegressor
 from vlocnetpp.network.blocks.initialization import initialize
 from vlocnetpp.network.blocks.normalize import Normalize
-from vlocnetpp.network.blocks.trunk import PARTS, PRETRAINED, Trunk
+from vlocnetpp.network.blocks.trunk import OF_TRUNK, PARTS, Trunk
 from vlocnetpp.network.blocks.units import ACTIVATIONS, scaled
 from vlocnetpp.network.config import NetworkConfig, Traits, require_choice, require_dropout
 from vlocnetpp.network.contract import Entry, Explanation, Network, Paper
@@ -120,7 +120,7 @@ class BayesianPoseNet(nn.Module):
         """See `contract.Network`. While training, the pose is one sample and its expected error is left at one metre
         and one radian."""
         new_state: dict[str, Tensor] = {}
-        pose_BS7 = self.head(self.trunk(self.normalize(image_B3HW)).mean(dim=(2, 3)))
+        pose_BS7 = self.head(self.trunk(self.normalize(image_B3HW))[-1].mean(dim=(2, 3)))
         if self.training:
             return {"pose_B7": pose_BS7[:, 0], "log_scale_B2": torch.zeros_like(pose_BS7[:, 0, :2])}, new_state
         pose_B7, covariance_B66 = mean_pose(pose_BS7)
@@ -143,7 +143,7 @@ class BayesianPoseNet(nn.Module):
         return None
 
     def pretrained_parts(self) -> dict[str, str]:
-        return PRETRAINED
+        return OF_TRUNK
 
     def explanation(self) -> Explanation:
         return explain_trunk(self.trunk, self.trunk.act, self.config.scene)

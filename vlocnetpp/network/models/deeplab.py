@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from vlocnetpp.network.blocks.dilation import PLAIN, fitting
-from vlocnetpp.network.blocks.mask_network import Encoder, MaskNetwork
+from vlocnetpp.network.blocks.mask_network import MaskNetwork
+from vlocnetpp.network.blocks.trunk import Trunk
 from vlocnetpp.network.blocks.units import ACTIVATIONS
 from vlocnetpp.network.config import NetworkConfig, Traits, require_choice
 from vlocnetpp.network.contract import Entry, Paper
@@ -61,7 +62,7 @@ def deeplab_v2(config: NetworkConfig) -> MaskNetwork:
     rates: tuple[int, ...] = PYRAMID
     if own.rates == "map":
         rates = tuple(fitting(rate, config.view.height // STRIDE, config.view.width_px // STRIDE) for rate in PYRAMID)
-    encoder = Encoder(config.width, own.activation, TRUNK)
+    encoder = Trunk(config.width, own.activation, TRUNK)
     return MaskNetwork(config, encoder, AtrousPyramid(encoder.channels, config.scene.classes, rates))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vlocnetpp.network.blocks.mask_network import Encoder, MaskNetwork, MaskSettings
+from vlocnetpp.network.blocks.mask_network import MaskNetwork, MaskSettings
+from vlocnetpp.network.blocks.trunk import Trunk
 from vlocnetpp.network.config import NetworkConfig
 from vlocnetpp.network.contract import Entry, Paper
 
@@ -34,7 +35,7 @@ class Fcn8sDecoder(nn.Module):
 
 def fcn8s(config: NetworkConfig) -> MaskNetwork:
     """The network of a configuration."""
-    encoder = Encoder(config.width, config.settings.activation)
+    encoder = Trunk(config.width, config.settings.activation)
     return MaskNetwork(config, encoder, Fcn8sDecoder(encoder.channels, config.scene.classes))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vlocnetpp.network.blocks.heads import PoseRegressor, ScaleHead
 from vlocnetpp.network.blocks.initialization import initialize
 from vlocnetpp.network.blocks.normalize import Normalize
-from vlocnetpp.network.blocks.trunk import PARTS, PRETRAINED, Trunk
+from vlocnetpp.network.blocks.trunk import OF_TRUNK, PARTS, Trunk
 from vlocnetpp.network.blocks.units import ACTIVATIONS, scaled
 from vlocnetpp.network.config import NetworkConfig, Traits, require_choice, require_dropout
 from vlocnetpp.network.contract import Entry, Explanation, Network, Paper
@@ -64,11 +64,11 @@ class HourglassPoseNet(nn.Module):
         view, scene, width = config.view, config.scene, config.width
         self.normalize = Normalize()
         self.trunk = Trunk(width, own.activation)
-        front = self.trunk.front
+        res2, res3, res4, res5 = self.trunk.channels
         c16, c8, c4 = (scaled(channels, width) for channels in CHANNELS)
-        self.up16 = Up(self.trunk.out_channels, self.trunk.res4.out_channels, c16)
-        self.up8 = Up(c16, front.res3.out_channels, c8)
-        self.up4 = Up(c8, front.res2.out_channels, c4)
+        self.up16 = Up(res5, res4, c16)
+        self.up8 = Up(c16, res3, c8)
+        self.up4 = Up(c8, res2, c4)
         final, hidden = scaled(FINAL, width), scaled(1024, width)
         self.final = nn.Sequential(
             nn.Conv2d(c4, final, 3, padding=1, bias=False), nn.BatchNorm2d(final), nn.ReLU(), nn.Flatten()
@@ -86,12 +86,8 @@ class HourglassPoseNet(nn.Module):
     def forward(self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State) -> tuple[Prediction, State]:
         """See `contract.Network`."""
         new_state: dict[str, Tensor] = {}
-        trunk = self.trunk
-        res2 = trunk.front.res2(trunk.front.stem(self.normalize(image_B3HW)))
-        res3 = trunk.front.res3(res2)
-        res4 = trunk.res4(res3)
-        x = trunk.act(trunk.norm(trunk.res5(res4)))
-        x = self.up4(self.up8(self.up16(x, res4), res3), res2)
+        maps = self.trunk(self.normalize(image_B3HW))
+        x = self.up4(self.up8(self.up16(maps[3], maps[2]), maps[1]), maps[0])
         features_BC = self.elu(self.fc1(self.final(x)))
         pose_B7 = self.pose(self.dropout(features_BC))
         return {"pose_B7": pose_B7, "log_scale_B2": self.scale_head(features_BC)}, new_state
@@ -107,7 +103,7 @@ class HourglassPoseNet(nn.Module):
         return None
 
     def pretrained_parts(self) -> dict[str, str]:
-        return PRETRAINED
+        return OF_TRUNK
 
     def explanation(self) -> Explanation:
         return explain_trunk(self.trunk, self.elu, self.config.scene, last=self.up4)

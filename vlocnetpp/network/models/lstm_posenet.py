@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from vlocnetpp.network.blocks.heads import PoseRegressor, ScaleHead
 from vlocnetpp.network.blocks.initialization import initialize
 from vlocnetpp.network.blocks.normalize import Normalize
-from vlocnetpp.network.blocks.trunk import PARTS, PRETRAINED, Trunk
+from vlocnetpp.network.blocks.trunk import OF_TRUNK, PARTS, Trunk
 from vlocnetpp.network.blocks.units import ACTIVATIONS, scaled
 from vlocnetpp.network.config import NetworkConfig, Traits, require_choice, require_dropout
 from vlocnetpp.network.contract import Entry, Explanation, Network, Paper
@@ -83,7 +83,7 @@ class LstmPoseNet(nn.Module):
     def forward(self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State) -> tuple[Prediction, State]:
         """See `contract.Network`."""
         new_state: dict[str, Tensor] = {}
-        pooled_BC = self.trunk(self.normalize(image_B3HW)).mean(dim=(2, 3))
+        pooled_BC = self.trunk(self.normalize(image_B3HW))[-1].mean(dim=(2, 3))
         features_BC = self.lstms(self.elu(self.fc1(pooled_BC)))
         pose_B7 = self.pose(self.dropout(features_BC))
         return {"pose_B7": pose_B7, "log_scale_B2": self.scale_head(features_BC)}, new_state
@@ -98,7 +98,7 @@ class LstmPoseNet(nn.Module):
         return None
 
     def pretrained_parts(self) -> dict[str, str]:
-        return PRETRAINED
+        return OF_TRUNK
 
     def explanation(self) -> Explanation:
         return explain_trunk(self.trunk, self.lstms, self.config.scene)

@@ -14,7 +14,7 @@ from vlocnetpp.network.blocks.heads import PoseRegressor
 from vlocnetpp.network.blocks.initialization import initialize
 from vlocnetpp.network.blocks.normalize import Normalize
 from vlocnetpp.network.blocks.odometry import identity_where_cold
-from vlocnetpp.network.blocks.trunk import PARTS, PRETRAINED, Trunk
+from vlocnetpp.network.blocks.trunk import OF_TRUNK, PARTS, Trunk
 from vlocnetpp.network.blocks.units import ACTIVATIONS, scaled
 from vlocnetpp.network.config import NetworkConfig, Traits, require_choice, require_dropout
 from vlocnetpp.network.contract import Entry, Explanation, Network, Paper
@@ -140,7 +140,7 @@ class NnNet(nn.Module):
 
     def forward(self, image_B3HW: Tensor, K_B33: Tensor, depth_B1HW: Tensor, state: State) -> tuple[Prediction, State]:
         """See `contract.Network`."""
-        features_BC = self.trunk(self.normalize(image_B3HW)).mean(dim=(2, 3))
+        features_BC = self.trunk(self.normalize(image_B3HW))[-1].mean(dim=(2, 3))
         prediction: dict[str, Tensor] = {}
         new_state: dict[str, Tensor] = {}
         if self.answers_motion:
@@ -170,7 +170,7 @@ class NnNet(nn.Module):
         row = 0
         for image_B3HW, pose_B7 in frames:
             end = row + len(pose_B7)
-            self.map.features_NC[row:end] = self.trunk(self.normalize(image_B3HW)).mean(dim=(2, 3))
+            self.map.features_NC[row:end] = self.trunk(self.normalize(image_B3HW))[-1].mean(dim=(2, 3))
             self.map.pose_N7[row:end] = pose_B7
             self.map.known_N[row:end] = 1.0
             row = end
@@ -186,7 +186,7 @@ class NnNet(nn.Module):
         return None
 
     def pretrained_parts(self) -> dict[str, str]:
-        return PRETRAINED
+        return OF_TRUNK
 
     def explanation(self) -> Explanation | None:
         return None if self.map is None else explain_trunk(self.trunk, self.trunk.act, self.config.scene)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vlocnetpp.network.blocks.mask_network import Encoder, MaskNetwork, MaskSettings
+from vlocnetpp.network.blocks.mask_network import MaskNetwork, MaskSettings
+from vlocnetpp.network.blocks.trunk import Trunk
 from vlocnetpp.network.config import NetworkConfig
 from vlocnetpp.network.contract import Entry, Paper
 from vlocnetpp.network.resize import bilinear
@@ -55,7 +56,7 @@ class ParseNetDecoder(nn.Module):
 
 def parsenet(config: NetworkConfig) -> MaskNetwork:
     """The network of a configuration."""
-    encoder = Encoder(config.width, config.settings.activation)
+    encoder = Trunk(config.width, config.settings.activation)
     return MaskNetwork(config, encoder, ParseNetDecoder(encoder.channels, config.scene.classes))
 
 

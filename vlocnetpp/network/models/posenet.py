@@ -96,6 +96,9 @@ class PoseNet(nn.Module):
 TRUNK = "The trunk is the pre-activation ResNet-50 with ELU that all networks here share, not GoogLeNet"
 SCALE = "A head for the expected error is added"
 SIGN = "A quaternion's other sign costs nothing"
+GEOMETRIC = Paper(
+    "Geometric Loss Functions for Camera Pose Regression with Deep Learning", "Kendall, Cipolla", 2017, "CVPR"
+)
 ENTRIES = (
     Entry(
         "posenet",
@@ -125,14 +128,7 @@ ENTRIES = (
         PoseNet,
         PoseNetSettings,
         "One image, no past; position and rotation weighted by learned scalars",
-        papers=(
-            Paper(
-                "Geometric Loss Functions for Camera Pose Regression with Deep Learning",
-                "Kendall, Cipolla",
-                2017,
-                "CVPR",
-            ),
-        ),
+        papers=(GEOMETRIC,),
         departures=(TRUNK, SIGN, SCALE, "Without the reprojection error, which `posenet2` adds where there is depth"),
     ),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vlocnetpp.network.contract import Entry, Paper
-from vlocnetpp.network.models.posenet import SCALE, SIGN, TRUNK, PoseNet, PoseNetSettings
+from vlocnetpp.network.contract import Entry
+from vlocnetpp.network.models.posenet import GEOMETRIC, SCALE, SIGN, TRUNK, PoseNet, PoseNetSettings
 
 ENTRIES = (
     Entry(
@@ -11,14 +11,7 @@ ENTRIES = (
         PoseNet,
         PoseNetSettings,
         "The network of `pose_single`, trained with learned weights first, then by the reprojection error alone",
-        papers=(
-            Paper(
-                "Geometric Loss Functions for Camera Pose Regression with Deep Learning",
-                "Kendall, Cipolla",
-                2017,
-                "CVPR",
-            ),
-        ),
+        papers=(GEOMETRIC,),
         preset={"depth_in_training": True},
         loss={"localization": "reprojection"},
         published=(("7-Scenes, mean of medians", "0.23 m, 8.12 deg"), ("7-Scenes RedKitchen", "0.23 m, 5.35 deg")),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from vlocnetpp.network.blocks.mask_network import Encoder, MaskNetwork, MaskSettings
+from vlocnetpp.network.blocks.mask_network import MaskNetwork, MaskSettings
+from vlocnetpp.network.blocks.trunk import Trunk
 from vlocnetpp.network.config import NetworkConfig
 from vlocnetpp.network.contract import Entry, Paper
 
@@ -53,7 +54,7 @@ class UpNetDecoder(nn.Module):
 
 def upnet(config: NetworkConfig) -> MaskNetwork:
     """The network of a configuration."""
-    encoder = Encoder(config.width, config.settings.activation)
+    encoder = Trunk(config.width, config.settings.activation)
     return MaskNetwork(config, encoder, UpNetDecoder(encoder.channels, config.scene.classes))
 
 
