@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,17 @@ def test_no_camera_is_lost_while_half_of_the_points_are_wrong(wrong):
     assert metres.max() < 0.03
     assert degrees.max() < 0.6
     assert ((found.inliers_B > 0.6 * (1 - wrong)) & (found.inliers_B < 1 - wrong)).all()
+
+
+@pytest.mark.parametrize("scattered", [1.0, 3.0])
+def test_deviations_follow_the_scatter_that_is_seen_not_the_one_predicted(scattered):
+    """Points of another drive scatter more than the network predicts from its training images."""
+    truth, points, log_deviation, rays = scene(60, 1200, 0.2, 0.03)
+    found = PoseHypotheses()(nowhere(60), points, log_deviation - math.log(scattered), rays)
+    metres, degrees = errors(found.pose_B7, truth)
+    deviation_2 = found.deviation_B2.square().mean(dim=0).sqrt()
+    assert 0.7 < float(metres.square().mean().sqrt() / deviation_2[0]) < 1.4
+    assert 0.7 < float(torch.deg2rad(degrees).square().mean().sqrt() / deviation_2[1]) < 1.4
 
 
 def test_without_hypotheses_such_scenes_are_lost():

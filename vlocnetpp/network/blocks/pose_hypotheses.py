@@ -218,6 +218,7 @@ def refine_by_angle(
     narrowest: float = NARROWEST,
     narrowing: float = NARROWING,
     damping: float = DAMPING,
+    tiny: float = TINY,
 ) -> Solution:
     """Gauss-Newton steps from an approximate pose; arguments as for `PoseHypotheses.forward`, constants of this
     file.
@@ -226,7 +227,7 @@ def refine_by_angle(
     trust_BN = torch.exp(-2.0 * log_deviation_BN)
     unit_66 = torch.eye(6, dtype=start_B7.dtype, device=start_B7.device)
     turn_covariance_B33 = move_covariance_B33 = torch.zeros_like(R_B33)
-    squared_BN1 = torch.zeros_like(trust_BN.unsqueeze(2))
+    off_BN3, squared_BN1 = torch.zeros_like(points_BN3), torch.zeros_like(trust_BN.unsqueeze(2))
     width = widest
     for _ in range(rounds):
         camera_BN3 = torch.matmul(points_BN3 - position_B13, R_B33)
@@ -239,5 +240,15 @@ def refine_by_angle(
             position_B13, R_B33, matrix_B66, side_B61
         )
         width = max(narrowest, width * narrowing)
-    inliers_B = geman_mcclure(squared_BN1[..., 0], widest).mean(dim=1)
-    return solution(position_B13, R_B33, move_covariance_B33, turn_covariance_B33, inliers_B)
+    kernel_BN = geman_mcclure(squared_BN1[..., 0], widest)
+    # The variance factor: how much farther from their rays the inliers are than predicted. A network predicts the
+    # deviations that its training images had; on another drive points scatter more, and that is seen here.
+    scatter_BN = off_BN3.square().sum(dim=2) * trust_BN
+    factor_B11 = ((kernel_BN * scatter_BN).sum(dim=1) / (2.0 * kernel_BN.sum(dim=1)).clamp_min(tiny))[:, None, None]
+    return solution(
+        position_B13,
+        R_B33,
+        factor_B11 * move_covariance_B33,
+        factor_B11 * turn_covariance_B33,
+        kernel_BN.mean(dim=1),
+    )
