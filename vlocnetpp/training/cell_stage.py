@@ -18,7 +18,7 @@ from vlocnetpp.geometry import compose
 from vlocnetpp.network import ViewConfig
 from vlocnetpp.network.blocks.hypercolumns import STRIDE
 from vlocnetpp.network.contract import CellNetwork
-from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig
+from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, in_half
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.cells import CellBuffer, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
@@ -60,10 +60,11 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     store = colour_store(store, network.config.scene.recorded_camera)
     views, view = training_views(store, network.config, config.augment, stage.augmentations, config.seed)
     device = run.fabric.device
+    half = in_half(stage.half, device)
 
     @torch.no_grad()
     def columns(image_B3HW: Tensor) -> Tensor:
-        return cells.cell_features(image_B3HW.to(device)).cpu()
+        return cell_features(cells, image_B3HW.to(device), half).cpu()
 
     folder = cache_folder(config.data.cache) or run.out
     settings = (
@@ -71,9 +72,19 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
         config.data.validation_share, config.data.validation_sequences, astuple(config.data.depth_camera),
         astuple(config.augment), stage.augmentations, config.seed, astuple(network.config.view),
         network.config.scene.focal_correction, network.config.scene.recorded_camera,
+        half,
     )  # fmt: skip
     shape = (network.config.view.height, network.config.view.width_px)
     return open_cells(Path(folder), views, view, columns, cells.cell_channels(), cells.cell_stride(), shape, settings)
+
+
+def cell_features(cells: CellNetwork, image_B3HW: Tensor, half: bool) -> Tensor:
+    """Features (B, C, H/stride, W/stride) of images through the frozen front; in bfloat16 where `half`.
+
+    That is six times as fast on a CPU with instructions for it, and changes a feature by a twentieth of its deviation.
+    """
+    with torch.autocast(image_B3HW.device.type, torch.bfloat16, enabled=half):
+        return cells.cell_features(image_B3HW.contiguous(memory_format=torch.channels_last))
 
 
 def weights_digest(cells: CellNetwork) -> str:

@@ -43,6 +43,11 @@ class CellTrainingConfig:
     """Hidden layers in bfloat16: four times as fast. A CPU that does not multiply it computes them in float32."""
 
 
+def in_half(wanted: bool, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: where it is wanted, but not on a CPU that does not multiply it."""
+    return wanted and (device.type != "cpu" or multiplies_bf16())
+
+
 def cell_loss(found_N4: Tensor, cells: Cells, distance_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
     """Laplace likelihood of a cell's error: its distance from the ray, and from the label where one is known.
 
@@ -89,7 +94,7 @@ class CellTraining:
         """The head must be on the device already."""
         self.head, self.buffer, self.config = head, buffer, config
         self.device = torch.device(device)
-        self.half = config.half and (self.device.type != "cpu" or multiplies_bf16())
+        self.half = in_half(config.half, self.device)
         self.optimizer = torch.optim.AdamW(
             head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )

@@ -147,8 +147,8 @@ class StageConfig:
     """Of a stage of cells: number of further versions of each image, in another light, turned, zoomed or from another
     place."""
     half: bool = True
-    """Of a stage of cells: hidden layers in bfloat16, four times as fast; float32 on CPUs without instructions for
-    it."""
+    """Of a stage of cells: the frozen front and the hidden layers in bfloat16, four times as fast; float32 on CPUs
+    without instructions for it."""
     learning_rate: float | tuple[float, ...] = 1e-3
     """A number: reached after a short warm-up, it falls to a hundredth along a cosine. A list such as [1e-3, 1e-4]:
     each holds for an equal part of the stage."""

@@ -13,13 +13,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlocnetpp.data import Dataset, Sequence, open_dataset
+from vlocnetpp.data import Dataset, Frame, Sequence, open_dataset
 from vlocnetpp.data.doctor.splits import nearest_poses
 from vlocnetpp.network import build_network
 from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training.ahead import FEW
+from vlocnetpp.training.cell_stage import cell_features
+from vlocnetpp.training.cell_training import in_half
+from vlocnetpp.training.cell_views import training_views
+from vlocnetpp.training.clips import open_store
 from vlocnetpp.training.config import TrainConfig, load_config
 from vlocnetpp.training.datasets import TrainingError, configure_network, open_data
 from vlocnetpp.training.labels import follow_labels
@@ -75,7 +79,7 @@ def suggest(root: Path, layout: str | None = None, out: str = "runs/first") -> S
     if held:
         overrides["data.validation_sequences"] = f"[{held}]"
     config = load_config(shipped(CONFIG), overrides)
-    feature_s, megabytes = _measure(config)
+    feature_s, megabytes = _measure(config, posed[:TIMED])
     budget, text = _budget(config, len(posed), feature_s)
     reasons += [text, f"beside that, reading all frames takes about {duration(read_s * len(frames))}, the first time"]
     reasons.append(f"the model file will have about {megabytes:.0f} MB; errors to expect: docs/choosing.md")
@@ -117,20 +121,30 @@ def _distance(drive: Sequence, others: Several[Sequence]) -> float:
     return float(np.median(nearest_poses(np.concatenate(poses[1:]), poses[0])[0]))
 
 
-def _measure(config: TrainConfig) -> tuple[float, float]:
-    """Seconds that the features of an image take on this machine, and megabytes of the model file."""
+def _measure(config: TrainConfig, posed: list[Frame]) -> tuple[float, float]:
+    """Seconds that one version of an image and its features take on this machine, 0 without posed frames, and megabytes
+    of the model file."""
     data = open_data(config)
     config, _ = follow_labels(config, data)
     network = build_network(configure_network(config, data))
     module = cast(nn.Module, network).eval()
-    image_B3HW = torch.rand(TIMED, 3, network.config.view.height, network.config.view.width_px) * 255
+    size = sum(value.numel() * value.element_size() for value in module.state_dict().values()) + CLOUD_BYTES
+    if not posed:
+        return 0.0, size / 1e6
+    if config.channels_last:
+        module.to(memory_format=torch.channels_last)
+    stage = next((stage for stage in config.stages if stage.cells), config.stages[0])
+    half = in_half(stage.half, torch.device("cpu"))
+    frames = [Sequence("measured", tuple(posed))]
+    store = open_store(frames, network.config, "reading frames", None, True, config.data.depth_camera)
+    _, view = training_views(store, network.config, config.augment, 1, 0)
     seconds = []
     with torch.inference_mode():
         for _ in range(2):  # the first one warms up
             began = time.monotonic()
-            cast(CellNetwork, network).cell_features(image_B3HW)
-            seconds.append((time.monotonic() - began) / TIMED)
-    size = sum(value.numel() * value.element_size() for value in module.state_dict().values()) + CLOUD_BYTES
+            images = [view(len(posed) + i).image_3HW for i in range(len(posed))]
+            cell_features(cast(CellNetwork, network), torch.stack(images).float(), half)
+            seconds.append((time.monotonic() - began) / len(posed))
     return min(seconds), size / 1e6
 
 
