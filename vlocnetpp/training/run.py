@@ -114,10 +114,12 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
                 state.calibration, state.limits = calibration.pose, dict(calibration.limits)
             if calibration.motion:
                 state.motion_calibration = calibration.motion
-        last_tasks = set(run.config.stages[-1].tasks) & set(state.network.config.tasks)
+        last = run.config.stages[-1]
+        last_tasks = set(last.tasks) & set(state.network.config.tasks)
+        whole = last_tasks <= set(part.config.tasks) and (not stage.cells or stage is last)
         task, name = run.chosen_by.split(".")
         value = found.get(task, {}).get(name)
-        if last_tasks <= set(part.config.tasks) and value is not None and math.isfinite(value):
+        if whole and value is not None and math.isfinite(value):
             sign = METRICS[run.chosen_by]
             best = state.best is None or sign * value > sign * state.best
             state.best = value if best else state.best
