@@ -197,8 +197,9 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         for number, (start, end, name) in enumerate(zip(starts, ends, names)):
             if number % 2:
                 axis.axvspan(start, end, color="0.93", zorder=0)
-            axis.text((start + end) / 2, 0.98, name, transform=axis.get_xaxis_transform(), fontsize=7, ha="center",
-                      va="top", color="0.45")  # fmt: skip
+            # The name of a short last stage ends at the frame instead of running over it.
+            x, side = (end, "right") if number and number == len(names) - 1 else ((start + end) / 2, "center")
+            axis.text(x, 0.98, name, transform=axis.get_xaxis_transform(), fontsize=7, ha=side, va="top", color="0.45")
         axis.set_xlim(0, rows[-1]["step"])
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step", fontsize=8)
