@@ -20,6 +20,7 @@ OPTIONS = {
     "image_topic": ("--image-topic", "Rectified colour image, raw or compressed; found in the bag where not named."),
     "camera_info_topic": ("--camera-info-topic", "Intrinsics; by default beside the image."),
     "ground_truth": ("--ground-truth", "Pose topic to compare with; by default /ground_truth/pose if there is one."),
+    "pose_frame": ("--pose-frame", "Frame whose poses that topic has, e.g. base_link; by default the camera's."),
     "device": ("--device", "auto, cpu, cuda or cuda:N."),
     "precision": ("--precision", "auto, fp32, fp16 or bf16."),
 }
@@ -38,6 +39,8 @@ def nodes(context: LaunchContext) -> list[Node]:
     paths = [str(Path(given[name]).expanduser().resolve()) for name in ("model", "bag", "out")]
     pace = ["--fast"] if given["fast"].lower() == "true" else ["--rate", given["rate"]]
     options = [word for name, (option, _) in OPTIONS.items() if given[name] for word in (option, given[name])]
+    if given["replace"].lower() == "true":
+        pace.append("--replace")
     replay = Node(
         package="vlocnetpp_ros",
         executable="replay",
@@ -64,6 +67,9 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("model", description="Path of the model file, written by 'vlocnetpp export'."),
             DeclareLaunchArgument("bag", description="rosbag2 folder, .mcap, .db3, or a rosbag1 .bag."),
             DeclareLaunchArgument("out", default_value="out/replay", description="Result folder."),
+            DeclareLaunchArgument(
+                "replace", default_value="false", choices=["true", "false"], description="Replace an earlier result."
+            ),
             DeclareLaunchArgument("rate", default_value="1.0", description="Pace; 1 is as it was recorded."),
             DeclareLaunchArgument(
                 "fast",

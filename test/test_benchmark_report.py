@@ -259,3 +259,22 @@ def test_a_damaged_folder_is_refused_in_one_line(tmp_path):
     (tmp_path / "settings.json").write_text("[")
     with pytest.raises(BenchmarkError, match=r"settings\.json: cannot be read"):
         run.check_settings(tmp_path, Settings(), "digest")
+
+
+def test_a_benchmark_never_touches_the_files_of_others_and_is_replaced_only_when_asked(tmp_path):
+    (tmp_path / "report.md").write_text("mine")
+    with pytest.raises(BenchmarkError, match=r"holds report\.md of something else"):
+        run.check_settings(tmp_path, Settings(), "digest")
+    run.begin_anew(tmp_path)
+    assert (tmp_path / "report.md").read_text() == "mine", "no benchmark is here to be replaced"
+    out = tmp_path / "out"
+    out.mkdir()
+    run.check_settings(out, Settings(), "digest")
+    for name in ("notes.txt", "report.md"):
+        (out / name).write_text("x")
+    (out / "results/test").mkdir(parents=True)
+    run.check_settings(out, Settings(), "digest")
+    with run.alone(out), pytest.raises(BenchmarkError, match="another benchmark is running here"):
+        run.begin_anew(out)
+    run.begin_anew(out)
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]

@@ -14,6 +14,7 @@ from wall_dataset import write_wall
 from vlocnetpp.cli import build_parser, main
 from vlocnetpp.cli.training import parse_overrides
 from vlocnetpp.errors import ConfigError
+from vlocnetpp.training import load_checkpoint
 
 CONFIG = """
 preset: mtl
@@ -54,6 +55,28 @@ def test_from_training_to_a_scored_file(folder, capsys):
     assert {path.name for path in out.iterdir()} == {
         "metrics.json", "report.md", "trajectory.png", "masks.png", "answers.csv", "estimate.tum", "ground_truth.tum",
         "odometry-test-00.tum", "odometry-test-01.tum"}  # fmt: skip
+
+
+def test_an_export_says_which_checkpoint_it_is_and_replaces_only_when_asked(folder, capsys):
+    words = ["export", str(folder / "run"), "--out", str(folder / "again.ts")]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    best = load_checkpoint(folder / "run/best.pt")
+    step, last = best["progress"]["step"], load_checkpoint(folder / "run/last.pt")
+    frames = best["metrics"]["localization"]["frames"]
+    of = f"step {step} of {last['progress']['step']}"
+    assert (
+        f"run/best.pt: chosen by localization.median_translation_m, {best['best']:.4g} on {frames} held-out frames;"
+        in said
+    )
+    assert f"; {of}, in stage 'joint', the best of " in said and "frames are too few to choose by" in said
+    assert f"last.pt has {last['metrics']['localization']['median_translation_m']:.4g}" in said
+    before = (folder / "again.ts").read_bytes()
+    assert main(words) == 2
+    assert f"{folder}/again.ts: exists already; --replace replaces it" in capsys.readouterr().err
+    assert (folder / "again.ts").read_bytes() == before
+    assert main([*words, "--replace", "--checkpoint", "last"]) == 0
+    assert "run/last.pt: the newest, step" in capsys.readouterr().out
 
 
 def test_baselines_can_be_left_out_and_other_files_stay(folder, capsys):

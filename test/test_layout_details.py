@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import shutil
 from collections.abc import Callable
@@ -262,3 +264,7 @@ def test_camvid_real_is_read_whole() -> None:
 def test_the_page_has_every_layout() -> None:
     page = (ROOT / "docs/layouts.md").read_text()
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(LAYOUTS)
+    for name in LAYOUTS:
+        docs = inspect.getdoc(importlib.import_module(f"vlocnetpp.data.layouts.{name}")) or ""
+        tree = re.findall(r"(?:^    .*\n?)+", docs, re.MULTILINE)[0].rstrip("\n")
+        assert f"`{name}`\n\n{tree}\n" in page, f"the tree of {name} is not that of its module"

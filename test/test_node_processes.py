@@ -54,7 +54,7 @@ def test_images_of_a_quality_of_service_that_does_not_match_are_reported(peer: P
 
 def test_the_services_stand_before_pytorch_is_imported() -> None:
     """Its import takes seconds in which a lifecycle manager would look for the services in vain."""
-    code = "import sys, vlocnetpp_ros.localization_node; print('torch' in sys.modules)"
+    code = "import sys, vlocnetpp_ros.node; print('torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert said.stdout == "False\n"
 
@@ -184,3 +184,15 @@ def test_another_camera_is_remapped_where_that_is_asked_for(peer: Peer, folder: 
         assert it.count("dropped/another camera") > before
         it.refresh()
         assert "too little" in it.diagnostics["last_drop"]
+
+
+def test_the_help_of_the_node_needs_no_ros_and_its_start_names_what_to_install() -> None:
+    """Whoever has only the library reads what to do in one line."""
+    start = "import sys; sys.modules['rclpy'] = None; from vlocnetpp_ros.localization_node import main; "
+    said = [
+        subprocess.run([sys.executable, "-c", start + call], capture_output=True, text=True, check=False, cwd=ROOT)
+        for call in ("sys.exit(main(['--help']))", "sys.exit(main([]))")
+    ]
+    assert [each.returncode for each in said] == [0, 2]
+    assert "-p model:=lab.ts" in said[0].stdout and "  gate_scale" in said[0].stdout and not said[0].stderr
+    assert said[1].stderr.startswith("localization_node: this needs ROS 2 (rclpy): source a ROS 2 installation")

@@ -184,7 +184,7 @@ COMMANDS, REPLAY = "vlocnetpp.cli.main", "vlocnetpp_ros.replay.command"
         (COMMANDS, "main(['inspect', 'models/demo.ts'])", ""),
         (COMMANDS, "main(['speed', 'models/demo.ts', '--ways', 'runtime', '--repetitions', '1'])", ""),
         (COMMANDS, "main(['data', 'from-bag', 'models/demo_bag', 'out/none'])", "bags"),
-        ("vlocnetpp_ros.localization_node", "main and None", ""),
+        ("vlocnetpp_ros.node", "run and None", ""),
         (REPLAY, "main(['models/demo.ts', 'models/demo_bag', '--out', 'out/none'])", "bags"),
     ],
 )
@@ -192,7 +192,7 @@ def test_without_the_extras_the_robot_runs_and_the_rest_names_its_extra(module, 
     if module.startswith("vlocnetpp_ros"):
         pytest.importorskip("rclpy")
     absent = [*EXTRA_OF, *SHARED]
-    program = f"import sys\nsys.modules.update(dict.fromkeys({absent}))\nfrom {module} import main\nsys.exit({call})"
+    program = f"import sys\nsys.modules.update(dict.fromkeys({absent}))\nfrom {module} import *\nsys.exit({call})"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program],
         cwd=ROOT,
@@ -316,9 +316,7 @@ def test_the_node_needs_the_runtime_only():
     pytest.importorskip("rclpy")
     ours = ("vlocnetpp.network", "vlocnetpp.training", "vlocnetpp.data")
     absent = (*ours, "matplotlib", "mujoco", "scipy", "rosbags", "cattrs")
-    program = (
-        f"import sys, vlocnetpp_ros.localization_node\nprint([each for each in {absent} if each in sys.modules])\n"
-    )
+    program = f"import sys, vlocnetpp_ros.node\nprint([each for each in {absent} if each in sys.modules])\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"
 

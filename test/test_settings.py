@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -195,25 +196,33 @@ def test_every_setting_of_a_training_says_what_it_does(kind):
         assert docs_of(setting.owner).get(setting.key), f"{setting.owner.__name__}.{setting.key} has no docstring"
 
 
-def test_the_help_of_train_lists_every_setting_with_its_type_and_value(capsys, tmp_path):
-    with pytest.raises(SystemExit) as end:
-        main(["train", "--help"])
+def test_train_lists_every_setting_with_its_type_and_value(capsys, tmp_path):
+    assert main(["train", "--settings"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert end.value.code == 0
     for setting in settings_of(TrainConfig):
         assert f"--{setting.name} {setting.key.upper()}" in said
     assert "--batch BATCH Clips per step, of all devices together. (int: 32)" in said
     network = configure(TrainConfig.preset)
     for setting in (s for part in (network.view, network.scene, network.settings) for s in settings_of(type(part))):
         assert f"--network.{setting.name} " in said
-    with pytest.raises(SystemExit):
-        main(["train", str(ROOT / "config/train/coordinates.yaml"), "--help"])
+    assert main(["train", str(ROOT / "config/train/coordinates.yaml"), "--settings"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "of all devices together. (int: 16)" in said and "a multiple of 32. (int: 128)" in said
     assert '(text: "res3")' in said, "as its preset has it"
     bad = write(tmp_path / "bad.yaml", base="none.yaml")
-    assert main(["train", str(bad), "--help"]) == 2
+    assert main(["train", str(bad), "--settings"]) == 2
     assert capsys.readouterr().err == f"vlocnetpp: {tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+def test_the_help_of_train_names_settings_that_exist(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--help"])
+    network = configure("robot")
+    known = {setting.name for setting in settings_of(TrainConfig)}
+    known |= {f"network.{setting.name}" for setting in settings_of(type(network.view))}
+    options = {"help", "out", "suggest", "resume", "profile", "settings", "SETTING"}
+    named = set(re.findall(r"--([\w.]+)", capsys.readouterr().out)) - options
+    assert end.value.code == 0 and {"data.root", "budget", "network.height"} <= named <= known
 
 
 def test_a_shipped_configuration_is_one_that_its_base_makes(tmp_path):
@@ -230,7 +239,7 @@ def test_neither_the_runtime_nor_the_first_word_of_a_command_imports_the_librari
     program = (
         "import sys, vlocnetpp.runtime, vlocnetpp.settings\n"
         "from vlocnetpp.cli import build_parser\n"
-        "build_parser()\n"
+        "build_parser().format_help()\n"
         "print([each for each in ('cattrs', 'docstring_parser') if each in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)

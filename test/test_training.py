@@ -32,6 +32,7 @@ from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, 
 from vlocnetpp.training.checkpoint import save_checkpoint
 from vlocnetpp.training.config import DataConfig, StageConfig, TrainConfig, save_config, seconds
 from vlocnetpp.training.datasets import hold_out, open_data
+from vlocnetpp.training.run_folder import check_folder
 from vlocnetpp.training.stage import check_frozen
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -351,3 +352,18 @@ def test_a_bad_checkpoint_is_refused(tmp_path):
         with pytest.raises(CheckpointError, match=name):
             load_checkpoint(tmp_path / name)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_never_touches_the_files_of_others_and_looks_before_it_works(tmp_path):
+    (tmp_path / "config.yaml").write_text("mine")
+    with pytest.raises(TrainingError, match=r"holds config\.yaml of something else"):
+        check_folder(tmp_path, resume=False)
+    (tmp_path / "environment.json").write_text("{}")
+    check_folder(tmp_path, resume=False)  # a run that was stopped before its first step starts again
+    (tmp_path / "last.pt").write_text("")
+    with pytest.raises(TrainingError, match="continue it with --resume"):
+        check_folder(tmp_path, resume=False)
+    check_folder(tmp_path, resume=True)
+    check_folder(tmp_path / "new/run", resume=False)
+    with pytest.raises(TrainingError, match="cannot be written"):
+        check_folder(tmp_path / "config.yaml/run", resume=False)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 PLAIN_INTERVAL_S = 10.0
+WIDE = 100
+"""Columns of a terminal from which on a bar is drawn at full length."""
 
 
 def shows_bars() -> bool:
@@ -56,9 +58,17 @@ class Status:
         if shows_bars() and not self._quiet:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+            from rich.table import Column
 
-            columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-            self._bar = Progress(*columns, console=Console(stderr=True))
+            # What is narrow keeps its place; the text is cut where the terminal ends.
+            console = Console(stderr=True)
+            columns = (
+                BarColumn(bar_width=40 if console.width >= WIDE else 8),
+                TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
+                TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            )
+            self._bar = Progress(*columns, console=console, expand=True)
             self._bar.start()
             self._task = self._bar.add_task(self._description, total=1.0)
         return self

@@ -24,11 +24,14 @@ from vlocnetpp.benchmark.suite_report import write_suite
 from vlocnetpp.data import dataset_digest, open_dataset
 from vlocnetpp.progress import duration
 from vlocnetpp.reporting.files import write_json
+from vlocnetpp.reporting.out_folder import remove_results
 from vlocnetpp.reporting.tables import Table
 from vlocnetpp.runtime.model_file import choose_device
 
 SETTINGS_NAME, RESULTS, RUNS = "settings.json", "results", "runs"
 VERSION = 2
+FILES = (SETTINGS_NAME, RESULTS, RUNS, "report.md", "report.html", "benchmark.json", "figures")
+"""What a benchmark writes."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,8 @@ def check_settings(out: Path, settings: Settings, digest: str) -> None:
     noted = out / SETTINGS_NAME
     wanted = json.loads(json.dumps({"version": VERSION, "dataset": digest, **settings.fixed()}))
     if not noted.exists():
-        if (out / RESULTS).exists() or (out / RUNS).exists():
-            raise BenchmarkError(f"{out}: holds {RESULTS} or {RUNS} of something else; name another folder")
+        if foreign := [name for name in FILES if (out / name).exists()]:
+            raise BenchmarkError(f"{out}: holds {foreign[0]} of something else; name another folder")
         write_json(noted, wanted)
         return
     try:
@@ -147,13 +150,23 @@ def check_settings(out: Path, settings: Settings, digest: str) -> None:
         )
 
 
-def open_plan(root: Path, out: Path, settings: Settings) -> tuple[Table, str]:
-    """The plan with finished rows marked, and the time for the others; writes nothing. Raises as `benchmark` does."""
+def begin_anew(out: Path) -> None:
+    """Remove the benchmark that a folder holds; other files stay. Raises BenchmarkError where it is running."""
+    if (out / SETTINGS_NAME).is_file():
+        with alone(out):
+            remove_results(out, FILES)
+
+
+def open_plan(root: Path, out: Path, settings: Settings, anew: bool = False) -> tuple[Table, str]:
+    """The plan and the time for what is left to run; writes nothing. Raises as `benchmark` does.
+
+    Rows that are finished in `out` are marked, unless the benchmark there is to be replaced (`anew`).
+    """
     planned = plan(open_dataset(root, settings.layout or None), settings)
     rows, left = [], []
     for job in planned.jobs:
-        records = [read_record(out / RESULTS / split, job.key) for split in job.splits]
-        state = "begun" if any(records) or (out / RUNS / job.key).exists() else "to do"
+        records = [None if anew else read_record(out / RESULTS / split, job.key) for split in job.splits]
+        state = "begun" if any(records) or (not anew and (out / RUNS / job.key).exists()) else "to do"
         if all(records):
             state = "failed" if any(record.failed for record in records if record) else "done"
         else:

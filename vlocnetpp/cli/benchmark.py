@@ -10,7 +10,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive
 
 def benchmark(args: argparse.Namespace) -> int:
     """Run every peer and method on a dataset and write the report; with `--plan` only print what would be run."""
-    from vlocnetpp.benchmark import SECTIONS, BenchmarkError, Settings, command_line, exit_status, open_plan
+    from vlocnetpp.benchmark import SECTIONS, BenchmarkError, Settings, begin_anew, command_line, exit_status, open_plan
     from vlocnetpp.benchmark import benchmark as run
     from vlocnetpp.network import WIDTHS
     from vlocnetpp.reporting import print_table
@@ -34,11 +34,13 @@ def benchmark(args: argparse.Namespace) -> int:
         width=width,
         overrides=overrides,
     )
-    table, time = open_plan(args.root, args.out, settings)
+    table, time = open_plan(args.root, args.out, settings, args.replace)
     print_table(*table)
     print(time)
     if args.plan:
         return 0
+    if args.replace:
+        begin_anew(args.out)
     outcome = run(args.root, args.out, settings, command_line())
     if outcome.stopped_by:
         print(f"{args.out}: stopped and saved; the same command goes on")
@@ -74,6 +76,9 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     )
     dataset_arguments(command)
     command.add_argument("--out", type=Path, required=True, help="folder of the benchmark, new or to be continued")
+    command.add_argument(
+        "--replace", action="store_true", help="begin anew: remove the benchmark in --out; other files stay"
+    )
     command.add_argument("--plan", action="store_true", help="print what would be run and for how long, and stop")
     command.add_argument(
         "--budget-per-model", metavar="TIME", help="training time of each method and seed, e.g. 90s, 10m (default: 10m)"

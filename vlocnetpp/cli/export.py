@@ -9,15 +9,22 @@ from vlocnetpp.cli.arguments import Subcommands
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write the files for the robot and print how far they differ from the network."""
+    """Write the files for the robot and print how far they differ from the network, and which checkpoint it is."""
+    from vlocnetpp.reporting.out_folder import refuse_earlier
+
+    suffixes = (".onnx", ".parity.json") if args.onnx else (".parity.json",)
+    refuse_earlier([args.out, *(args.out.parent / f"{args.out.stem}{suffix}" for suffix in suffixes)], args.replace)
     from vlocnetpp.export import export_run
+    from vlocnetpp.export.choice import why_this_checkpoint
     from vlocnetpp.export.parity import COLUMNS, table_rows
     from vlocnetpp.reporting import print_table
 
     made = export_run(args.run, args.out, args.precision, args.onnx, args.checkpoint, args.image_size, args.verify)
     title = f"largest differences from {made.checkpoint} in fp32, files in {args.precision}"
     print_table(title, COLUMNS, table_rows(made.parity))
-    print(f"{made.checkpoint}: preset {made.metadata.preset}, {', '.join(made.metadata.tasks)}")
+    if made.checkpoint is not None:
+        print(why_this_checkpoint(made.checkpoint))
+    print(f"preset {made.metadata.preset}, {', '.join(made.metadata.tasks)}")
     for file in made.files:
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     return 0
@@ -41,6 +48,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     )
     exporter.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     exporter.add_argument("--out", type=Path, required=True, help="TorchScript file to write, e.g. lab.ts")
+    exporter.add_argument("--replace", action="store_true", help="replace the files of an earlier export")
     exporter.add_argument("--onnx", action="store_true", help="write ONNX beside it (needs the extra 'onnx')")
     exporter.add_argument(
         "--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="of the stored weights (default: fp32)"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,26 @@ from vlocnetpp.cli.arguments import Subcommands
 
 RESUMABLE = ("budget", "epochs", "device", "data.root", "data.also", "data.cache", "data.workers")
 """Settings that a resumed run may change."""
+OFTEN = """\
+settings that are changed most often; --settings lists all
+  --data.root ROOT                 folder of the dataset
+  --data.also ROOT                 another dataset that the same network learns from
+  --data.validation_sequences NAME a drive that is held out whole; several: '[A, B]'
+  --budget TIME                    90s, 20m or 8h; or --epochs N
+  --batch N                        clips per step
+  --network.height ROWS            of the network's input; --network.width_px its columns
+  --device NAME                    auto, cpu, cuda or cuda:N
+"""
+"""Named in the help by hand: importing all settings imports PyTorch, which takes seconds."""
 
 
 def train(args: argparse.Namespace) -> int:
     """Train a network into a run folder."""
     from vlocnetpp.errors import ConfigError
 
+    if args.settings:
+        print(settings_text(args.config))
+        return 0
     if args.suggest is not None:
         from vlocnetpp.training.suggest import suggest
 
@@ -81,28 +94,23 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     return overrides
 
 
-class HelpWithSettings(argparse.Action):
-    """`--help` of `train`: its options, then every setting with its type, its value and what it does."""
+def settings_text(config: Path | None) -> str:
+    """Every setting with its type, its value in a configuration or else its default, and what it does.
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> None:
-        """Print the help and end the program. Raises ConfigError for a file that cannot be read."""
-        parser.print_help()
-        sys.stdout.flush()
-        # Imported only for the help: settings are declared beside the code that uses them, and PyTorch takes seconds to
-        # import.
-        from vlocnetpp.network import configure
-        from vlocnetpp.settings import read_settings
-        from vlocnetpp.training.config import EITHER, StageConfig, TrainConfig, to_plain
+    Raises ConfigError for a file that cannot be read.
+    """
+    from vlocnetpp.network import configure
+    from vlocnetpp.settings import read_settings
+    from vlocnetpp.training.config import EITHER, StageConfig, TrainConfig, to_plain
 
-        file = read_settings(configuration(namespace.config), EITHER) if namespace.config else {}
-        network = configure(str(file.get("preset", TrainConfig.preset)))
-        settings = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
-        _add_settings(settings, TrainConfig, "--{}", _flat(file))
-        _add_settings(settings, StageConfig, "each of stages: {}", {})
-        for part in (network.view, network.scene, network.settings):
-            _add_settings(settings, type(part), "--network.{}", to_plain(part) | _flat(file.get("network", {})))
-        print("\n" + settings.format_help().strip())
-        parser.exit()
+    file = read_settings(configuration(config), EITHER) if config else {}
+    network = configure(str(file.get("preset", TrainConfig.preset)))
+    settings = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False)
+    _add_settings(settings, TrainConfig, "--{}", _flat(file))
+    _add_settings(settings, StageConfig, "each of stages: {}", {})
+    for part in (network.view, network.scene, network.settings):
+        _add_settings(settings, type(part), "--network.{}", to_plain(part) | _flat(file.get("network", {})))
+    return settings.format_help().strip()
 
 
 def _add_settings(parser: argparse.ArgumentParser, kind: type, name: str, values: Mapping[str, Any]) -> None:
@@ -135,18 +143,20 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
     """`train`."""
     trainer = commands.add_parser(
         "train",
-        usage="%(prog)s [-h] (--suggest ROOT | --out OUT [--resume] [--profile] config [--SETTING VALUE ...])",
+        usage="%(prog)s [-h] (--suggest ROOT | --settings [config] | --out OUT [--resume] [--profile] config "
+        "[--SETTING VALUE ...])",
         help="train a network",
         description="Train a network into a run folder. Any setting of the configuration can be changed on the command "
-        "line: --data.root ROOT --budget 20m --batch 16 --network.height 192",
-        add_help=False,
+        "line.",
+        epilog=OFTEN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     trainer.add_argument(
         "config", type=Path, nargs="?", help="YAML file, your own or an installed one: config/train/robot.yaml"
     )
     trainer.add_argument(
-        "-h", "--help", action=HelpWithSettings, nargs=0, help="show every setting; behind CONFIG, as that file has it"
+        "--settings", action="store_true", help="list every setting with its value in CONFIG, or its default, and stop"
     )
     trainer.add_argument("--out", type=Path, help="folder of the run; must not hold another one, but for --resume")
     trainer.add_argument(

@@ -41,7 +41,7 @@ class Export:
     files: tuple[Path, ...]
     """The model files, then the report."""
     checkpoint: Path | None = None
-    """Where the weights came from."""
+    """Where the weights came from, of the export of a run."""
 
 
 def describe(network: Network, precision: str, about: dict[str, Any]) -> str:

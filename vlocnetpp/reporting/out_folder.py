@@ -40,14 +40,28 @@ def result_folder(out: Path, files: Sequence[str], replace: bool) -> Iterator[Pa
         yield partial
         try:
             out.mkdir(exist_ok=True)
-            for path in _results(out, files):
-                _remove(path)
+            remove_results(out, files)
             for path in list(partial.iterdir()):
                 path.rename(out / path.name)
         except OSError as error:
             raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_earlier(files: Sequence[Path], replace: bool) -> None:
+    """The same policy for results that are files beside others: raises DataError, before any work, where one exists and
+    `replace` was not asked for.
+    """
+    for file in files:
+        if file.is_file() and not replace:
+            raise DataError(f"{file}: exists already; --replace replaces it, or name another file")
+
+
+def remove_results(out: Path, files: Sequence[str]) -> None:
+    """Remove what `files` names from a folder; other files stay. Raises OSError."""
+    for path in _results(out, files):
+        _remove(path)
 
 
 def _results(out: Path, files: Sequence[str]) -> list[Path]:

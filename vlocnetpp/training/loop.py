@@ -39,7 +39,7 @@ from vlocnetpp.training.optimization import (
     split_clips,
 )
 from vlocnetpp.training.run import SAVE_EVERY_S, Run, add_row, agree, end_stage, judge, note_losses, save, settle
-from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME, Log, save_bad_batch, write_environment
+from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME, Log, check_folder, save_bad_batch, write_environment
 from vlocnetpp.training.schedule import Schedule, best_metric, check_depth, check_stages, learning_rate
 from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
@@ -70,8 +70,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
     Raises:
         TrainingError, ConfigError, DataError, CheckpointError, ModelFileError: with one line each.
     """
-    if (out / LAST_NAME).exists() and not resume:
-        raise TrainingError(f"{out}: exists already; continue it with --resume or name another folder")
+    check_folder(out, resume)
     saved = load_checkpoint(out / LAST_NAME) if resume else None
     if saved is not None and saved["progress"]["done"]:
         raise TrainingError(f"{out}: is trained to its end; export it, or train anew into another folder")
@@ -150,9 +149,9 @@ def prepare(
     log = None
     if fabric.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
-        save_config(config, out / CONFIG_NAME)
         digest = state.about["dataset"]["digest"]
         write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
+        save_config(config, out / CONFIG_NAME)
         log = Log(out, state.rows, terms, SHOWN if settings.traits.trains_cells else ())
         stack.callback(log.close)
     # With a leak probe or of depth alone, a step needs what is not known yet.

@@ -19,6 +19,7 @@ from vlocnetpp.losses import Term, term_names
 from vlocnetpp.reporting.files import replacing, write_json
 from vlocnetpp.revision import source_revision
 from vlocnetpp.training.clips import Clips
+from vlocnetpp.training.datasets import TrainingError
 
 CONFIG_NAME, LAST_NAME, BEST_NAME = "config.yaml", "last.pt", "best.pt"
 LOG_NAME, CURVES_NAME, ENVIRONMENT_NAME = "metrics.csv", "curves.png", "environment.json"
@@ -32,6 +33,21 @@ VALIDATED = (
 )
 """Metrics of a validation that the log has a column for, by task."""
 PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "kornia")
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Whether a run may write into a folder: new, or its own to be continued; files of others are never touched.
+
+    Raises TrainingError, before any work, where it may not.
+    """
+    if (out / LAST_NAME).exists() and not resume:
+        raise TrainingError(f"{out}: exists already; continue it with --resume or name another folder")
+    ours = [name for name in (CONFIG_NAME, LOG_NAME, CURVES_NAME, BEST_NAME) if (out / name).exists()]
+    if ours and not resume and not (out / ENVIRONMENT_NAME).exists():
+        raise TrainingError(f"{out}: holds {ours[0]} of something else; name another folder")
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise TrainingError(f"{out}: cannot be written; name another folder")
 
 
 def write_environment(out: Path, device: torch.device, processes: int, precision: str, digest: str) -> None:
@@ -181,8 +197,9 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         for number, (start, end, name) in enumerate(zip(starts, ends, names)):
             if number % 2:
                 axis.axvspan(start, end, color="0.93", zorder=0)
-            axis.text((start + end) / 2, 0.98, name, transform=axis.get_xaxis_transform(), fontsize=7, ha="center",
-                      va="top", color="0.45")  # fmt: skip
+            # The name of a short last stage ends at the frame instead of running over it.
+            x, side = (end, "right") if number and number == len(names) - 1 else ((start + end) / 2, "center")
+            axis.text(x, 0.98, name, transform=axis.get_xaxis_transform(), fontsize=7, ha=side, va="top", color="0.45")
         axis.set_xlim(0, rows[-1]["step"])
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step", fontsize=8)

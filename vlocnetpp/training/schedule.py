@@ -106,15 +106,18 @@ def check_depth(config: TrainConfig, network: NetworkConfig, has_depth: bool) ->
         raise ConfigError(f"{config.data.root}: has no depth, preset '{config.preset}' needs it; try mtl_no_warp")
 
 
+FIRST_METRIC = {
+    "localization": "localization.median_translation_m",
+    "odometry": "odometry.rpe_translation_m",
+    "segmentation": "segmentation.mean_iou",
+}
+"""By which the best checkpoint is chosen where the configuration names none: that of a network's first task."""
+
+
 def best_metric(config: TrainConfig, network: NetworkConfig) -> str:
     """The metric by which the best checkpoint is chosen. Raises ConfigError where no task of the network has it."""
     if config.best:
         if config.best.split(".")[0] not in network.tasks:
             raise ConfigError(f"best: preset '{config.preset}' has no task {config.best.split('.')[0]}")
         return config.best
-    first = {
-        "localization": "localization.median_translation_m",
-        "odometry": "odometry.rpe_translation_m",
-        "segmentation": "segmentation.mean_iou",
-    }
-    return next(first[task] for task in first if task in network.tasks)
+    return next(FIRST_METRIC[task] for task in FIRST_METRIC if task in network.tasks)

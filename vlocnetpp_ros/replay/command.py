@@ -16,6 +16,7 @@ import yaml
 
 from vlocnetpp.errors import DataError
 from vlocnetpp.extras import missing_extra
+from vlocnetpp_ros.missing_ros import missing_ros
 from vlocnetpp_ros.parameter_names import unknown_parameter
 
 if TYPE_CHECKING:
@@ -43,14 +44,6 @@ FILES = (
     "node.log", "parameters.yaml",
 )  # fmt: skip
 """What a result folder gets, and --replace takes out of an earlier one."""
-ROS_MODULES = (
-    "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "nav_msgs", "rclpy", "rpyutils",
-    "sensor_msgs", "std_msgs", "std_srvs",
-)  # fmt: skip
-INSTALL_ROS = (
-    "source a ROS 2 installation, or pip install 'ros-jazzy-rclpy[fastrtps]' ros-jazzy-common-interfaces "
-    "(docs/installation.md)"
-)
 UNGATED = {"gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_disagreement": 0.0, "gate_margin_m": -1.0}
 """Parameters that switch every limit of the gate off."""
 
@@ -74,10 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"replay: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ROS_MODULES:
-            print(f"replay: this needs ROS 2 ({error.name}): {INSTALL_ROS}", file=sys.stderr)
-            return 2
-        if (missing := missing_extra(error, "replay")) is None:
+        if (missing := missing_ros(error) or missing_extra(error, "replay")) is None:
             raise
         print(f"replay: {missing}", file=sys.stderr)
         return 2

@@ -59,9 +59,10 @@ def plot_splits(path: Path, study: Study) -> None:
             axes.scatter(poses[:, right], poses[:, up], s=5, color=color, linewidths=0, label=label, zorder=3)
         else:
             metres, _, _ = nearest_poses(train, poses)
+            farthest = max(float(metres.max()), 0.01)
             dots = axes.scatter(
-                poses[:, right], poses[:, up], c=metres, cmap="cividis_r", vmin=0.0, s=20, label=label, zorder=4,
-                edgecolors="#00000066", linewidths=0.4,
+                poses[:, right], poses[:, up], c=metres, cmap="cividis_r", vmin=0.0, vmax=farthest, s=20, label=label,
+                zorder=4, edgecolors="#00000066", linewidths=0.4,
             )  # fmt: skip
         ahead = _ahead(poses)[:: max(1, len(poses) // ARROWS)]
         at = poses[:: max(1, len(poses) // ARROWS)]
@@ -70,8 +71,8 @@ def plot_splits(path: Path, study: Study) -> None:
             angles="xy", scale_units="inches", scale=1 / 0.22, width=0.0022, headwidth=4.5, headlength=5, zorder=5,
         )  # fmt: skip
     if dots is not None:
-        bar = figure.colorbar(dots, ax=axes, shrink=0.8, pad=0.02)
-        bar.set_label("distance to the nearest training pose [m]")
+        bar = figure.colorbar(dots, ax=axes, pad=0.02)
+        bar.set_label("from the nearest training pose [m]", fontsize=9)
     axes.set_title(
         f"{study.dataset.root.name}, seen along {'xyz'[vertical]}", loc="left", fontsize=12, fontweight="bold"
     )

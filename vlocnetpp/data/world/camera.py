@@ -25,7 +25,7 @@ MAX_DEPTH_M = 60.0
 LENS_BLUR_PX = 0.7
 """Standard deviation of the lens blur."""
 MOST_SUB_FRAMES = 6
-_NO_MUJOCO = "rendering needs MuJoCo, which is not installed: pip install mujoco (the optional extra 'render')"
+_NO_MUJOCO = "rendering needs MuJoCo, which is not installed: pip install '.[render]' in the checkout"
 _NO_GL = (
     "no way to render without a display: neither EGL nor OSMesa works here; "
     "install one of them: apt install libegl1 libgl1-mesa-dri, or: apt install libosmesa6"
