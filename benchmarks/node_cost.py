@@ -2,8 +2,8 @@
 
     python -m benchmarks.node_cost models/demo.ts --images 400 --out docs/benchmarks/node_cost.json
 
-Each image is sent when the last was answered, so nothing waits in the slot. The node's own cost is decoding or viewing
-the message, the checks, and building and publishing the answers; the rest of the way from stamp to pose is the
+Each image is sent once the one before it is answered, so nothing waits in the slot. The node's own cost is decoding or
+viewing the message, the checks, and building and publishing the answers; the rest of the way from stamp to pose is the
 transport of the image there and of the pose back. Then images at 30 Hz for ten seconds: how many of them arrive.
 """
 

@@ -165,7 +165,7 @@ class Camera:
         return stamps
 
     def answer_times(self, count: int) -> list[float]:
-        """Images one by one, the next when the last was answered: seconds from stamp to pose of each.
+        """Images one by one, each once the one before it is answered: seconds from stamp to pose of each.
 
         An image that is not answered within two seconds was lost by the transport; the next one follows it.
         """

@@ -124,8 +124,8 @@ class StageConfig:
     """Trained in this stage: localization, odometry, segmentation, or depth alone (trained first, then frozen). Streams
     of other tasks are not run, so that task-specific stages cost what a task-specific network costs."""
     consistency: bool = True
-    """Whether the relative motion of eq. 1 takes part. Early in training it pulls every pose to the mean, since two
-    equal answers are consistent."""
+    """Whether the relative motion of eq. 1 takes part. Early in training it pulls every pose to the mean, since the
+    same answer for both frames is nearly right by eq. 1."""
     terms: tuple[str, ...] = ()
     """Names of the loss terms that this stage trains, such as `reproj`; empty: all of its tasks."""
     share: float = 1.0
