@@ -212,6 +212,10 @@ def test_a_list_of_learning_rates_divides_the_stage_and_the_schedule_counts_vali
                 progress.validated += 1
                 at.append((progress.stage, progress.batch))
     assert at == [(0, 20), (1, 20), (1, 40), (1, 60)] and schedule.passed(progress) == 1
+    assert schedule.left_s(progress) is None, "epochs take an unknown time"
+    timed = Schedule(replace(config, epochs=0, budget="8m"), [10, 10])
+    # The features of a stage of cells count as soon as they are computed, however few steps there have been since.
+    assert timed.left_s(Progress(stage=1, elapsed_s=90.0)) == 270
 
 
 def test_gradients_flow_back_through_so_many_frames(wall):

@@ -77,13 +77,19 @@ class Status:
         if self._bar is not None:
             self._bar.stop()
 
-    def update(self, share: float, text: str) -> None:
-        """Show the share that is done, 0 to 1, and the time left; plain lines come every ten seconds."""
+    def update(self, share: float, text: str, left_s: float | None = None) -> None:
+        """Show the share that is done, 0 to 1, and the time left; plain lines come every ten seconds.
+
+        Args:
+            left_s: seconds, where they are known; None estimates them from the speed so far.
+        """
         now = time.monotonic()
         if self._began is None:
             self._began = now, share
         began, first = self._began
-        left = f"{duration((now - began) * (1 - share) / (share - first))} left, " if share > first else ""
+        if left_s is None and share > first:
+            left_s = (now - began) * (1 - share) / (share - first)
+        left = "" if left_s is None else f"{duration(left_s)} left, "
         if self._bar is not None:
             self._bar.update(self._task, completed=share, description=left + text)
         elif not self._quiet and now - self._said > PLAIN_INTERVAL_S:

@@ -174,7 +174,7 @@ def train_cell_stage(run: Run) -> bool:
         nonlocal saved_at
         note_losses(progress, losses)
         text = progress_line(stage.name, progress.stage + 1, len(run.config.stages), losses)
-        run.status.update(run.schedule.passed(progress), text)
+        run.status.update(run.schedule.passed(progress), text, run.schedule.left_s(progress))
         stop = agree(run, {})[1]
         validation = run.schedule.validation_due(progress)
         if validation or stop or progress.total_s - saved_at > SAVE_EVERY_S:

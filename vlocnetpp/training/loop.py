@@ -223,7 +223,7 @@ def train_stage(run: Run) -> bool:
             note_losses(progress, losses)
             frames_per_s = index.size * fabric.world_size / spent
             text = progress_line(stage.name, progress.stage + 1, len(config.stages), losses)
-            run.status.update(run.schedule.passed(progress), text)
+            run.status.update(run.schedule.passed(progress), text, run.schedule.left_s(progress))
             validation = run.schedule.validation_due(progress)
             if validation:
                 state.optimizer = optimizer.state_dict()

@@ -64,6 +64,10 @@ class Schedule:
         before = sum(shares[: progress.stage])
         return before if progress.stage == len(shares) else before + shares[progress.stage] * self.share(progress)
 
+    def left_s(self, progress: Progress) -> float | None:
+        """Seconds of the budget that are left, validations not counted; None where epochs are given."""
+        return self.budget_s * (1 - self.passed(progress)) if self.budget_s else None
+
     def validation_due(self, progress: Progress) -> bool:
         """Whether the stage has come to its next validation; the last one of a stage is at its end."""
         count = max(1, round(self._validations * self._stages[progress.stage].share / self._whole))
