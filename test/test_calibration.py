@@ -12,7 +12,7 @@ from vlocnetpp.data.frames import DataError
 from vlocnetpp.metrics import (
     latency_metrics,
 )
-from vlocnetpp.metrics.calibration import bound_factor, calibration_metrics, effective_count
+from vlocnetpp.metrics.calibration import bound_factor, calibration_metrics, effective_count, median_uncertainty
 
 
 def test_latency():
@@ -118,3 +118,14 @@ def test_calibration_refuses():
         calibration_metrics([[-1.0, 0.0]], [[1.0, 1.0]])
     with pytest.raises(DataError, match=r"shape \(N, 2\)"):
         calibration_metrics([1.0, 2.0], [1.0, 2.0])
+
+
+def test_the_uncertainty_of_a_median_covers_two_thirds_of_the_medians_of_other_drives():
+    """Of independent errors, and of errors whose neighbours are alike, by which a drive says less."""
+    generator = np.random.default_rng(3)
+    for repeat in (1, 10):
+        drives = np.repeat(generator.exponential(size=(400, 200 // repeat)), repeat, axis=1)
+        half = np.array([median_uncertainty(drive, np.zeros(200, int)) for drive in drives])
+        assert 0.55 < (np.abs(np.median(drives, axis=1) - np.log(2)) < half).mean() < 0.8
+    assert np.isnan(median_uncertainty([], []))
+    assert median_uncertainty([0.1, 0.2, np.inf, np.inf], np.zeros(4, int)) == np.inf

@@ -63,13 +63,12 @@ def test_an_export_says_which_checkpoint_it_is_and_replaces_only_when_asked(fold
     said = capsys.readouterr().out
     best = load_checkpoint(folder / "run/best.pt")
     step, last = best["progress"]["step"], load_checkpoint(folder / "run/last.pt")
-    frames = best["metrics"]["localization"]["frames"]
+    figures = best["metrics"]["localization"]
+    chosen = f"{figures['median_translation_m']:.4g} +- {figures['median_translation_uncertainty_m']:.2g}"
     of = f"step {step} of {last['progress']['step']}"
-    assert (
-        f"run/best.pt: chosen by localization.median_translation_m, {best['best']:.4g} on {frames} held-out frames;"
-        in said
-    )
-    assert f"; {of}, in stage 'joint', the best of " in said and "frames are too few to choose by" in said
+    chosen += f" on {figures['frames']} held-out frames"
+    assert f"run/best.pt: chosen by localization.median_translation_m, {chosen};" in said
+    assert f"; {of}, in stage 'joint', of " in said and "frames are too few to choose by" in said
     assert f"last.pt has {last['metrics']['localization']['median_translation_m']:.4g}" in said
     before = (folder / "again.ts").read_bytes()
     assert main(words) == 2

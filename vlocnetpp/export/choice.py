@@ -9,6 +9,7 @@ from vlocnetpp.training.ahead import FEW
 from vlocnetpp.training.checkpoint import load_checkpoint
 from vlocnetpp.training.run_folder import BEST_NAME, LAST_NAME
 from vlocnetpp.training.schedule import FIRST_METRIC
+from vlocnetpp.training.validate import UNCERTAINTIES
 
 
 def why_this_checkpoint(source: Path) -> str:
@@ -37,8 +38,11 @@ def why_this_checkpoint(source: Path) -> str:
     frames = saved["metrics"][task].get("frames")
     stages = [stage["name"] for stage in saved["train_config"]["stages"]]
     at = saved["progress"]["stage"]
-    words = [f"chosen by {chosen_by}, {saved['best']:.4g}" + (f" on {frames} held-out frames" if frames else "")]
-    words.append(f"{steps}, in stage '{stages[at]}', the best of {count}")
+    figure = _figure(saved, task, name)
+    if (uncertainty := saved["metrics"][task].get(UNCERTAINTIES.get(chosen_by))) is not None:
+        figure += f" +- {uncertainty:.2g}"
+    words = [f"chosen by {chosen_by}, {figure}" + (f" on {frames} held-out frames" if frames else "")]
+    words.append(f"{steps}, in stage '{stages[at]}', of {count}")
     if later := stages[at + 1 : last["progress"]["stage"] + 1]:
         words.append(f"it lacks what stage '{later[0]}' trained after it")
     if last is not saved:

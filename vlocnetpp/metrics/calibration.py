@@ -66,6 +66,20 @@ def effective_count(value_N: Floats, sequence_N: NDArray[np.int64]) -> float:
     return max(len(away) / (1.0 + 2.0 * float(correlation[1:last].sum())), float(len(drives)))
 
 
+def median_uncertainty(error_N: ArrayLike, sequence_N: ArrayLike) -> float:
+    """Half the 68 % confidence interval of the median of errors whose neighbours in a drive are correlated.
+
+    The interval between the order statistics at 1/2 - s and 1/2 + s, with s = 1 / (2 sqrt(n)) of n effective samples.
+    `inf` as soon as it reaches a frame without an estimate, `nan` without values.
+    """
+    error = np.asarray(error_N, np.float64)
+    if not len(error):
+        return float("nan")
+    half = 50.0 / np.sqrt(effective_count(_ranks(error), np.asarray(sequence_N)))
+    above, below = percentile(error, min(50.0 + half, 100.0)), percentile(error, max(50.0 - half, 0.0))
+    return (above - below) / 2.0 if np.isfinite(above) else float("inf")
+
+
 def calibration_metrics(sigma_N2: ArrayLike, errors_N2: ArrayLike) -> dict[str, dict[str, float]]:
     """Compare predicted bounds with errors, for translation and rotation.
 

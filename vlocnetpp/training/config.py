@@ -206,7 +206,8 @@ class TrainConfig:
     """How often the run is validated, spread over the stages."""
     best: str = ""
     """Metric by which best.pt is chosen, e.g. localization.median_translation_m or segmentation.mean_iou; empty: the
-    first that the network's tasks have. Only stages that train all tasks of the last one count."""
+    first that the network's tasks have. Only stages that train all tasks of the last one count. Of the median position
+    error the uncertainty is known: the newest checkpoint within it of the best one is taken."""
     leak_probe: bool = False
     """Only for preset vlocnet, only to measure a mistake: while training and validating, the network is given the true
     pose of the previous frame in place of its own answer, as public reimplementations do. No robot has it, so such a

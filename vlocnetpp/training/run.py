@@ -26,7 +26,7 @@ from vlocnetpp.training.run_folder import BEST_NAME, LAST_NAME, Log
 from vlocnetpp.training.schedule import Progress, Schedule
 from vlocnetpp.training.state import TrainingState
 from vlocnetpp.training.tables import Profile, ValidationTable
-from vlocnetpp.training.validate import validate
+from vlocnetpp.training.validate import UNCERTAINTIES, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -119,10 +119,9 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
         whole = last_tasks <= set(part.config.tasks) and (not stage.cells or stage is last)
         task, name = run.chosen_by.split(".")
         value = found.get(task, {}).get(name)
+        uncertainty = found.get(task, {}).get(UNCERTAINTIES.get(run.chosen_by), 0.0)
         if whole and value is not None and math.isfinite(value):
-            sign = METRICS[run.chosen_by]
-            best = state.best is None or sign * value > sign * state.best
-            state.best = value if best else state.best
+            best, state.best = is_best(value, uncertainty, state.best, METRICS[run.chosen_by])
     add_row(run, stage, rate, frames_per_s, found)
     for line in run.table.lines(stage.name, state.progress.step, found, state.loss.scalars(), best):
         run.status.note(line)
@@ -131,6 +130,21 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
     if best:
         save(run, BEST_NAME)
     save(run, LAST_NAME)
+
+
+def is_best(value: float, uncertainty: float, best: float | None, sign: int) -> tuple[bool, float]:
+    """Whether a validation becomes best.pt, and the best value so far.
+
+    A later checkpoint, which has learned longer, is taken unless it is worse by more than the figure's own uncertainty.
+    It is compared with the best value of all, so that many small losses do not add up.
+
+    Args:
+        sign: 1 where more is better, -1 where less is.
+    """
+    if best is None:
+        return True, value
+    margin = uncertainty if math.isfinite(uncertainty) else 0.0
+    return sign * value > sign * best - margin, max(value, best) if sign > 0 else min(value, best)
 
 
 def add_row(run: Run, stage: StageConfig, rate: float, frames_per_s: float, metrics: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ class TrainingState:
     limits: dict[str, float] = field(default_factory=dict)
     """See `validate.Calibration`."""
     best: float | None = None
-    """Value of the metric that chooses best.pt, so far."""
+    """Best value so far of the metric that chooses best.pt."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Of the log."""
     optimizer: dict[str, Any] | None = None

@@ -132,7 +132,7 @@ def _measure(config: TrainConfig, posed: list[Frame]) -> tuple[float, float]:
     if not posed:
         return 0.0, size / 1e6
     if config.channels_last:
-        module.to(memory_format=torch.channels_last)
+        network.to(memory_format=torch.channels_last)
     stage = next((stage for stage in config.stages if stage.cells), config.stages[0])
     half = in_half(stage.half, torch.device("cpu"))
     frames = [Sequence("measured", tuple(posed))]

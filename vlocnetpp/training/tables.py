@@ -54,7 +54,7 @@ class ValidationTable:
         self._begun = False
 
     def lines(self, stage: str, step: int, metrics: dict[str, Any], scalars: dict[str, float], best: bool) -> list[str]:
-        """The row, `*` where it is the best so far, with the learned scalars; the first time the heading before it."""
+        """The row, `*` where it became best.pt, with the learned scalars; the first time the heading before it."""
         head = f"{'validation':<14}{'step':>8}" + "".join(f"{heading:>12}" for heading, *_ in self._columns)
         cells = []
         for _, task, name, form in self._columns:
@@ -66,7 +66,7 @@ class ValidationTable:
             + (" *" if best else "  ")
             + f"  {scalars_line(scalars, self._terms)}"
         )
-        heading = [] if self._begun else [head + "      * best so far; then the learned weights s of the losses"]
+        heading = [] if self._begun else [head + "      * saved as best.pt; then the learned weights s of the losses"]
         self._begun = True
         return [*heading, row.rstrip()]
 

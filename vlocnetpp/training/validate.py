@@ -17,11 +17,14 @@ from vlocnetpp.metrics import (
     pose_errors,
     segmentation_metrics,
 )
-from vlocnetpp.metrics.calibration import bound_factors
+from vlocnetpp.metrics.calibration import bound_factors, median_uncertainty
 from vlocnetpp.network import Network
 from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.streaming import predict_frames
 
+UNCERTAINTIES = {"localization.median_translation_m": "median_translation_uncertainty_m"}
+"""The metrics that may choose the best checkpoint and of which a validation tells how uncertain they are, and the name
+of that figure, in the same unit."""
 BEYOND = 1.3
 """A limit of the gate is so many times the largest value on the held-out drive."""
 
@@ -82,6 +85,9 @@ def validate(
     if "localization" in tasks and posed.any():
         metrics["localization"] = localization_metrics(poses[posed], truth.numpy()[posed])
         metres, degrees = pose_errors(poses[posed], truth.numpy()[posed])
+        metrics["localization"][UNCERTAINTIES["localization.median_translation_m"]] = median_uncertainty(
+            metres, drive_N[posed]
+        )
         factors = bound_factors(metres, degrees, scales[posed], drive_N[posed])
         calibration = calibration._replace(pose=factors)
         if np.isfinite(novelty).all():
