@@ -64,7 +64,7 @@ def test_each_method_is_a_whole_configuration(name):
     """Equal but for what the method is; what it needs is what its network learns from."""
     method = methods()[name]
     config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
-    coordinates = config.preset == "stl_coordinates"
+    coordinates = config.preset in ("stl_coordinates", "dsac", "dsacpp")
     check_stages(config, configure(config.preset, config.width, **config.network))
     if config.preset != "robot":  # which is run as it is shipped
         assert (config.width, config.network["height"], config.network["width_px"]) == (0.25, 128, 160)
@@ -72,7 +72,7 @@ def test_each_method_is_a_whole_configuration(name):
         assert config.augment.brightness == 0.2
     assert method.greyed == config.leak_probe == (name == LEAK_PROBE)
     wanted = {"odometry": {"pose"}, "segmentation": {"mask"}, "localization": {"pose"}}[method.section]
-    if coordinates or name in ("posenet2", "svs_pose"):  # labels, the reprojection loss, new views
+    if name in ("stl_coordinates", "dsac", "posenet2", "svs_pose"):  # labels, the reprojection loss, new views
         wanted = {"pose", "depth"}
     if config.preset.startswith("mtl"):
         wanted = {"pose", "mask"} | ({"depth"} if config.stages[0].tasks == ("depth",) else set())

@@ -68,6 +68,11 @@ PREDICTIONS: dict[str, Meaning] = {
     "motion_log_scale_B2": Meaning(
         ODOMETRY, "(B, 2)", "log of the expected error of relative_B7: translation in metres, rotation in radians"
     ),
+    "hypotheses_BH7": Meaning(LOCALIZATION, "(B, H, 7)", "poses, one of which is chosen; only while training"),
+    "scores_BH": Meaning(LOCALIZATION, "(B, H)", "scores of the hypotheses; only while training"),
+    "score_scale_B": Meaning(
+        LOCALIZATION, "(B,)", "factor of the scores, whose softmax are probabilities; only while training"
+    ),
     "novelty_B": Meaning("", "(B,)", "how unlike the training images the frame is; 1 is what those have on average"),
 }
 """Well-known names of a prediction. A later network adds its own here."""

@@ -20,6 +20,8 @@ FIGURE_2 = (
     "SCoRe forest",
     "Active Search + PnP",
     "ORB + depth map + PnP",
+    "dsac",
+    "dsacpp",
     "posenet2",
     "nnnet",
     "vlocnet",

@@ -120,7 +120,7 @@ def tolerance(config: NetworkConfig, precision: str) -> Difference:
     base["position_m"] *= max(1.0, config.scene.position_spread)
     base["points_m"] *= max(1.0, config.scene.position_spread)
     base["motion_m"] *= max(1.0, config.scene.motion_spread)
-    if config.traits.trains_cells:
+    if config.traits.chooses_hypothesis:
         base |= {name: SOLVED * base[name] for name in ("position_m", "rotation_rad", "motion_m", "motion_rad")}
     return Difference(**base)
 
@@ -240,7 +240,7 @@ def compare(
                 rows += [Row(file, name, i, difference(*pair)) for i, pair in enumerate(zip(expected, found))]
     finally:
         network.train(was_training)
-    voted = VOTED if network.config.traits.trains_cells else ()
+    voted = VOTED if network.config.traits.chooses_hypothesis else ()
     return Report(precision, tolerance(network.config, precision), tuple(rows), voted)
 
 

@@ -16,10 +16,13 @@ class LossConfig:
     """
 
     localization: str = "vlocnet"
-    """How poses are compared: `vlocnet` (eq. 1 and 2); to compare with, `mapnet` (`losses/mapnet.py`), and `fixed_beta`
-    or `reprojection` (`losses/posenet.py`)."""
+    """How poses are compared: `vlocnet` (eq. 1 and 2); to compare with, `mapnet` (`losses/mapnet.py`), `fixed_beta` or
+    `reprojection` (`losses/posenet.py`), and `dsac` (`losses/dsac.py`)."""
     beta: float = 250.0
     """Of `fixed_beta`: metres that a quaternion error of 1 costs."""
+    unknown_depth_m: float = 3.0
+    """Of `dsac`'s term `start`: depth, metres, at which the scene coordinates of a cell begin whose depth is unknown; 3
+    indoors and 10 outdoors in the paper."""
     relative_frame: str = "body"
     """Eq. 1 compares `body` (SE(3) relative motion in the previous camera) or `world` (x_t - x_{t-1}, the literal
     text, which changes when the map is rotated)."""
@@ -42,7 +45,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         allowed = {
-            "localization": ("vlocnet", "mapnet", "fixed_beta", "reprojection"),
+            "localization": ("vlocnet", "mapnet", "fixed_beta", "reprojection", "dsac"),
             "relative_frame": ("body", "world"),
             "relative_target": ("truth", "odometry"),
         }
@@ -53,6 +56,8 @@ class LossConfig:
             raise LossConfigError(f"loss.class_balance: {self.class_balance} is not within 0 and 1")
         if not self.beta > 0:
             raise LossConfigError(f"loss.beta: {self.beta} is not positive")
+        if not self.unknown_depth_m > 0:
+            raise LossConfigError(f"loss.unknown_depth_m: {self.unknown_depth_m} is not positive")
         if self.localization != "vlocnet" and (self.relative_frame, self.relative_target) != ("body", "truth"):
             raise LossConfigError(
                 f"loss.localization: '{self.localization}' has no eq. 1; leave out relative_frame, relative_target"

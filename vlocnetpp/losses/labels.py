@@ -26,6 +26,11 @@ def _placed(frame: Frame, previous: Frame | None) -> Tensor:
     return (cell_depth(frame.depth_B1HW) > 0) & (frame.posed_B > 0)[:, None, None]
 
 
+def _seen(frame: Frame, previous: Frame | None) -> Tensor:
+    depth_BHW = cell_depth(frame.depth_B1HW)
+    return (frame.posed_B > 0)[:, None, None].expand_as(depth_BHW)
+
+
 POSES = Label("poses", _posed)
 """(B,) frames with a pose."""
 MOTIONS = Label("motions", _moved)
@@ -34,6 +39,8 @@ PIXELS = Label("pixels", _classified)
 """(B, H, W) pixels with a class."""
 CELLS = Label("cells", _placed)
 """(B, H/8, W/8) cells of posed frames whose middle has a depth."""
+POSED_CELLS = Label("posed_cells", _seen)
+"""(B, H/8, W/8) all cells of posed frames."""
 
 
 def resized_depth(depth_B1HW: Tensor, stride: int) -> Tensor:

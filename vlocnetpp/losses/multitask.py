@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vlocnetpp.losses.config import LossConfig
 from vlocnetpp.losses.coordinates import coordinate_terms
 from vlocnetpp.losses.depth import depth_terms
+from vlocnetpp.losses.dsac import dsac_terms
 from vlocnetpp.losses.mapnet import mapnet_terms
 from vlocnetpp.losses.pose import odometry_terms, pose_terms
 from vlocnetpp.losses.posenet import fixed_beta_terms, reprojection_terms
@@ -22,6 +23,7 @@ LOCALIZATION = {
     "mapnet": mapnet_terms,
     "fixed_beta": fixed_beta_terms,
     "reprojection": reprojection_terms,
+    "dsac": dsac_terms,
 }
 """The terms that compare poses, by `LossConfig.localization`."""
 OTHERS: tuple[Callable[[LossConfig], tuple[Term, ...]], ...] = (

@@ -69,6 +69,10 @@ class Traits:
     """Whether it has a depth network, which is trained first in a stage of its own and then frozen."""
     answers_coordinates: bool = False
     """Whether it predicts scene coordinates, which are learned from the depth of posed frames."""
+    depth_optional: bool = False
+    """Whether its scene coordinates are also learned where frames have no depth."""
+    chooses_hypothesis: bool = False
+    """Whether its pose is that of the hypothesis with the best score, among which the last digits may decide."""
     trains_cells: bool = False
     """Whether a stage of its own trains scene coordinates on single cells, from poses and what depth there is."""
     learns_from_depth: bool = False
@@ -97,7 +101,8 @@ class Traits:
     def labels(self) -> tuple[str, ...]:
         """Which of pose, mask and depth the training frames must have."""
         of_task = {"localization": "pose", "odometry": "pose", "segmentation": "mask"}
-        depth = ["depth"] if self.trains_depth or self.answers_coordinates or self.learns_from_depth else []
+        coordinates = self.answers_coordinates and not self.depth_optional
+        depth = ["depth"] if self.trains_depth or coordinates or self.learns_from_depth else []
         return tuple(dict.fromkeys([*(of_task[task] for task in self.tasks), *depth]))
 
 

@@ -18,6 +18,8 @@ from vlocnetpp.network.models import (
     cnnbspp,
     deeplab,
     deepvo,
+    dsac,
+    dsacpp,
     fcn8s,
     hourglass_posenet,
     lbo,
@@ -39,7 +41,21 @@ from vlocnetpp.settings import build
 
 MODELS = (
     *(robot, posenet, bayesian_posenet, lstm_posenet, hourglass_posenet, posenet2, svs_pose, nnnet, mapnet, vlocnet),
-    *(vlocnetpp_presets, scene_coordinates, lbo, deepvo, cnnbspp, adapnet, fcn8s, segnet, upnet, parsenet, deeplab),
+    *(
+        vlocnetpp_presets,
+        scene_coordinates,
+        dsac,
+        dsacpp,
+        lbo,
+        deepvo,
+        cnnbspp,
+        adapnet,
+        fcn8s,
+        segnet,
+        upnet,
+        parsenet,
+        deeplab,
+    ),
 )
 ENTRIES: dict[str, Entry] = {entry.name: entry for module in MODELS for entry in module.ENTRIES}
 """By name, in the order of tables."""

@@ -177,7 +177,7 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
         )
     if (network.traits.answers_coordinates or network.traits.trains_cells) and "scene_centre" not in settings:
         posed = [f for s in data.map.train for f in s.frames if f.pose_7 is not None]
-        if network.traits.trains_cells and all(frame.depth_path is None for frame in posed):
+        if "depth" not in network.traits.labels and all(frame.depth_path is None for frame in posed):
             centre, spread = network.scene.position_centre, network.scene.position_spread + UNSEEN_M
         else:
             centre, spread = scene_extent(root, posed)

@@ -173,18 +173,19 @@ def unit(vector_BH3: Tensor, tiny: float = TINY) -> Tensor:
 
 
 def support(
-    R_BH33: Tensor,
-    position_BH3: Tensor,
-    points_BN3: Tensor,
-    rays_BN3: Tensor,
-    width: float = SUPPORT_WIDTH,
-    nearest: float = NEAREST_M,
+    R_BH33: Tensor, position_BH3: Tensor, points_BN3: Tensor, rays_BN3: Tensor, width: float = SUPPORT_WIDTH
 ) -> Tensor:
-    """How well each hypothesis (B, H) explains the points: mean of Geman and McClure's kernel of their angles.
+    """How well each hypothesis (B, H) explains the points: mean of Geman and McClure's kernel of their angles."""
+    return geman_mcclure(squared_tangents(R_BH33, position_BH3, points_BN3, rays_BN3), width).mean(dim=2)
 
-    What `off_rays` would say of H x N points in H cameras, by two products of matrices over H and N: the distances
-    along the rays are bilinear in rotations and outer products of points and rays, and lengths do not depend on the
-    rotation.
+
+def squared_tangents(
+    R_BH33: Tensor, position_BH3: Tensor, points_BN3: Tensor, rays_BN3: Tensor, nearest: float = NEAREST_M
+) -> Tensor:
+    """Squared tangents (B, H, N) of the angles between N points and their rays in H cameras.
+
+    What `off_rays` would say of H x N points, by two products of matrices over H and N: the distances along the rays
+    are bilinear in rotations and outer products of points and rays, and lengths do not depend on the rotation.
     """
     # About their mean, or digits would cancel in a large map.
     centre_B13 = points_BN3.mean(dim=1, keepdim=True)
@@ -198,7 +199,7 @@ def support(
     far_BHN = far_BHN + position_BH3.square().sum(dim=2).unsqueeze(2) + points_BN3.square().sum(dim=2).unsqueeze(1)
     depth_BHN = along_BHN.clamp_min(nearest)
     off_BHN = far_BHN - depth_BHN * (2.0 * along_BHN - depth_BHN)
-    return geman_mcclure((off_BHN / depth_BHN.square()).clamp_min(0.0), width).mean(dim=2)
+    return (off_BHN / depth_BHN.square()).clamp_min(0.0)
 
 
 def off_rays(camera_BN3: Tensor, rays_BN3: Tensor, nearest: float = NEAREST_M) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,8 @@ class RobotSettings:
 
     @property
     def traits(self) -> Traits:
-        return Traits(tasks=self.tasks, trains_cells=self.solves, attribution=(attribution(self.front),))
+        solves, weights = self.solves, (attribution(self.front),)
+        return Traits(tasks=self.tasks, trains_cells=solves, chooses_hypothesis=solves, attribution=weights)
 
     @property
     def solves(self) -> bool:
