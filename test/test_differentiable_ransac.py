@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from random_models import IMAGE_SHAPE, random_network
 from small_networks import build, images, small
 from test_losses import random_poses, some_frame
 from test_pose_hypotheses import errors, scene
@@ -15,14 +16,16 @@ from training_runs import quick
 from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.errors import ConfigError
+from vlocnetpp.explain.activation import activation_maps
 from vlocnetpp.export import export_run
+from vlocnetpp.export.torchscript import ExportedStep
 from vlocnetpp.geometry import compose, project, rotate, rotation_matrix
 from vlocnetpp.losses import LossConfig, LossInput, MultitaskLoss, count_labels, make_terms, term_means
 from vlocnetpp.losses.dsac import (
-    cell_reprojection_errors,
     entropy_errors,
     expected_costs,
     pose_costs,
+    reprojection_errors,
     start_points,
 )
 from vlocnetpp.network import configure, create
@@ -215,18 +218,26 @@ def test_reprojection_of_cells_is_that_of_pixels():
     """By another way: points projected to pixels, compared with the middles of the cells."""
     K = torch.tensor([[[50.0, 0, 31.5], [0, 60.0, 15.5], [0, 0, 1]]], dtype=torch.float64)
     pose, depth = random_poses(1, 4), torch.full((1, 1, 32, 64), 2.0, dtype=torch.float64)
+    log_scale = torch.full((1, 1, 4, 8), math.log(0.05), dtype=torch.float64)
     truth, _ = coordinate_labels(depth, K, pose)
-    assert cell_reprojection_errors(truth, K, pose).max() < 1e-12
+
+    def error(points):
+        return reprojection_errors(torch.cat((points, log_scale), dim=1), K, pose) - 2 * math.log(0.05)
+
+    assert error(truth).max() < 1e-9
     # Along its ray a point may lie anywhere.
-    far = (truth - pose[:, :3, None, None]) * 1.7 + pose[:, :3, None, None]
-    assert cell_reprojection_errors(far, K, pose).max() < 1e-12
+    assert error((truth - pose[:, :3, None, None]) * 1.7 + pose[:, :3, None, None]).max() < 1e-9
     moved = truth + torch.tensor([0.1, -0.05, 0.02], dtype=torch.float64).view(1, 3, 1, 1)
     back = pose[:, 3:] * torch.tensor([1.0, -1, -1, -1])
     camera = rotate(back[:, None, None], (moved - pose[:, :3, None, None]).movedim(1, 3))
     pixels, _ = project(camera, K)
     rows, columns = torch.meshgrid(torch.arange(4) * 8 + 4, torch.arange(8) * 8 + 4, indexing="ij")
-    e = ((pixels - torch.stack((columns, rows), dim=2)) / torch.tensor([50.0, 60.0])).abs().sum(dim=3)
-    assert torch.allclose(cell_reprojection_errors(moved, K, pose), e / (1 + e))
+    tangent = ((pixels - torch.stack((columns, rows), dim=2)) / torch.tensor([50.0, 60.0])).norm(dim=3)
+    assert torch.allclose(error(moved), tangent * camera.norm(dim=3) / 0.05)
+    asked = moved.clone().requires_grad_()
+    error(asked).sum().backward()
+    along = ((moved - pose[:, :3, None, None]) * asked.grad).sum(dim=1)
+    assert along.abs().max() < 1e-6 * asked.grad.abs().max(), "nothing pulls a point along its ray of sight"
 
 
 # --- networks -------------------------------------------------------------------------------------------------------
@@ -255,6 +266,15 @@ def test_the_answer_has_no_pool_and_is_the_same_each_time():
     assert all(torch.equal(first[name], again[name]) for name in first)
     network.train()
     assert {"hypotheses_BH7", "scores_BH", "score_scale_B"} <= set(network(image, K, depth, {})[0])
+
+
+@pytest.mark.parametrize("preset", ["dsac", "dsacpp"])
+def test_half_precision_solves_in_full(preset):
+    network = build(small(preset, scene_centre=(300.0, -200.0, 5.0), scene_spread=0.01)).to(torch.bfloat16)
+    image, K, depth = images(1)[0].bfloat16(), torch.eye(3)[None] * 50, torch.zeros(1, 1, 64, 96)
+    with torch.inference_mode():
+        found = network(image, K, depth, {})[0]
+    assert all(value.dtype == torch.float32 and torch.isfinite(value).all() for value in found.values())
 
 
 STAGES = (
@@ -317,3 +337,18 @@ def test_dsac_trains_its_score_network(tmp_path):
     costs = loss_rows(saved, "scores", "expected") + loss_rows(saved, "end to end", "expected")
     assert all(np.isfinite(costs)) and costs[-1] < costs[0]
     assert saved["network_config"]["scene"]["scene_centre"][2] == pytest.approx(WALL_M, abs=1e-3)
+
+
+@pytest.mark.parametrize("preset", ["dsac", "dsacpp"])
+def test_the_layers_of_the_chosen_pose_are_visible(preset):
+    """The pose is differentiated through its last refinement."""
+    network = random_network(preset, scene_centre=(0.0, 0.0, 3.0))
+    explanation = network.explanation()
+    frame = (torch.randint(0, 256, (1, *IMAGE_SHAPE, 3), dtype=torch.uint8), torch.tensor([0, 1, 2]))
+    inputs = (*frame, torch.tensor([[[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]]]), torch.zeros(1, 1, 1, 1), {})
+    chosen = {name: explanation.layers[name] for name in ("res3d", "last")}
+    for scalar in ("position", "rotation"):
+        maps = activation_maps(ExportedStep(network).eval(), inputs, explanation, chosen, scalar)
+        assert {name: tuple(map_.shape) for name, map_ in maps.items()} == dict.fromkeys(chosen, (8, 12))
+        assert all(torch.isfinite(map_).all() for map_ in maps.values())
+        assert scalar == "rotation" or maps["last"].max() > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import yaml
 from conftest import ROOT
 from launch_arguments import launch_arguments
 
+from vlocnetpp.benchmark.methods import methods
 from vlocnetpp.cli.main import build_parser
 from vlocnetpp.cli.training import train
 from vlocnetpp_ros import parameter_table
@@ -28,7 +30,7 @@ from vlocnetpp_ros.replay import command as replay
 from vlocnetpp_ros.settings import DECLARATIONS
 
 NODE = (ROOT / "docs/node.md").read_text()
-NAMED = ("node.md", "cameras.md", "explain.md", "benchmarks/README.md")
+NAMED = ("node.md", "cameras.md", "explain.md", "benchmarks/running.md")
 PAGES = [*(ROOT / "docs" / name for name in NAMED), *sorted((ROOT / "docs/tutorials").glob("*.md"))]
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
 REASON_IS_FIRST = {"Dropped", "BadImage", "Fault", "refuse", "_refuse", "hold"}
@@ -133,6 +135,14 @@ def commands(path: Path) -> Iterator[list[str]]:
         for line in block.replace("\\\n", " ").splitlines():
             if re.match(r"(vlocnetpp|replay|ros2|export) ", line):
                 yield shlex.split(line, comments=True)
+
+
+def test_the_page_of_benchmarks_names_every_method_without_a_row() -> None:
+    text = section((ROOT / "docs/benchmarks/README.md").read_text(), "What is old, and what is missing")
+    named = codes("\n".join(line for line in text.splitlines() if line.startswith("- ")))
+    reports = [json.loads(path.read_text()) for path in (ROOT / "docs/benchmarks").glob("*/benchmark.json")]
+    rows = {row["name"] for report in reports for row in report["rows"]}
+    assert len(reports) == 6 and named == set(methods()) - rows
 
 
 def test_the_table_of_parameters_is_that_of_the_declarations() -> None:

@@ -31,13 +31,19 @@ def start_points(depth_B1HW: Tensor, K_B33: Tensor, pose_B7: Tensor, unknown_m: 
     return coordinate_labels(filled, K_B33, pose_B7)[0]
 
 
-def cell_reprojection_errors(points_B3HW: Tensor, K_B33: Tensor, pose_B7: Tensor) -> Tensor:
-    """(B, H/8, W/8) L1 distance e between a cell and its point in the true camera, in focal lengths, as e / (1 + e)."""
+def reprojection_errors(coordinates_B4HW: Tensor, K_B33: Tensor, pose_B7: Tensor) -> Tensor:
+    """(B, H/8, W/8) negative Laplace log-likelihood of the distances between cells and their points in the true camera.
+
+    The distance is that in the image, in focal lengths, times the depth of the point, metres, so that it compares with
+    the predicted deviation. The depth takes no part in the gradient: points would else shrink into the camera.
+    """
+    points_B3HW, log_scale_BHW = coordinates_B4HW[:, :3], coordinates_B4HW[:, 3]
     height, width = points_B3HW.shape[2] * STRIDE, points_B3HW.shape[3] * STRIDE
     ones = torch.ones_like(points_B3HW[:, :1])
-    middle_BHW3 = back_project(cells(height, width, K_B33)[None], ones, K_B33)
-    e_BHW = (image_plane(points_B3HW, pose_B7) - middle_BHW3[..., :2].movedim(3, 1)).abs().sum(dim=1)
-    return e_BHW / (1 + e_BHW)
+    middle_B2HW = back_project(cells(height, width, K_B33)[None], ones, K_B33)[..., :2].movedim(3, 1)
+    tangent_BHW = l2((image_plane(points_B3HW, pose_B7) - middle_B2HW).movedim(1, -1))
+    depth_BHW = l2((points_B3HW - pose_B7[:, :3, None, None]).movedim(1, -1)).detach()
+    return tangent_BHW * depth_BHW * torch.exp(-log_scale_BHW) + 2 * log_scale_BHW
 
 
 def pose_costs(pose_BH7: Tensor, truth_B7: Tensor) -> Tensor:
@@ -75,7 +81,7 @@ def dsac_terms(config: LossConfig) -> tuple[Term, ...]:
 
     def reprojection(given: LossInput) -> Tensor:
         frame = given.frame
-        return cell_reprojection_errors(given.prediction["coordinates_B4HW"][:, :3], frame.K_B33, frame.pose_B7)
+        return reprojection_errors(given.prediction["coordinates_B4HW"], frame.K_B33, frame.pose_B7)
 
     def expected(given: LossInput) -> Tensor:
         p = given.prediction
@@ -90,7 +96,7 @@ def dsac_terms(config: LossConfig) -> tuple[Term, ...]:
     cells_of, pool_of = ("coordinates_B4HW",), ("hypotheses_BH7", "scores_BH", "score_scale_B")
     return (
         Term("start", "localization", POSED_CELLS, cells_of, start, likelihood=True),
-        Term("reproj", "localization", POSED_CELLS, cells_of, reprojection),
+        Term("reproj", "localization", POSED_CELLS, cells_of, reprojection, likelihood=True),
         Term("expected", "localization", POSES, pool_of, expected),
         Term("entropy", "localization", POSES, pool_of, entropy),
     )

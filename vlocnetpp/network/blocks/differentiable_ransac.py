@@ -35,7 +35,7 @@ FARTHEST = 10.0
 TRAINING_ROUNDS, ROUNDS = 3, 10
 """Steps that refine each hypothesis while training, and the best one later."""
 DAMPING = 10.0
-"""Added to the diagonal of the normal equations, where one inlier counts a few thousand: bounds the step, and the
+"""Added to the diagonal of the normal equations, where an inlier in a room counts 100 to 1000: bounds the step, and the
 gradient, of a hypothesis that hardly any point supports."""
 INITIAL_SCALE = 0.1
 """Of the soft number of inliers (Brachmann & Rother, 2018)."""
@@ -146,7 +146,7 @@ def refine(
     """Gauss-Newton steps on the reprojection errors of soft inliers.
 
     Only the last step is differentiated, from where the steps before have led: its linearization is that of the
-    converged pose (Brachmann & Rother, 2018, section 2.4).
+    converged pose (Brachmann & Rother, 2018).
     """
     position_B13 = position_B3.unsqueeze(1)
     moves_B33 = turns_B33 = torch.zeros_like(R_B33)

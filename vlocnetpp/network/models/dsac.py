@@ -133,7 +133,7 @@ COMMON = (
     "64 hypotheses, 32 while training, not 256; outside of training always of the same sets of cells",
     "Refined by Gauss-Newton steps with soft inliers as weights; gradients pass through the last step and the scores",
     "An error of e costs e / (1 + e / 100), where e is the larger of centimetres and degrees",
-    "The network also predicts how uncertain a coordinate is, in the first stage",
+    "The network also predicts how uncertain a coordinate is, and learns that with the coordinates",
 )
 ENTRIES = (
     Entry(
@@ -150,7 +150,7 @@ ENTRIES = (
             ),
         ),
         loss={"localization": "dsac"},
-        published=(("7-Scenes RedKitchen, in the 2018 paper's comparison", "0.05 m, 2.0 deg"),),
+        published=(("7-Scenes RedKitchen", "0.05 m, 2.0 deg"),),
         departures=(
             "Coordinates of all cells from the common trunk's Res3, not of 1600 patches by a VGG-like network",
             "The score network has three convolutions, and learns with the coordinates held by their own loss",

@@ -25,6 +25,7 @@ ENTRIES = (
         departures=(
             "Coordinates from the common trunk's Res3, not from a VGG-like network of its own",
             "With depth, cells whose depth is unknown begin at a constant one too; in the paper all or none do",
+            "The reprojection error counts by its likelihood under the predicted uncertainty, not by its L1 norm",
             "The entropy of the choice is kept at three quarters of the largest, the paper's 6 of 8 bits",
             *COMMON,
         ),
