@@ -41,6 +41,15 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_the_same_command_with_resume_goes_on_and_another_setting_does_not(folder, capsys):
+    again = ["train", str(folder / "config.yaml"), "--data.root", str(folder / "wall"), "--out", str(folder / "run")]
+    again += ["--resume", "--network.height"]
+    assert main([*again, "64"]) == 2
+    assert "is trained to its end" in capsys.readouterr().err, "the setting itself is accepted"
+    assert main([*again, "96"]) == 2
+    assert "--network.height: a run goes on as it began" in capsys.readouterr().err
+
+
 def test_from_training_to_a_scored_file(folder, capsys):
     out = folder / "evaluation"
     assert main(["evaluate", str(folder / "wall.ts"), str(folder / "wall"), "--out", str(out)]) == 0

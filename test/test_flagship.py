@@ -19,7 +19,7 @@ from vlocnetpp.network import create
 from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_imagenet
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.runtime.map_cloud import read_map_cloud
-from vlocnetpp.training import cells, load_checkpoint, train
+from vlocnetpp.training import TrainingError, cells, load_checkpoint, train
 from vlocnetpp.training.config import DataConfig, StageConfig
 from vlocnetpp.training.map_cloud import thin
 
@@ -71,6 +71,17 @@ def test_a_signal_while_features_are_computed_ends_at_once_and_the_run_goes_on_f
     assert train(config(str(tmp_path / "cache")), out, resume=True) == 0
     assert made[50] == 48, "the three complete batches of 16 images were kept"
     assert differences(outcome(whole), outcome(out)) == []
+
+
+def test_a_budget_that_the_features_use_up_is_refused_and_a_larger_one_goes_on_with_them(wall, tmp_path):
+    stages = (StageConfig("coordinates", cells=512, learning_rate=3e-3),)
+    data = DataConfig(root=str(wall), cache=str(tmp_path / "cache"))
+    config = quick(wall, preset="robot", stages=stages, data=data, budget="0.01s")
+    with pytest.raises(TrainingError, match=r"the features of all images took .* go on with --resume --budget \d+m"):
+        train(config, tmp_path / "run")
+    taken_s = load_checkpoint(tmp_path / "run/last.pt")["progress"]["elapsed_s"]
+    assert train(replace(config, budget=f"{taken_s + 5:.1f}s"), tmp_path / "run", resume=True) == 0
+    assert load_checkpoint(tmp_path / "run/last.pt")["progress"]["step"] >= 20
 
 
 def test_each_stage_trains_its_own_part_and_keeps_the_front_that_the_cells_were_trained_on(run):

@@ -16,10 +16,11 @@ from training_runs import differences, outcome, quick
 from wall_dataset import write_wall
 
 from vlocnetpp import data
-from vlocnetpp.training import CheckpointError, load_checkpoint, train
+from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, train
 from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.checkpoint import save_checkpoint
 from vlocnetpp.training.config import StageConfig, save_config
+from vlocnetpp.training.run_folder import only_run_in
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,6 +61,14 @@ def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(wall, undistu
     assert train(config, out, resume=True) == 0 and not steps
     assert differences(outcome(undisturbed), outcome(out)) == []
     assert differences(outcome(undisturbed, "best.pt"), outcome(out, "best.pt")) == []
+
+
+def test_a_second_training_in_the_same_folder_is_refused(wall, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    with only_run_in(out), pytest.raises(TrainingError, match="another training is running here"):
+        train(quick(wall, validations=1), out)
+    assert list(out.iterdir()) == []
 
 
 def test_one_seed_is_one_result_and_another_seed_another(wall, tmp_path):

@@ -49,8 +49,10 @@ def train(args: argparse.Namespace) -> int:
     config = configuration(args.config)
     if args.resume:
         config = args.out / "config.yaml"
-        for name in overrides:
-            if name not in RESUMABLE:
+        begun = load_config(config)
+        for name, value in overrides.items():
+            # The same command with --resume gives all settings again.
+            if name not in RESUMABLE and load_config(config, {name: value}) != begun:
                 raise ConfigError(f"--{name}: a run goes on as it began; only {', '.join(RESUMABLE)} may change")
     stopped_by = run(load_config(config, overrides), args.out, resume=args.resume, profile=args.profile)
     if not stopped_by:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import astuple, replace
@@ -18,6 +19,7 @@ from vlocnetpp.geometry import compose
 from vlocnetpp.network import ViewConfig
 from vlocnetpp.network.blocks.hypercolumns import STRIDE
 from vlocnetpp.network.contract import CellNetwork
+from vlocnetpp.progress import duration
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, in_half
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.cells import CellBuffer, open_cells
@@ -32,6 +34,8 @@ from vlocnetpp.training.tables import progress_line
 
 MEASURED = 64
 """Number of training images, evenly spread, on which mean and deviation of the front's features are measured."""
+FEATURES_SHARE = 3.0
+"""A stage of cells should have so many times the time that its features take."""
 LOOKED_AFTER = 20
 """Steps between checks of the clock, of signals and updates of the progress."""
 
@@ -136,6 +140,7 @@ def train_cells(
     # Building the buffer is part of what the stage costs.
     progress.elapsed_s += time.monotonic() - began
     progress.total_s += time.monotonic() - began
+    refuse_features_alone(run)
     began = time.monotonic()
     while run.schedule.share(progress) < 1:
         seed = np.random.SeedSequence((run.config.seed, progress.stage, progress.batch)).generate_state(1)[0]
@@ -161,6 +166,20 @@ def train_cells(
         for parameter in cells.cell_head().parameters():
             distributed.broadcast(parameter.data, 0)
     return False
+
+
+def refuse_features_alone(run: Run) -> None:
+    """Save and raise TrainingError where the features took all the time of the stage, which then learns nothing."""
+    progress = run.state.progress
+    if progress.batch or run.schedule.share(progress) < 1:
+        return
+    save(run, LAST_NAME)
+    needed_s = run.schedule.budget_for(progress.stage, FEATURES_SHARE * progress.elapsed_s)
+    name = run.config.stages[progress.stage].name
+    raise TrainingError(
+        f"{run.out}: the features of all images took {duration(progress.elapsed_s)}, the whole time of stage '{name}' "
+        f"in a budget of {run.config.budget}; they are kept: go on with --resume --budget {math.ceil(needed_s / 60)}m"
+    )
 
 
 def train_cell_stage(run: Run) -> bool:

@@ -39,7 +39,15 @@ from vlocnetpp.training.optimization import (
     split_clips,
 )
 from vlocnetpp.training.run import SAVE_EVERY_S, Run, add_row, agree, end_stage, judge, note_losses, save, settle
-from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME, Log, check_folder, save_bad_batch, write_environment
+from vlocnetpp.training.run_folder import (
+    CONFIG_NAME,
+    LAST_NAME,
+    Log,
+    check_folder,
+    only_run_in,
+    save_bad_batch,
+    write_environment,
+)
 from vlocnetpp.training.schedule import Schedule, best_metric, check_depth, check_stages, learning_rate
 from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
@@ -149,6 +157,7 @@ def prepare(
     log = None
     if fabric.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(only_run_in(out))
         digest = state.about["dataset"]["digest"]
         write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
         save_config(config, out / CONFIG_NAME)

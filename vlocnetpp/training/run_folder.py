@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,21 @@ def check_folder(out: Path, resume: bool) -> None:
     nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
         raise TrainingError(f"{out}: cannot be written; name another folder")
+
+
+@contextmanager
+def only_run_in(out: Path) -> Iterator[None]:
+    """Refuse a second training in an existing folder for as long as this one runs. Raises TrainingError."""
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(f"{out}: another training is running here; wait for it or end it") from None
+        yield
+    finally:
+        os.close(folder)
 
 
 def write_environment(out: Path, device: torch.device, processes: int, precision: str, digest: str) -> None:

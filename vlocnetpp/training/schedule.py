@@ -68,6 +68,10 @@ class Schedule:
         """Seconds of the budget that are left, validations not counted; None where epochs are given."""
         return self.budget_s * (1 - self.passed(progress)) if self.budget_s else None
 
+    def budget_for(self, stage: int, stage_s: float) -> float:
+        """Seconds of the whole budget of which a stage gets `stage_s`."""
+        return stage_s * self._whole / self._stages[stage].share
+
     def validation_due(self, progress: Progress) -> bool:
         """Whether the stage has come to its next validation; the last one of a stage is at its end."""
         count = max(1, round(self._validations * self._stages[progress.stage].share / self._whole))

@@ -20,7 +20,7 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training.ahead import FEW
-from vlocnetpp.training.cell_stage import cell_features
+from vlocnetpp.training.cell_stage import FEATURES_SHARE, cell_features
 from vlocnetpp.training.cell_training import in_half
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.clips import open_store
@@ -32,8 +32,6 @@ CONFIG = "config/train/robot.yaml"
 STEP_PX = 32
 """The input's sides are multiples of this: the network's smallest map has a 32nd of its size."""
 SMALLEST_PX = 96
-FEATURES_SHARE = 3.0
-"""The stage that learns scene coordinates gets so many times the time that computing its features takes."""
 LEAST_S, MOST_S = 15 * 60.0, 8 * 3600.0
 TIMED = 4
 CLOUD_BYTES = 3_000_000
