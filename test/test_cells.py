@@ -241,12 +241,13 @@ def test_a_descriptor_of_the_image_parts_places_that_look_alike_from_near(descri
     assert (values[-1]["distance_m"] < 0.5) == parted
 
 
-@pytest.mark.parametrize("descriptor", [0, 8])
-def test_a_head_scripts_and_exports(tmp_path, descriptor):
+@pytest.mark.parametrize(("descriptor", "regions"), [(0, 0), (8, 0), (0, 5)])
+def test_a_head_scripts_and_exports(tmp_path, descriptor, regions):
     import onnxruntime
 
     torch.manual_seed(0)
-    head = CellCoordinates(40, 32, 2, descriptor, (1.0, 2.0, 3.0), 4.0).eval()
+    head = CellCoordinates(40, 32, 2, descriptor, (1.0, 2.0, 3.0), 4.0, regions).eval()
+    head.fit_regions(5.0 * torch.randn(200, 3))
     features = torch.randn(2, 40, 4, 6)
     expected = head(features).detach()
     assert expected.shape == (2, 4, 4, 6)
@@ -260,6 +261,20 @@ def test_a_head_scripts_and_exports(tmp_path, descriptor):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: features.numpy()})
     np.testing.assert_allclose(found, head(features).detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_regions_are_the_same_each_time_and_the_same_in_half_precision():
+    generator = torch.Generator().manual_seed(1)
+    places_R3 = torch.tensor([[0.0, 0, 0], [40, 0, 0], [40, 30, 0]])
+    points_N3 = places_R3[torch.randint(3, (900,), generator=generator)] + torch.randn(900, 3, generator=generator)
+    first, second = CellCoordinates(8, 16, regions=12), CellCoordinates(8, 16, regions=12)
+    first.fit_regions(points_N3)
+    second.fit_regions(points_N3)
+    assert torch.equal(first.centre_R3, second.centre_R3)
+    away = torch.cdist(places_R3, first.centre_R3).amin(dim=1)
+    assert away.max() < 1.5 and 0.3 < first.region_spread < 5
+    assert torch.equal(first.half().centre_R3.float(), second.centre_R3)
+    assert torch.equal(first.half().region_spread.float(), second.region_spread)
 
 
 def test_without_depth_reprojection_teaches_the_places(tmp_path, plain_store, config, front):

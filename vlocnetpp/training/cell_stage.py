@@ -127,6 +127,7 @@ def train_cells(
             measure_features(run)
             buffer = open_buffer(run, store, stage)
             cells.fit_novelty(buffer.pooled())
+            cells.cell_head().fit_regions(buffer.places())
     except Interrupted:
         save(run, LAST_NAME)
         return True

@@ -127,12 +127,15 @@ class CellBuffer:
 
         Where no point is known: of the cameras.
         """
-        known_N4 = self._place_N4[:: max(1, len(self) // 100_000)]
-        points_N3 = known_N4[known_N4[:, 3] > 0][:, :3].double()
-        if len(points_N3) < 2:
-            points_N3 = self._pose_V7[:, :3].double()
+        points_N3 = self.places().double()
         x, y, z = points_N3.mean(dim=0).tolist()
         return (x, y, z), max(float(points_N3.std(dim=0).max()), 1e-3)
+
+    def places(self, most: int = 100_000) -> Tensor:
+        """(N, 3) known points of about so many cells, evenly taken; the cameras' positions where none is known."""
+        known_N4 = self._place_N4[:: max(1, len(self) // most)]
+        points_N3 = known_N4[known_N4[:, 3] > 0][:, :3]
+        return points_N3 if len(points_N3) >= 2 else self._pose_V7[:, :3]
 
     def pooled(self) -> Tensor:
         """(V, C) mean features of every view."""

@@ -4,6 +4,10 @@ Shotton et al., Scene Coordinate Regression Forests, 2013; the head is that of A
 2023): residual 1x1 convolutions, so that it can be trained on single cells of all images at once. As GLACE (Wang et
 al., 2024) and R-SCoRe (Jiang et al., 2025) do, a descriptor of the whole image may stand beside the cell's own
 features, which keeps places apart that look alike from near, such as two equal doors.
+
+A cell is first assigned to regions of the place, then placed within them: its point is the mean of the regions'
+centres, weighted by a softmax, plus an offset, as in GLACE's position decoder. Without regions one linear layer has to
+resolve centimetres over the whole place.
 """
 
 from __future__ import annotations
@@ -15,7 +19,9 @@ from torch.nn import functional as F
 from vlocnetpp.geometry import back_project, pixel_grid
 
 LEAST_LOG, LARGEST_LOG = -8.0, 2.0
-"""Bounds of the log deviation, relative to the spread of the scene."""
+"""Bounds of the log deviation, relative to the spread of the scene or of a region."""
+LEAST_SPREAD_M = 0.01
+"""Smallest spread of a region, whose points may happen to be one."""
 
 
 class Residual(nn.Module):
@@ -40,6 +46,7 @@ class CellCoordinates(nn.Module):
         descriptor: channels of the descriptor of the whole image, made of the mean of its features; 0 for none. It
             enters the first layer, so that it decides which of several places a cell belongs to.
         centre, spread: of the scene's points, metres, so that the layers work on numbers near one.
+        regions: number of them, whose centres `fit_regions` finds; 0 for one, at `centre`.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class CellCoordinates(nn.Module):
         descriptor: int = 0,
         centre: tuple[float, ...] = (0.0, 0.0, 0.0),
         spread: float = 1.0,
+        regions: int = 0,
     ) -> None:
         super().__init__()
         self.fc_in = nn.Linear(channels, hidden)
@@ -57,6 +65,11 @@ class CellCoordinates(nn.Module):
         self.fc_descriptor = nn.Linear(descriptor, hidden, bias=False) if descriptor else None
         self.blocks = nn.Sequential(*(Residual(hidden) for _ in range(blocks)))
         self.fc_out = nn.Linear(hidden, 4)
+        self.fc_region = nn.Linear(hidden, regions) if regions else None
+        self.centre_R3: Tensor
+        self.register_buffer("centre_R3", torch.tensor([centre] * regions, dtype=torch.float32).view(-1, 3))
+        self.region_spread: Tensor
+        self.register_buffer("region_spread", torch.full((), float(spread)))
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
         self.least, self.largest = LEAST_LOG, LARGEST_LOG
@@ -66,6 +79,31 @@ class CellCoordinates(nn.Module):
         """Reset the last layer: every cell then predicts the centre of the scene with a deviation of its spread."""
         nn.init.normal_(self.fc_out.weight, std=0.1 / self.fc_out.in_features**0.5)
         nn.init.zeros_(self.fc_out.bias)
+        if self.fc_region is not None:
+            nn.init.normal_(self.fc_region.weight, std=0.1 / self.fc_region.in_features**0.5)
+            nn.init.zeros_(self.fc_region.bias)
+
+    @torch.jit.ignore
+    def fit_regions(self, points_N3: Tensor, rounds: int = 20) -> None:
+        """Set the regions' centres and their spread by k-means on points of the map, always the same for the same
+        points. Without regions, nothing.
+
+        Centres are rounded to eight digits of mantissa, so that a file in half precision has the very same ones.
+        """
+        count = len(self.centre_R3)
+        if not count:
+            return
+        generator = torch.Generator().manual_seed(0)
+        points_N3 = points_N3.float()
+        centre_R3 = points_N3[torch.randint(len(points_N3), (count,), generator=generator)]
+        for _ in range(rounds):
+            nearest_N = torch.cdist(points_N3, centre_R3).argmin(dim=1)
+            total_R3 = torch.zeros_like(centre_R3).index_add_(0, nearest_N, points_N3)
+            members_R1 = torch.bincount(nearest_N, minlength=count).unsqueeze(1)
+            centre_R3 = torch.where(members_R1 > 0, total_R3 / members_R1.clamp_min(1), centre_R3)
+        away_N = (points_N3 - centre_R3[torch.cdist(points_N3, centre_R3).argmin(dim=1)]).square().mean(dim=1)
+        self.centre_R3.copy_(centre_R3.bfloat16())
+        self.region_spread.copy_(away_N.mean().sqrt().clamp_min(LEAST_SPREAD_M).bfloat16())
 
     def forward(self, features_BCHW: Tensor) -> Tensor:
         """(B, 4, H, W) of a whole map (B, C, H, W), in full precision."""
@@ -91,6 +129,12 @@ class CellCoordinates(nn.Module):
         if x.dtype == torch.float16 or x.dtype == torch.bfloat16:
             x = x.float()
         raw = F.linear(x, self.fc_out.weight.to(x.dtype), self.fc_out.bias.to(x.dtype))
+        to_regions = self.fc_region
+        if to_regions is not None:
+            logits = F.linear(x, to_regions.weight.to(x.dtype), to_regions.bias.to(x.dtype))
+            spread_1 = self.region_spread.to(x.dtype).view(1)
+            point = torch.matmul(torch.softmax(logits, dim=-1), self.centre_R3.to(x.dtype)) + raw[..., :3] * spread_1
+            return torch.cat((point, raw[..., 3:].clamp(self.least, self.largest) + torch.log(spread_1)), dim=-1)
         x, y, z, scale = raw.unbind(-1)
         spread = self.spread
         log_spread = torch.log(torch.full_like(scale, spread))

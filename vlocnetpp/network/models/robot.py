@@ -65,6 +65,9 @@ class RobotSettings:
     descriptor: int = 0
     """Channels of a descriptor of the whole image that the scene coordinates see; 0: none. It keeps places apart that
     look alike from near, such as two equal doors."""
+    regions: int = 32
+    """Into so many the place is divided for the scene coordinates: a cell is assigned to regions, then placed within
+    them; 0: no regions."""
     decoder: int = 96
     """Channels of segmentation's decoder."""
     past: bool = True
@@ -83,8 +86,8 @@ class RobotSettings:
         require_choice("fusion", self.fusion, tuple(FUSIONS))
         require_choice("activation", self.activation, tuple(ACTIVATIONS))
         require_dropout(self.dropout)
-        if min(self.hidden, self.residuals, self.decoder) < 1 or self.descriptor < 0:
-            raise ConfigError("hidden, residuals and decoder must be at least 1, descriptor at least 0")
+        if min(self.hidden, self.residuals, self.decoder) < 1 or min(self.descriptor, self.regions) < 0:
+            raise ConfigError("hidden, residuals and decoder must be at least 1, descriptor and regions at least 0")
 
     @property
     def traits(self) -> Traits:
@@ -115,8 +118,9 @@ class Robot(nn.Module):
         if own.solves:
             self.novelty = MahalanobisScore(channels)
             self.coordinates = CellCoordinates(
-                channels, own.hidden, own.residuals, own.descriptor, scene.scene_centre, scene.scene_spread
-            )
+                channels, own.hidden, own.residuals, own.descriptor, scene.scene_centre, scene.scene_spread,
+                own.regions,
+            )  # fmt: skip
             self.solver = PoseHypotheses()
             self.shared = nn.Sequential(nn.Conv2d(channels, shared, 1, bias=False), nn.BatchNorm2d(shared))
         self.segmentation = None
