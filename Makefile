@@ -10,10 +10,10 @@
 #   make venv                       only the installation, for `. .venv/bin/activate`
 #   make clean                      remove .venv and what builds and tests leave behind; out/ and runs/ stay
 #
-#   make demo PYTHON=python3.11     choose the interpreter
+#   make demo PYTHON=python3.11     choose the interpreter of a new .venv; one that exists keeps its own (make clean)
 #   make demo PIP_TORCH="..."       options for the installation of torch alone. By default pip takes the build that its
-#                                   index offers, on x86-64 one for CUDA (several GB). For a machine without a GPU, give
-#                                   the CPU index that PyTorch's own installation page names: PIP_TORCH="--index-url URL"
+#                                   index offers, on x86-64 one for CUDA (several GB). For a machine without a GPU:
+#                                   make venv PIP_TORCH="--index-url https://download.pytorch.org/whl/cpu"
 #   make test PYTEST="-k metrics"   options for pytest
 
 PYTHON ?=
@@ -85,6 +85,7 @@ format: $(TEST)
 	$(BIN)/ruff format .
 
 venv: $(TEST)
+	@echo "Done: everything is in .venv. Now: source .venv/bin/activate"
 
 clean:
 	rm -rf .venv build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -160,6 +160,8 @@ def test_mistakes_with_existing_files(folder, capsys):
             "network.width_px",
         ),
         (["evaluate", model, wall, "--out", str(folder / "earlier")], "--replace replaces it"),
+        (["evaluate", str(folder / "run"), wall, "--out", str(folder / "x")], "export it first: vlocnetpp export"),
+        (["train", "--data.root", wall, "--out", str(folder / "y")], "the YAML file comes first"),
         (["inspect", str(folder / "wall" / "dataset.yaml")], "dataset.yaml"),
         (
             ["train", str(folder / "config.yaml"), "--out", str(folder / "run"), "--resume", "--batch", "2"],

@@ -219,6 +219,13 @@ def test_open_dataset_recognizes_or_asks(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="file: is not a folder"):
         open_dataset(tmp_path / "file")
+    for name in ("monday/monday_0.mcap", "tuesday.bag", "packed/packed_0.db3.zstd"):
+        bag = tmp_path / name
+        bag.parent.mkdir(exist_ok=True)
+        bag.touch()
+        for given in {bag, bag.parent} - {tmp_path}:
+            with pytest.raises(DataError, match=f"{given.name}: is a bag; convert it with: vlocnetpp data from-bag"):
+                open_dataset(given)
     write_folder(tmp_path / "set")
     with pytest.raises(DataError, match="no layout 'kitty'"):
         open_dataset(tmp_path / "set", "kitty")

@@ -55,6 +55,12 @@ def test_make_without_the_venv_package_names_it(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["python"]
 
 
+def test_the_installation_ends_with_what_to_do_next(tmp_path):
+    for name in ("setup.py", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    assert make(tmp_path, "--dry-run", "venv").stdout.splitlines()[-1].endswith('Now: source .venv/bin/activate"')
+
+
 def test_a_sourced_ros_takes_the_place_of_the_wheels(tmp_path):
     for name in ("setup.py", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)

@@ -33,10 +33,12 @@ from vlocnetpp.errors import DataError
 from vlocnetpp.poses import compose
 from vlocnetpp.reporting import read_tum
 from vlocnetpp.runtime import read_metadata
+from vlocnetpp_ros.latest import NEWER, Dropped
 from vlocnetpp_ros.parameter_names import unknown_parameter
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import main
-from vlocnetpp_ros.replay.score import LIMITS, wrong_frame
+from vlocnetpp_ros.replay.score import LIMITS, too_slow, wrong_frame
+from vlocnetpp_ros.replay.session import with_advice
 from vlocnetpp_ros.replay.source import survey
 from vlocnetpp_ros.settings import ParameterError
 
@@ -320,6 +322,15 @@ def test_ending_the_command_ends_its_node(bag: Path, model: Path, tmp_path: Path
         assert killed and time.monotonic() < deadline
         time.sleep(0.05)
     assert not out.exists()
+
+
+def test_a_machine_that_is_slower_than_the_recording_is_told_of_fast() -> None:
+    (said,) = too_slow({"received": 400, "processed": 90, "dropped": {NEWER: 300, "wrong size": 10}})
+    assert said.startswith("300 of 400 images were dropped") and "--fast plays" in said
+    assert too_slow({"received": 400, "processed": 370, "dropped": {NEWER: 30}}) == []
+    assert too_slow({"received": 400, "processed": 0, "dropped": {"wrong size": 400}}) == []
+    assert with_advice(str(Dropped(NEWER))).startswith("a newer image came; --fast plays")
+    assert with_advice("wrong size: 3 x 4") == "wrong size: 3 x 4"
 
 
 def test_each_reason_names_parameters_that_exist() -> None:

@@ -12,6 +12,7 @@ from vlocnetpp.cli.arguments import Subcommands
 
 RESUMABLE = ("budget", "epochs", "device", "data.root", "data.also", "data.cache", "data.workers")
 """Settings that a resumed run may change."""
+SETTINGS_FOLLOW = "the YAML file comes first, then the settings: vlocnetpp train CONFIG.yaml --section.key value"
 OFTEN = """\
 settings that are changed most often; --settings lists all
   --data.root ROOT                 folder of the dataset
@@ -86,11 +87,11 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise ConfigError(f"'{word}' is not understood; settings are given as --section.key value")
+            raise ConfigError(f"'{word}' is not understood; {SETTINGS_FOLLOW}")
         name, equals, value = word[2:].partition("=")
         if not equals:
             if not rest:
-                raise ConfigError(f"--{name} has no value")
+                raise ConfigError(f"--{name} has no value; {SETTINGS_FOLLOW}")
             value = rest.pop(0)
         overrides[name] = value
     return overrides

@@ -123,11 +123,14 @@ def verdict(metrics: Mapping[str, Any], baselines: Sequence[Baseline]) -> str:
 def compared(baselines: Sequence[Baseline]) -> str:
     """How near the model's poses are beside the baselines'; a useless model is told from the mean pose first."""
     mean = next(each for each in baselines if each.peer is MEAN_POSE)
-    if not mean.ours["median_translation_m"] < USELESS * mean.figures["median_translation_m"]:
-        return f"no better than always answering the {_named(mean)}: train longer, or see docs/troubleshooting.md"
     others = sorted(
         (each for each in baselines if not each.peer.oracle), key=lambda each: each.figures["median_translation_m"]
     )
+    if not mean.ours["median_translation_m"] < USELESS * mean.figures["median_translation_m"]:
+        text = f"no better than always answering the {_named(mean)}"
+        if others[0] is not mean:
+            text += f", where {others[0].peer.name} has {others[0].figures['median_translation_m']:.3f} m"
+        return f"{text}: train longer, or see docs/troubleshooting.md"
     farther = next((each for each in others if _factor(each) > ALIKE), None)
     near = [each for each in others if _factor(each) <= ALIKE]
     said = [f"{_factor(farther):.1f} times nearer than {_named(farther)}"] if farther else []

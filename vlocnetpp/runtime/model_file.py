@@ -120,6 +120,10 @@ def _tuples(value: Any) -> Any:
 def read_metadata(path: str | Path) -> Metadata:
     """The metadata of a model file, without loading its weights. Raises ModelFileError."""
     path = Path(path)
+    if (path / "config.yaml").is_file():
+        raise ModelFileError(
+            f"{path}: is the folder of a training run; export it first: vlocnetpp export {path} --out MODEL.ts"
+        )
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     try:

@@ -18,6 +18,7 @@ from vlocnetpp.metrics import confusion, latency_metrics, localization_metrics, 
 from vlocnetpp.poses import relative, rotation_angle, weighted_mean
 from vlocnetpp.reporting import plot_trajectory, print_table, write_json, write_report, write_tum
 from vlocnetpp.runtime import Metadata
+from vlocnetpp_ros.latest import NEWER
 from vlocnetpp_ros.odometry import UNKNOWN_VARIANCE
 from vlocnetpp_ros.replay.coverage import coverage, published_bounds
 from vlocnetpp_ros.replay.session import ANSWERS, Played
@@ -28,6 +29,8 @@ NODE_TIMES = ("latency_ms", "model_ms")
 LEAST_TURNED, TURNED_DEG = 5, 20.0
 """So many poses that differ from the ground truth by one rotation of at least this angle mean another frame."""
 FAR_M = 5.0
+SLOW_SHARE = 0.1
+"""From this share of the images on, the drops of a node that is slower than the recording are named in the result."""
 LIMITS = {
     "uncertain": "gate_uncertainty_m, gate_uncertainty_deg",
     "unlike the training images": "gate_novelty",
@@ -162,11 +165,21 @@ def findings(source: Source, heard: Heard, metrics: dict[str, Any], model: Metad
         said.append(f"result: {figures['failed']} of {figures['frames']} images got no pose")
     else:
         said.append("result: no ground truth to compare with; --pose-topic names one")
+    said += too_slow(node)
     if figures is not None:
         truth_N7, found_N7 = source.truth_N7, estimates(source, heard)
         both = np.isfinite(truth_N7).all(axis=1) & np.isfinite(found_N7).all(axis=1)
         said += wrong_frame(truth_N7[both], found_N7[both], model)
     return said
+
+
+def too_slow(node: dict[str, Any]) -> list[str]:
+    """A line where many images were dropped because the next one came first; `node` is that section of the metrics."""
+    dropped = node["dropped"].get(NEWER, 0)
+    if dropped <= SLOW_SHARE * node["received"]:
+        return []
+    text = f"{dropped} of {node['received']} images were dropped because this machine is slower than the recording"
+    return [f"{text}, and count as without a pose: --fast plays as fast as the node answers"]
 
 
 def wrong_frame(truth_N7: Floats, found_N7: Floats, model: Metadata) -> list[str]:

@@ -25,6 +25,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vlocnetpp.data.bags.reader import SECOND_NS
 from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
+from vlocnetpp_ros.latest import NEWER
 from vlocnetpp_ros.replay.process import NodeProcess
 from vlocnetpp_ros.replay.recording import Recording, type_name
 from vlocnetpp_ros.replay.source import Source, Topics
@@ -198,7 +199,7 @@ class Session:
             raise ReplayError(f"the node dropped the first {dropped} images: {self._why_dropped()}")
 
     def _why_dropped(self) -> str:
-        return self._played.node.get("last_drop", self._status)
+        return with_advice(self._played.node.get("last_drop", self._status))
 
     # The node.
 
@@ -280,6 +281,11 @@ class Session:
                 played_ns = next(reversed(self._played.published_at), int(self._source.stamps_ns[0]))
                 self._changed.notify_all()
             self._recording.write(DIAGNOSTICS, type_name(DiagnosticArray), played_ns, serialize_message(message))
+
+
+def with_advice(reason: str) -> str:
+    """Why the node dropped an image, with what to do where the images come faster than it answers."""
+    return f"{reason}; --fast plays as fast as the node answers" if reason == NEWER else reason
 
 
 def images_kept(topics: Topics) -> int:

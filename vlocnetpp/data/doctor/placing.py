@@ -63,9 +63,7 @@ def check_placing(study: Study) -> Iterator[Finding]:
             strangers += [(sequence, i) for i in wrong]
     if not strangers:
         said = [link.agrees for each in links.values() for link in each]
-        text = (
-            f"{said.count(True)} of {len(said)} links between frames agree with the poses, {said.count(False)} do not"
-        )
+        text = f"{said.count(True)} of {len(said)} pairs of frames agree with the poses, {said.count(False)} do not"
         yield Finding("info", "evidence", "frames", f"{text}, the rest share too little")
         return
     names = [sequence[i].frame.name for sequence, i in strangers]

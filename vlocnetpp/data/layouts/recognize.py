@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
+from vlocnetpp.data.bags.storage import SUFFIXES
+from vlocnetpp.data.files import visible
 from vlocnetpp.data.frames import DataError, Dataset
 from vlocnetpp.data.layouts import (
     cambridge,
@@ -39,6 +42,7 @@ LAYOUTS = {
     "images": images,
 }
 """Every reader by name: a module with `recognizes(root) -> bool` and `read(root) -> Dataset`."""
+IS_BAG = "is a bag; convert it with: vlocnetpp data from-bag BAG OUT"
 
 
 def open_dataset(root: Path, layout: str | None = None) -> Dataset:
@@ -50,7 +54,7 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
     root = Path(root)
     try:
         if not stat.S_ISDIR(root.stat().st_mode):
-            raise DataError(f"{root}: is not a folder")
+            raise DataError(f"{root}: {IS_BAG}" if _holds_bag([root]) else f"{root}: is not a folder")
         return _read(root, layout)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: does not exist") from error
@@ -61,6 +65,8 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
 def _read(root: Path, layout: str | None) -> Dataset:
     if layout is None:
         found = [name for name, reader in LAYOUTS.items() if reader.recognizes(root)]
+        if not found and _holds_bag(visible(root)):
+            raise DataError(f"{root}: {IS_BAG}")
         if not found and images.lacks_intrinsics(root):
             raise DataError(f"{root}: is a folder of images alone; put {INTRINSICS} beside them, K as 3 x 3 numbers")
         if len(found) != 1:
@@ -73,3 +79,8 @@ def _read(root: Path, layout: str | None) -> Dataset:
     if not any(sequence.frames for sequences in dataset.splits.values() for sequence in sequences):
         raise DataError(f"{root}: has no frame, read as layout '{layout}'")
     return dataset
+
+
+def _holds_bag(paths: Sequence[Path]) -> bool:
+    """Whether one of them is named as a recording's storage file, compressed as a whole or not."""
+    return any(path.name.removesuffix(".zstd").endswith(SUFFIXES) for path in paths)
