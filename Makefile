@@ -12,8 +12,9 @@
 #
 #   make demo PYTHON=python3.11     choose the interpreter of a new .venv; one that exists keeps its own (make clean)
 #   make demo PIP_TORCH="..."       options for the installation of torch alone. By default pip takes the build that its
-#                                   index offers, on x86-64 one for CUDA (several GB). For a machine without a GPU:
-#                                   make venv PIP_TORCH="--index-url https://download.pytorch.org/whl/cpu"
+#                                   index offers, on x86-64 one for CUDA (several GB). For a machine without a GPU: choose
+#                                   Linux, Pip, CPU on pytorch.org, "Get started", and give what it prints:
+#                                   make venv PIP_TORCH="--index-url URL"
 #   make test PYTEST="-k metrics"   options for pytest
 
 PYTHON ?=
