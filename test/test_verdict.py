@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from wall_dataset import write_wall
 
-from vlocnetpp.evaluation.baselines import Baseline, compared, verdict
-from vlocnetpp.peers import MEAN_POSE, NEAREST_TRAINING_POSE, ORB_PNP, THUMBNAIL_RETRIEVAL
+from vlocnetpp.data import open_dataset
+from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig
+from vlocnetpp.evaluation import baselines
+from vlocnetpp.evaluation.baselines import Baseline, compared, run_baselines, verdict
+from vlocnetpp.evaluation.evaluate import depth_camera
+from vlocnetpp.peers import MEAN_POSE, NEAREST_TRAINING_POSE, ORB_PNP, THUMBNAIL_RETRIEVAL, Peer, PeerMap
+from vlocnetpp.runtime import read_metadata
+
+DEMO = Path(__file__).resolve().parent.parent / "models/demo.ts"
 
 
 def figures(metres: float, degrees: float = 1.0, failed: int = 0) -> dict[str, Any]:
@@ -53,6 +64,32 @@ def test_a_useless_model_beside_no_better_baseline_is_compared_with_the_mean_pos
     assert compared([mean, worse]) == (
         f"no better than always answering the {MEAN}: train longer, or see docs/troubleshooting.md"
     )
+
+
+def test_orb_gets_the_colour_camera_of_the_recordings_that_the_model_was_trained_on(tmp_path, monkeypatch):
+    """In its place a peer that repeats the pose that it is given: exact, wherever the depth camera is."""
+    dataset, given = open_dataset(write_wall(tmp_path / "wall", {"train": 3, "test": 4}, masks=False)), []
+
+    def build(train_frames):
+        given.extend(train_frames)
+        return PeerMap(lambda frame, image_HW3: frame.pose_7, 0)
+
+    monkeypatch.setattr(baselines, "ORB_PNP", Peer("repeats the truth", build, "", oracle=True))
+    camera = DepthCameraConfig(focal=1.1143, offset_m=(-0.0255, 0.0, 0.0))
+    poses_N7 = np.tile([0.0, 0, 0, 1, 0, 0, 0], (len(dataset.frames("test")), 1))
+    found = run_baselines(dataset, "test", poses_N7, camera)
+    (repeated,) = (each for each in found if each.name.startswith("repeats"))
+    assert repeated.figures["p95_translation_m"] < 1e-9
+    assert [frame.depth_camera for frame in given] == [camera] * len(dataset.frames("train"))
+    assert given[0].K_33[0, 0] == pytest.approx(dataset.frames("train")[0].K_33[0, 0] / 1.1143)
+
+
+def test_the_depth_camera_of_a_model_is_that_of_its_training():
+    metadata = read_metadata(DEMO)
+    assert depth_camera(metadata) == REGISTERED
+    scene = {"focal_correction": 1 / 1.1143, "recorded_camera": [-0.0255, 0.0, 0.0]}
+    found = depth_camera(replace(metadata, network={"scene": scene}))
+    assert found.focal == pytest.approx(1.1143) and found.offset_m == (-0.0255, 0.0, 0.0)
 
 
 def test_the_verdict_has_all_tasks():

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vlocnetpp.data import Dataset
+from vlocnetpp.data.registration import REGISTERED, DepthCameraConfig
 from vlocnetpp.evaluation.score import true_poses
 from vlocnetpp.metrics import localization_metrics
 from vlocnetpp.peers import MEAN_POSE, NEAREST_TRAINING_POSE, ORB_PNP, THUMBNAIL_RETRIEVAL, Peer, run_peer
+from vlocnetpp.peers.colour_camera import of_colour_camera, recorded_poses
 from vlocnetpp.poses import Floats
 from vlocnetpp.reporting.tables import Table
 
@@ -37,11 +39,19 @@ class Baseline(NamedTuple):
         return f"{self.peer.name} (oracle)" if self.peer.oracle else self.peer.name
 
 
-def run_baselines(dataset: Dataset, split: str, pose_N7: Floats, most_located: int = MOST_LOCATED) -> list[Baseline]:
+def run_baselines(
+    dataset: Dataset,
+    split: str,
+    pose_N7: Floats,
+    camera: DepthCameraConfig = REGISTERED,
+    most_located: int = MOST_LOCATED,
+) -> list[Baseline]:
     """Each peer that the training split allows, on the posed frames of another split.
 
     Args:
         pose_N7: the model's answers to all frames of the split.
+        camera: the depth camera that the model was trained with. ORB with the depth map gets depth registered by it,
+            as the network did.
         most_located: frames that ORB with the depth map locates.
 
     Returns:
@@ -59,11 +69,17 @@ def run_baselines(dataset: Dataset, split: str, pose_N7: Floats, most_located: i
     for peer in (MEAN_POSE, THUMBNAIL_RETRIEVAL, ORB_PNP, NEAREST_TRAINING_POSE):
         known, asked = train, which
         if peer is ORB_PNP:
-            known = _spread([frame for frame in train if frame.depth_path is not None], MOST_MAPPED)
+            deep = [of_colour_camera(frame, camera) for frame in train if frame.depth_path is not None]
+            known = _spread(deep, MOST_MAPPED)
             asked = np.array(_spread(which.tolist(), most_located), int)
         if not known:
             continue
-        answers_M7 = run_peer(peer, known, [frames[i] for i in asked]).pose_N7
+        test = [frames[i] for i in asked]
+        if peer is ORB_PNP:
+            located_M7 = run_peer(peer, known, [of_colour_camera(frame, camera) for frame in test]).pose_N7
+            answers_M7 = recorded_poses(located_M7, camera)
+        else:
+            answers_M7 = run_peer(peer, known, test).pose_N7
         found.append(
             Baseline(
                 peer,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data import Dataset, Frame, Sequence
+from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.evaluation.answers import CONVENTIONS, write_answers, write_odometry
 from vlocnetpp.evaluation.baselines import Baseline, baseline_table, run_baselines, verdict
 from vlocnetpp.evaluation.score import check_labels, mask_confusion, score, true_poses
@@ -22,7 +23,7 @@ from vlocnetpp.reporting.mask_sheet import Row, plot_masks
 from vlocnetpp.reporting.report import write_report
 from vlocnetpp.reporting.tables import Table
 from vlocnetpp.reporting.trajectory_files import write_tum
-from vlocnetpp.runtime import Model
+from vlocnetpp.runtime import Metadata, Model
 
 SHEET_ROWS = 4
 """Frames in the picture of masks, spread over the split."""
@@ -80,7 +81,8 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: b
         write_tum(out / "ground_truth.tum", stamps[posed], truth[posed], map_frame, "true camera poses")
         plot_trajectory(out / "trajectory.png", truth[posed], estimated, data)
         pictures["Ground truth and estimates from above"] = out / "trajectory.png"
-        beside = run_baselines(dataset, split, answers.pose_N7) if baselines else []
+        camera = depth_camera(model.metadata)
+        beside = run_baselines(dataset, split, answers.pose_N7, camera) if baselines else []
         tables.append(baseline_table(model.metadata.preset, metrics["localization"], beside))
     if sheet:
         plot_masks(out / "masks.png", sheet, model.metadata.classes)
@@ -94,6 +96,12 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: b
     ]
     write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
     return Result(said, metrics, tables)
+
+
+def depth_camera(metadata: Metadata) -> DepthCameraConfig:
+    """The depth camera of the recordings that a model was trained on, `data.depth_camera` of its training."""
+    scene = metadata.network.get("scene", {})
+    return DepthCameraConfig(1.0 / scene.get("focal_correction", 1.0), tuple(scene.get("recorded_camera", (0, 0, 0))))
 
 
 def motion_between_poses(sequences: Several[Sequence], pose_N7: Floats) -> dict[str, Any]:
