@@ -12,6 +12,8 @@ resolve centimetres over the whole place.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +21,8 @@ from torch.nn import functional as F
 from vlocnetpp.geometry import back_project, pixel_grid
 
 LEAST_LOG, LARGEST_LOG = -8.0, 2.0
-"""Bounds of the log deviation, relative to the spread of the scene or of a region."""
+"""Bounds of the log deviation, relative to the spread of the scene; the lower one to that of a region where there are
+any."""
 LEAST_SPREAD_M = 0.01
 """Smallest spread of a region, whose points may happen to be one."""
 
@@ -73,6 +76,7 @@ class CellCoordinates(nn.Module):
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
         self.least, self.largest = LEAST_LOG, LARGEST_LOG
+        self.largest_of_scene = LARGEST_LOG + math.log(self.spread)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -134,7 +138,9 @@ class CellCoordinates(nn.Module):
             logits = F.linear(x, to_regions.weight.to(x.dtype), to_regions.bias.to(x.dtype))
             spread_1 = self.region_spread.to(x.dtype).view(1)
             point = torch.matmul(torch.softmax(logits, dim=-1), self.centre_R3.to(x.dtype)) + raw[..., :3] * spread_1
-            return torch.cat((point, raw[..., 3:].clamp(self.least, self.largest) + torch.log(spread_1)), dim=-1)
+            # In a wrong region a point is off by the size of the place.
+            scale = (raw[..., 3:].clamp_min(self.least) + torch.log(spread_1)).clamp_max(self.largest_of_scene)
+            return torch.cat((point, scale), dim=-1)
         x, y, z, scale = raw.unbind(-1)
         spread = self.spread
         log_spread = torch.log(torch.full_like(scale, spread))
