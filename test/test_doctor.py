@@ -248,6 +248,23 @@ def test_what_the_reader_left_out_is_noted_and_a_dataset_without_a_pose_is_lost(
     assert (finding.severity, finding.kind) == ("error", "lost") and "column" in finding.do
 
 
+@pytest.mark.parametrize(("frozen", "severity"), [(4, "warning"), (12, "error")])
+def test_a_few_images_that_hardly_change_are_a_warning_and_a_camera_that_hangs_is_an_error(tmp_path, frozen, severity):
+    room = Room()
+    sides = {"train": 0.0, "test": 0.25}
+    fast = {split: [(T, *room.draw(T)) for T in drive(20, side, hurry=3.0)] for split, side in sides.items()}
+    root = write_room(tmp_path / "room", fast)
+    images = sorted((root / "train").rglob("*.png"))
+    images = [path for path in images if cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ndim == 3]
+    still = cv2.imread(str(images[3]))
+    for i in range(1, frozen + 1):
+        still[0, i] = 255 - still[0, i]  # not pixel for pixel the same
+        cv2.imwrite(str(images[3 + i]), still)
+    found = [each for each in examine(root, pairs=PAIRS).findings if each.kind == "duplicates"]
+    assert [each.severity for each in found] == [severity]
+    assert found[0].what.split(" ")[0] == re.search(r"at most (\d+) in a row", found[0].what)[1]
+
+
 def test_the_page_explains_every_finding():
     page = (ROOT / "docs" / "doctor.md").read_text()
     for name, kind in KINDS.items():

@@ -37,10 +37,11 @@ from vlocnetpp_ros.latest import NEWER, Dropped
 from vlocnetpp_ros.parameter_names import unknown_parameter
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import main
+from vlocnetpp_ros.replay.command import UNGATED
 from vlocnetpp_ros.replay.score import LIMITS, too_slow, wrong_frame
 from vlocnetpp_ros.replay.session import with_advice
 from vlocnetpp_ros.replay.source import survey
-from vlocnetpp_ros.settings import ParameterError
+from vlocnetpp_ros.settings import DECLARATIONS, ParameterError
 
 FRAMES = 8
 GAP_NS = 5_000_000_000
@@ -336,3 +337,11 @@ def test_a_machine_that_is_slower_than_the_recording_is_told_of_fast() -> None:
 def test_each_reason_names_parameters_that_exist() -> None:
     for names in LIMITS.values():
         assert unknown_parameter(names.split(", ")) is None
+
+
+def test_without_the_gate_no_limit_of_it_is_left():
+    """Those that are not switched off say how a limit is applied, not what it is."""
+    limits = {each.name for each in DECLARATIONS if each.name.startswith("gate_")} - {
+        "gate_scale", "gate_speed_m_s", "gate_lose_after", "gate_regain_after", "gate_relocalize_after",
+    }  # fmt: skip
+    assert set(UNGATED) == limits

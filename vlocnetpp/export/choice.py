@@ -47,7 +47,7 @@ def why_this_checkpoint(source: Path) -> str:
         words.append(f"it lacks what stage '{later[0]}' trained after it")
     if last is not saved:
         words.append(f"last.pt has {_figure(last, task, name)}")
-    if frames and frames < FEW:
+    if frames and frames < FEW and saved["progress"]["step"] < last["progress"]["step"]:
         words.append(f"{frames} frames are too few to choose by: evaluate last.pt too (--checkpoint last)")
     return f"{source}: {'; '.join(words)}"
 

@@ -44,7 +44,10 @@ FILES = (
     "node.log", "parameters.yaml",
 )  # fmt: skip
 """What a result folder gets, and --replace takes out of an earlier one."""
-UNGATED = {"gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_disagreement": 0.0, "gate_margin_m": -1.0}
+UNGATED = {
+    "gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_novelty": 0.0, "gate_disagreement": 0.0,
+    "gate_margin_m": -1.0,
+}  # fmt: skip
 """Parameters that switch every limit of the gate off."""
 
 

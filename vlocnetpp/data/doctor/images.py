@@ -15,6 +15,8 @@ MANY = 0.2
 """A finding on more than this share of the frames is an error instead of a warning."""
 STALLED = 2
 """Repeats in a row that make a stalled camera; single repeats occur where the camera is slower than the recorder."""
+FROZEN = 10
+"""The same of images that hardly change: a few in a row are what a robot sees that drives towards a bare wall."""
 
 
 def check_files(study: Study) -> Iterator[Finding]:
@@ -59,9 +61,9 @@ def check_light(study: Study) -> Iterator[Finding]:
 def check_repeats(study: Study) -> Iterator[Finding]:
     """Images that are the one before, pixel for pixel, or hardly change although the pose says they must."""
     repeated: list[str] = []
-    moved, frozen, steps, longest = 0, [], 0, 0
+    moved, frozen, steps, longest, longest_frozen = 0, [], 0, 0, 0
     for sequence in study.sequences:
-        row = 0
+        row = still = 0
         for before, examined in pairwise(sequence):
             if before.thumbnail is None or examined.thumbnail is None or before.size != examined.size:
                 continue
@@ -69,10 +71,16 @@ def check_repeats(study: Study) -> Iterator[Finding]:
             expected = _expected_move(before, examined)
             row = row + 1 if examined.digest == before.digest else 0
             longest = max(longest, row)
+            alike = float(np.abs(examined.thumbnail - before.thumbnail).mean()) < 0.5
+            unchanged = alike and expected > 0.03
+            if not alike or row:
+                still = 0
+            still += unchanged and not row  # a slow stretch between does not count and does not end it
+            longest_frozen = max(longest_frozen, still)
             if row:
                 repeated.append(examined.frame.name)
                 moved += expected > 0.002
-            elif expected > 0.03 and float(np.abs(examined.thumbnail - before.thumbnail).mean()) < 0.5:
+            elif unchanged:
                 frozen.append(examined.frame.name)
     if repeated:
         stalled = longest >= STALLED or len(repeated) > MANY * steps
@@ -80,8 +88,12 @@ def check_repeats(study: Study) -> Iterator[Finding]:
         text += f"; the pose moves in {moved}"
         yield Finding("error" if stalled else "warning", "duplicates", listing(repeated), text)
     if frozen:
-        text = f"{len(frozen)} of {steps} images hardly change although their pose moves"
-        yield Finding("error" if len(frozen) > STALLED else "warning", "duplicates", listing(frozen), text, 0.9)
+        text = (
+            f"{len(frozen)} of {steps} images hardly change although their pose moves, at most {longest_frozen} in a "
+        )
+        text += "row; before a bare wall that is right"
+        stalled = longest_frozen >= FROZEN or len(frozen) > MANY * steps
+        yield Finding("error" if stalled else "warning", "duplicates", listing(frozen), text, 0.9)
 
 
 def check_depth(study: Study) -> Iterator[Finding]:
