@@ -105,10 +105,12 @@ def test_every_preset_answers_alike_in_every_format(preset, tmp_path):
     rows = made.parity.rows
     files = ("m.ts", "m.onnx") if preset in IN_ONNX else ("m.ts",)
     assert {(row.file, row.frame) for row in rows} >= {(file, frame) for file in files for frame in (0, 2)}
+    # A solver multiplies the rounding of its points; those of random weights hardly determine a pose.
+    largest = 1e-3 if network.config.traits.chooses_hypothesis else 1e-4
     for row in rows:
         values = asdict(row.difference)
         assert values.pop("mask_share") <= 1e-3
-        assert max(values.values()) <= 1e-4, row
+        assert max(values.values()) <= largest, row
 
 
 def test_the_clip_that_is_compared_moves_every_answer():

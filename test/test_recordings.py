@@ -292,7 +292,7 @@ def test_depth_of_another_frame_is_told(record: Callable[..., Recorder], tmp_pat
         (["from-bag", "bag", "out", "--split", "test", "--test", "bag"], "--split test and --test both give the split"),
         (["from-bag", "bag", "out", "--split", "a b"], "name 'a b-00' must be letters"),
         (["from-bag", "bag", "no/such/folder/out", "--image-topic", "/x"], "has no message on topic '/x'"),
-        (["to-bag", "bag", "out"], "bag: is of no known layout"),
+        (["to-bag", "bag", "out"], "bag: is a bag; convert it with: vlocnetpp data from-bag"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(

@@ -70,9 +70,10 @@ class CellCoordinates(nn.Module):
         self.fc_out = nn.Linear(hidden, 4)
         self.fc_region = nn.Linear(hidden, regions) if regions else None
         self.centre_R3: Tensor
-        self.register_buffer("centre_R3", torch.tensor([centre] * regions, dtype=torch.float32).view(-1, 3))
         self.region_spread: Tensor
-        self.register_buffer("region_spread", torch.full((), float(spread)))
+        if regions:
+            self.register_buffer("centre_R3", torch.tensor([centre] * regions, dtype=torch.float32))
+            self.register_buffer("region_spread", torch.full((1,), float(spread)))
         self.cx, self.cy, self.cz = (float(value) for value in centre)
         self.spread = float(spread)
         self.least, self.largest = LEAST_LOG, LARGEST_LOG
@@ -94,9 +95,9 @@ class CellCoordinates(nn.Module):
 
         Centres are rounded to eight digits of mantissa, so that a file in half precision has the very same ones.
         """
-        count = len(self.centre_R3)
-        if not count:
+        if self.fc_region is None:
             return
+        count = len(self.centre_R3)
         generator = torch.Generator().manual_seed(0)
         points_N3 = points_N3.float()
         centre_R3 = points_N3[torch.randint(len(points_N3), (count,), generator=generator)]
@@ -136,10 +137,10 @@ class CellCoordinates(nn.Module):
         to_regions = self.fc_region
         if to_regions is not None:
             logits = F.linear(x, to_regions.weight.to(x.dtype), to_regions.bias.to(x.dtype))
-            spread_1 = self.region_spread.to(x.dtype).view(1)
+            spread_1 = self.region_spread.to(x.dtype)
             point = torch.matmul(torch.softmax(logits, dim=-1), self.centre_R3.to(x.dtype)) + raw[..., :3] * spread_1
             # In a wrong region a point is off by the size of the place.
-            scale = (raw[..., 3:].clamp_min(self.least) + torch.log(spread_1)).clamp_max(self.largest_of_scene)
+            scale = (raw[..., 3:].clamp_min(self.least) + torch.log(spread_1)).clamp(max=self.largest_of_scene)
             return torch.cat((point, scale), dim=-1)
         x, y, z, scale = raw.unbind(-1)
         spread = self.spread

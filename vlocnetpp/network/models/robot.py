@@ -65,9 +65,9 @@ class RobotSettings:
     descriptor: int = 0
     """Channels of a descriptor of the whole image that the scene coordinates see; 0: none. It keeps places apart that
     look alike from near, such as two equal doors."""
-    regions: int = 32
+    regions: int = 0
     """Into so many the place is divided for the scene coordinates: a cell is assigned to regions, then placed within
-    them; 0: no regions."""
+    them; 0: no regions. `robot.yaml` takes 32."""
     decoder: int = 96
     """Channels of segmentation's decoder."""
     past: bool = True
