@@ -22,6 +22,7 @@ from tiny_datasets import WRITERS
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import VOID, DataError, Dataset, Frame, Sequence, iter_bag, open_dataset, read_bag, write_bag
+from vlocnetpp.data.layouts.folder import SETTINGS
 from vlocnetpp.data.poses import checked_pose
 
 # --- what every reader's data become in a bag, and back
@@ -237,3 +238,13 @@ def test_a_killed_conversion_leaves_nothing_that_passes_for_whole(
         shutil.rmtree(partial)
     assert main(arguments) == 0 and not partial.exists()  # from-bag goes on where it was, here from the beginning
     assert (tmp_path / "out").is_dir()
+
+
+@pytest.mark.parametrize("settings", [False, True])
+def test_a_conversion_killed_before_it_wrote_its_settings_is_begun_anew(long_bag, tmp_path, settings):
+    partial = tmp_path / "out.partial"
+    partial.mkdir()
+    if settings:
+        (partial / SETTINGS).touch()
+    assert main(["data", "from-bag", str(long_bag), str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out").is_dir() and not partial.exists()

@@ -124,6 +124,10 @@ class FolderWriter:
             before = yaml.safe_load((self.partial / SETTINGS).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
             before = None
+        if before is None and all(path.name == SETTINGS and not path.stat().st_size for path in self.partial.iterdir()):
+            # Killed before it had written its settings: nothing is there to go on with, or to lose.
+            _write(self.partial / SETTINGS, yaml.safe_dump(settings, sort_keys=False).encode())
+            before = settings
         if not isinstance(before, dict):
             raise DataError(f"{self.partial}: is in the way and cannot be gone on with; remove it or move it away")
         for key in {**settings, **before}:
