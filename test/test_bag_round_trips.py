@@ -248,3 +248,9 @@ def test_a_conversion_killed_before_it_wrote_its_settings_is_begun_anew(long_bag
         (partial / SETTINGS).touch()
     assert main(["data", "from-bag", str(long_bag), str(tmp_path / "out")]) == 0
     assert (tmp_path / "out").is_dir() and not partial.exists()
+
+
+def test_a_file_in_the_way_of_a_conversion_is_named(long_bag, tmp_path, capsys):
+    (tmp_path / "out.partial").touch()
+    assert main(["data", "from-bag", str(long_bag), str(tmp_path / "out")]) == 2
+    assert "out.partial: is in the way and cannot be gone on with" in capsys.readouterr().err

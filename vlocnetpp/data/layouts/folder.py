@@ -105,8 +105,9 @@ class FolderWriter:
                 raise DataError(
                     f"{self.partial}: another run is writing here or was killed; remove it if none is running"
                 ) from None
-            self._go_on(self.settings)
-            return self
+            if self._is_begun():
+                self._go_on(self.settings)
+                return self
         except OSError as error:
             raise DataError(f"{self.partial}: cannot be created: {error.strerror}") from error
         if self.settings is not None:
@@ -118,16 +119,18 @@ class FolderWriter:
             self._hold()
         return self
 
+    def _is_begun(self) -> bool:
+        """Whether what is at `partial` holds anything; else its writer was killed before it had written its settings."""
+        if not self.partial.is_dir():
+            return True
+        return any(path.name != SETTINGS or path.stat().st_size for path in self.partial.iterdir())
+
     def _go_on(self, settings: dict[str, str | int | float]) -> None:
         """Continue an unfinished folder: keep the complete sequences and remove the others."""
         try:
             before = yaml.safe_load((self.partial / SETTINGS).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError):
             before = None
-        if before is None and all(path.name == SETTINGS and not path.stat().st_size for path in self.partial.iterdir()):
-            # Killed before it had written its settings: nothing is there to go on with, or to lose.
-            _write(self.partial / SETTINGS, yaml.safe_dump(settings, sort_keys=False).encode())
-            before = settings
         if not isinstance(before, dict):
             raise DataError(f"{self.partial}: is in the way and cannot be gone on with; remove it or move it away")
         for key in {**settings, **before}:
