@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from vlocnetpp.network.blocks.pose_hypotheses import (
     PARTS,
     STARTS,
+    minimal_sets,
     off_rays,
     pose_of_triples,
     squared_tangents,
@@ -68,11 +69,8 @@ class DifferentiableRansac(nn.Module):
 
     def __init__(self, hypotheses: int, inlier_angle: float, seed: int = 0) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        # Shares of the points, in whole numbers, see `PoseHypotheses`.
-        table_H4 = torch.stack([torch.randperm(PARTS, generator=generator)[:4] for _ in range(hypotheses)])
         self.table_H4: Tensor
-        self.register_buffer("table_H4", table_H4, persistent=False)
+        self.register_buffer("table_H4", minimal_sets(hypotheses, 4, seed), persistent=False)
         self.starts_S3: Tensor
         self.register_buffer("starts_S3", torch.tensor(STARTS), persistent=False)
         self.inlier_angle, self.parts, self.drawn = inlier_angle, PARTS, hypotheses // 2

@@ -47,6 +47,16 @@ DAMPING = 1e-6
 TINY = 1e-9
 
 
+def minimal_sets(count: int, size: int, seed: int) -> Tensor:
+    """(count, size) different ranks, the same for a seed, as shares in `PARTS`: the number of points is known only when
+    a network runs.
+
+    Whole numbers: in half precision a share just below one is one, and its rank that of a point that is not there.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randperm(PARTS, generator=generator)[:size] for _ in range(count)])
+
+
 class PoseHypotheses(nn.Module):
     """Pose of a camera that sees points along rays; up to about half of them may be outliers, and no initial pose is
     needed.
@@ -58,12 +68,8 @@ class PoseHypotheses(nn.Module):
 
     def __init__(self, triples: int = TRIPLES, seed: int = 0) -> None:
         super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        # Shares of the ranks, since the number of points is known only when it runs. Whole numbers: in half precision a
-        # share just below one is one, and its rank that of a point that is not there.
-        table_T3 = torch.stack([torch.randperm(PARTS, generator=generator)[:3] for _ in range(triples)])
         self.table_T3: Tensor
-        self.register_buffer("table_T3", table_T3, persistent=False)
+        self.register_buffer("table_T3", minimal_sets(triples, 3, seed), persistent=False)
         self.starts_S3: Tensor
         self.register_buffer("starts_S3", torch.tensor(STARTS), persistent=False)
         self.scored, self.parts = SCORED, PARTS
