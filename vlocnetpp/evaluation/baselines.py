@@ -67,19 +67,19 @@ def run_baselines(
         return []
     found = []
     for peer in (MEAN_POSE, THUMBNAIL_RETRIEVAL, ORB_PNP, NEAREST_TRAINING_POSE):
-        known, asked = train, which
+        known, asked, given = train, which, REGISTERED
         if peer is ORB_PNP:
-            deep = [of_colour_camera(frame, camera) for frame in train if frame.depth_path is not None]
-            known = _spread(deep, MOST_MAPPED)
+            given = camera
+            known = _spread([frame for frame in train if frame.depth_path is not None], MOST_MAPPED)
             asked = np.array(_spread(which.tolist(), most_located), int)
         if not known:
             continue
-        test = [frames[i] for i in asked]
-        if peer is ORB_PNP:
-            located_M7 = run_peer(peer, known, [of_colour_camera(frame, camera) for frame in test]).pose_N7
-            answers_M7 = recorded_poses(located_M7, camera)
-        else:
-            answers_M7 = run_peer(peer, known, test).pose_N7
+        answers = run_peer(
+            peer,
+            [of_colour_camera(frame, given) for frame in known],
+            [of_colour_camera(frames[i], given) for i in asked],
+        )
+        answers_M7 = recorded_poses(answers.pose_N7, given)
         found.append(
             Baseline(
                 peer,
