@@ -88,10 +88,8 @@ def check_repeats(study: Study) -> Iterator[Finding]:
         text += f"; the pose moves in {moved}"
         yield Finding("error" if stalled else "warning", "duplicates", listing(repeated), text)
     if frozen:
-        text = (
-            f"{len(frozen)} of {steps} images hardly change although their pose moves, at most {longest_frozen} in a "
-        )
-        text += "row; before a bare wall that is right"
+        text = f"{len(frozen)} of {steps} images hardly change although their pose moves, "
+        text += f"at most {longest_frozen} in a row; before a bare wall that is right"
         stalled = longest_frozen >= FROZEN or len(frozen) > MANY * steps
         yield Finding("error" if stalled else "warning", "duplicates", listing(frozen), text, 0.9)
 
