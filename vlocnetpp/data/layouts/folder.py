@@ -120,7 +120,7 @@ class FolderWriter:
         return self
 
     def _is_begun(self) -> bool:
-        """Whether what is at `partial` holds anything; else its writer was killed before it had written its settings."""
+        """Whether what is at `partial` holds anything; else its writer was killed before it wrote its settings."""
         if not self.partial.is_dir():
             return True
         return any(path.name != SETTINGS or path.stat().st_size for path in self.partial.iterdir())
