@@ -88,7 +88,8 @@ def front(measured: Front) -> Front:
 
 
 def build(folder: Path, store: FrameStore, config: NetworkConfig, front: Front, augmentations: int = 1, **options):
-    count, view = training_views(store, config, AUGMENT, augmentations, seed=3)
+    posed, view = training_views(store, config, AUGMENT, seed=3)
+    count = (1 + augmentations) * posed
     settings = options.pop("settings", ("wall",))
     return open_cells(folder, count, view, front, front.columns.channels, STRIDE, (HEIGHT, WIDTH), settings, **options)
 

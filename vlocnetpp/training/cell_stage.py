@@ -22,7 +22,7 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, in_half
 from vlocnetpp.training.cell_views import training_views
-from vlocnetpp.training.cells import CellBuffer, open_cells
+from vlocnetpp.training.cells import CellBuffer, View, is_built, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.datasets import TrainingError
@@ -36,6 +36,8 @@ MEASURED = 64
 """Number of training images, evenly spread, on which mean and deviation of the front's features are measured."""
 FEATURES_SHARE = 3.0
 """A stage of cells should have so many times the time that its features take."""
+TIMED = 4
+"""Images by which the time of features is measured."""
 LOOKED_AFTER = 20
 """Steps between checks of the clock, of signals and updates of the progress."""
 
@@ -58,11 +60,11 @@ def colour_store(store: FrameStore, recorded_camera: tuple[float, ...]) -> Frame
 
 
 def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
-    """The cells of all posed images of the map, built where they are not in the cache."""
+    """The cells of all posed images of the map, in as many augmentations as the stage has time for ,
+    built where they are not in the cache."""
     config, network = run.config, run.state.network
     cells = cast(CellNetwork, network)
     store = colour_store(store, network.config.scene.recorded_camera)
-    views, view = training_views(store, network.config, config.augment, stage.augmentations, config.seed)
     device = run.fabric.device
     half = in_half(stage.half, device)
 
@@ -70,16 +72,47 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     def columns(image_B3HW: Tensor) -> Tensor:
         return cell_features(cells, image_B3HW.to(device), half).cpu()
 
-    folder = cache_folder(config.data.cache) or run.out
-    settings = (
+    folder = Path(cache_folder(config.data.cache) or run.out)
+    built_from = (
         run.state.about["dataset"]["digest"], weights_digest(cells), config.data.split,
         config.data.validation_share, config.data.validation_sequences, astuple(config.data.depth_camera),
-        astuple(config.augment), stage.augmentations, config.seed, astuple(network.config.view),
-        network.config.scene.focal_correction, network.config.scene.recorded_camera,
-        half,
+        astuple(config.augment), config.seed, astuple(network.config.view),
+        network.config.scene.focal_correction, network.config.scene.recorded_camera, half,
     )  # fmt: skip
-    shape = (network.config.view.height, network.config.view.width_px)
-    return open_cells(Path(folder), views, view, columns, cells.cell_channels(), cells.cell_stride(), shape, settings)
+    view_config = network.config.view
+    layout = (cells.cell_channels(), cells.cell_stride(), (view_config.height, view_config.width_px), built_from)
+    posed, view = training_views(store, network.config, config.augment, config.seed)
+    counts = [(1 + stage.augmentations) >> halved for halved in range((1 + stage.augmentations).bit_length())]
+    versions = next((count for count in counts if is_built(folder, count * posed, *layout)), 0)
+    left_s = run.schedule.stage_left_s(run.state.progress)
+    if left_s is None:
+        versions = counts[0]
+    elif not versions or not run.state.progress.elapsed_s:  # a stage that is continued keeps the features that it has
+        most = left_s / (FEATURES_SHARE * posed * seconds_per_image(posed, view, columns))
+        versions = max(versions, next((count for count in counts if count <= most), 1))
+    versions = run.fabric.broadcast(versions)
+    if versions < counts[0]:
+        run.status.note(
+            f"{versions} of {counts[0]} versions of each image: the features of more would take over a third of stage "
+            f"'{stage.name}'"
+        )
+    return open_cells(folder, versions * posed, view, columns, *layout)
+
+
+def seconds_per_image(
+    posed: int, view: Callable[[int], View], columns: Callable[[Tensor], Tensor], timed: int = TIMED
+) -> float:
+    """Seconds that an augmented image and its features take here.
+
+    Args:
+        posed: number of images without augmentation; the first augmentation begins there.
+    """
+    seconds = []
+    for _ in range(2):  # the first one warms up
+        began = time.monotonic()
+        columns(torch.stack([view(posed + i % posed).image_3HW.float() for i in range(timed)]))
+        seconds.append((time.monotonic() - began) / timed)
+    return min(seconds)
 
 
 def cell_features(cells: CellNetwork, image_B3HW: Tensor, half: bool) -> Tensor:

@@ -16,14 +16,13 @@ from vlocnetpp.training.config import AugmentConfig
 
 
 def training_views(
-    store: FrameStore, config: NetworkConfig, augment: AugmentConfig, augmentations: int, seed: int
+    store: FrameStore, config: NetworkConfig, augment: AugmentConfig, seed: int
 ) -> tuple[int, Callable[[int], View]]:
-    """The number of images of a buffer, and a function that makes the i-th image, the same each time. The first images
-    are all posed frames unchanged, then all in the first augmentation, and so on.
+    """The number of posed frames, and a function that makes the i-th image of a buffer, the same each time. The first
+    images are all posed frames unchanged, then come all in a first augmentation, all in a second, and so on.
 
     Args:
         config: gives the input's size; its network must want depth, or none is handed on.
-        augmentations: beside the frames as they are.
     """
     posed = np.flatnonzero(store.posed_N.numpy())
 
@@ -40,7 +39,7 @@ def training_views(
             seen_HW = seen_by(store, int(frame[0]), K_33, pose_7, tuple(depth_HW.shape))
         return View(clip.image_BL3HW[0], K_33, pose_7, depth_HW, seen_HW)
 
-    return (1 + augmentations) * len(posed), view
+    return len(posed), view
 
 
 def seen_by(store: FrameStore, frame: int, K_33: Tensor, pose_7: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -168,11 +168,8 @@ def open_cells(
     Raises:
         DataError: the buffer cannot be written or is too small for the images, in one line.
     """
-    cells = (shape[0] // stride) * (shape[1] // stride)
-    kept, count = _share(views, cells, channels, largest_bytes)
-    name = hashlib.sha256(repr((FORMAT, views, channels, stride, shape, kept, tuple(settings))).encode()).hexdigest()[
-        :32
-    ]
+    kept, count = _share(views, (shape[0] // stride) * (shape[1] // stride), channels, largest_bytes)
+    name = _name(views, channels, stride, shape, kept, settings)
     layers: dict[str, tuple[tuple[int, ...], type]] = {
         "features": ((count, channels), np.float16),
         "place": ((count, 4), np.float32),
@@ -196,6 +193,25 @@ def open_cells(
             f"{folder}: cannot hold the buffer of cells of {gigabytes:.1f} GB: {reason}; choose another folder with "
             "--data.cache FOLDER or fewer augmentations"
         ) from error
+
+
+def is_built(
+    folder: Path,
+    views: int,
+    channels: int,
+    stride: int,
+    shape: tuple[int, int],
+    settings: Sequence[object],
+    largest_bytes: int = LARGEST_BYTES,
+) -> bool:
+    """Whether `open_cells` with these arguments finds its buffer complete."""
+    kept, _ = _share(views, (shape[0] // stride) * (shape[1] // stride), channels, largest_bytes)
+    return (folder / _name(views, channels, stride, shape, kept, settings) / INDEX_NAME).is_file()
+
+
+def _name(views: int, channels: int, stride: int, shape: tuple[int, int], kept: int, settings: Sequence[object]) -> str:
+    built_from = (FORMAT, views, channels, stride, shape, kept, tuple(settings))
+    return hashlib.sha256(repr(built_from).encode()).hexdigest()[:32]
 
 
 def _share(views: int, cells: int, channels: int, largest_bytes: int) -> tuple[int, int]:

@@ -145,7 +145,8 @@ class StageConfig:
     images are computed once through the frozen front and kept in the cache; `tasks` are not read."""
     augmentations: int = 3
     """Of a stage of cells: number of further versions of each image, in another light, turned, zoomed or from another
-    place."""
+    place. With a budget there are half as many, a quarter and so on, where the features of all would take over a third
+    of the stage."""
     half: bool = True
     """Of a stage of cells: the frozen front and the hidden layers in bfloat16, four times as fast; float32 on CPUs
     without instructions for it."""

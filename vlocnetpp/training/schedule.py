@@ -54,8 +54,7 @@ class Schedule:
     def share(self, progress: Progress) -> float:
         """Share of the current stage that has passed, 0 to 1."""
         if self.budget_s:
-            stage_s = self.budget_s * self._stages[progress.stage].share / self._whole
-            return min(progress.elapsed_s / stage_s, 1.0)
+            return min(progress.elapsed_s / self._stage_s(progress.stage), 1.0)
         return min(progress.batch / self.batches[progress.stage], 1.0)
 
     def passed(self, progress: Progress) -> float:
@@ -68,9 +67,16 @@ class Schedule:
         """Seconds of the budget that are left, validations not counted; None where epochs are given."""
         return self.budget_s * (1 - self.passed(progress)) if self.budget_s else None
 
+    def stage_left_s(self, progress: Progress) -> float | None:
+        """Seconds of the current stage that are left; None where epochs are given."""
+        return max(self._stage_s(progress.stage) - progress.elapsed_s, 0.0) if self.budget_s else None
+
     def budget_for(self, stage: int, stage_s: float) -> float:
         """Seconds of the whole budget of which a stage gets `stage_s`."""
         return stage_s * self._whole / self._stages[stage].share
+
+    def _stage_s(self, stage: int) -> float:
+        return self.budget_s * self._stages[stage].share / self._whole
 
     def validation_due(self, progress: Progress) -> bool:
         """Whether the stage has come to its next validation; the last one of a stage is at its end."""
