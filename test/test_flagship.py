@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ from vlocnetpp.network import create
 from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_imagenet
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.runtime.map_cloud import read_map_cloud
-from vlocnetpp.training import TrainingError, cells, load_checkpoint, train
+from vlocnetpp.training import TrainingError, cell_stage, cells, load_checkpoint, train
+from vlocnetpp.training.cells import INDEX_NAME
 from vlocnetpp.training.config import DataConfig, StageConfig
 from vlocnetpp.training.map_cloud import thin
 
@@ -83,6 +86,28 @@ def test_a_budget_that_the_features_use_up_is_refused_and_a_larger_one_goes_on_w
     taken_s = load_checkpoint(tmp_path / "run/last.pt")["progress"]["elapsed_s"]
     assert train(replace(config, budget=f"{taken_s + 5:.1f}s"), tmp_path / "run", resume=True) == 0
     assert load_checkpoint(tmp_path / "run/last.pt")["progress"]["step"] >= 20
+    assert buffers(tmp_path / "cache") == [len(open_dataset(wall).frames("train"))], "the kept ones, no more"
+
+
+def buffers(cache: Path) -> list[int]:
+    """Number of images in each buffer of cells."""
+    indices = (json.loads(path.read_text()) for path in cache.rglob(INDEX_NAME))
+    return sorted(index["views"] for index in indices if "views" in index)
+
+
+def test_fewer_versions_of_each_image_where_time_is_short(wall, tmp_path, monkeypatch, capsys):
+    stages = (StageConfig("coordinates", cells=512, learning_rate=3e-3),)
+    data = DataConfig(root=str(wall), cache=str(tmp_path / "cache"))
+    config = quick(wall, preset="robot", stages=stages, data=data, budget="6s")
+    frames = len(open_dataset(wall).frames("train"))
+    monkeypatch.setattr(cell_stage, "seconds_per_image", lambda *given: 6 / (cell_stage.FEATURES_SHARE * frames * 2.5))
+    assert train(config, tmp_path / "run") == 0
+    assert "2 of 4 versions of each image: the features of more would take over a third" in capsys.readouterr().err
+    assert buffers(tmp_path / "cache") == [2 * frames]
+    monkeypatch.setattr(cell_stage, "seconds_per_image", lambda *given: 1e-6)
+    assert train(config, tmp_path / "other") == 0
+    assert "versions" not in capsys.readouterr().err
+    assert buffers(tmp_path / "cache") == [2 * frames, 4 * frames]
 
 
 def test_each_stage_trains_its_own_part_and_keeps_the_front_that_the_cells_were_trained_on(run):
