@@ -35,7 +35,7 @@ SMALLEST_PX = 96
 LEAST_S, MOST_S = 15 * 60.0, 8 * 3600.0
 TIMED = 4
 VERSIONS = 4
-"""Of each image, for which a budget is proposed: docs/results.md, A5."""
+"""Of each image, for which a budget is proposed."""
 CLOUD_BYTES = 3_000_000
 """About, of the map's point cloud in a model file."""
 
