@@ -14,11 +14,11 @@ from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import open_dataset
 from vlocnetpp.data.frames import DataError, Frame, Sequence
+from vlocnetpp.data.pnp import solve_pnp
 from vlocnetpp.metrics import localization_metrics, odometry_metrics, pose_errors
 from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, run_odometry_peer, run_peer
 from vlocnetpp.peers.image_retrieval import affine_weights
 from vlocnetpp.peers.orb_odometry import solve_motion
-from vlocnetpp.peers.pnp import solve_pose
 from vlocnetpp.peers.vlad import gather, learn_words
 from vlocnetpp.poses import inverse, relative, rotate
 
@@ -183,10 +183,12 @@ def test_pnp_by_hand():
     pose = pose_at(0.3, -0.2, 0.5, 20, 10)
     pixels = seen_from(pose, POINTS_N3)
     pixels[:15] += 40
-    np.testing.assert_allclose(solve_pose(POINTS_N3, pixels, K_33), pose, atol=1e-6)
-    assert solve_pose(POINTS_N3[15:26], pixels[15:26], K_33) is None, "eleven are too few"
+    found, inlier_N = solve_pnp(POINTS_N3, pixels, K_33, fewest=12)
+    np.testing.assert_allclose(found, pose, atol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(~inlier_N), np.arange(15))
+    assert solve_pnp(POINTS_N3[15:26], pixels[15:26], K_33, fewest=12) is None, "eleven are too few"
     noise = np.random.default_rng(6).uniform(0, 200, pixels.shape)
-    assert solve_pose(POINTS_N3, noise, K_33) is None
+    assert solve_pnp(POINTS_N3, noise, K_33, fewest=12) is None
 
 
 def test_the_essential_matrix_by_hand():

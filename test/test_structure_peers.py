@@ -13,7 +13,7 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.registration import DepthCameraConfig, register_depth
 from vlocnetpp.data.world import render_world
 from vlocnetpp.metrics import localization_metrics, pose_errors
-from vlocnetpp.peers import active_search, pnp, run_peer, score_forest
+from vlocnetpp.peers import active_search, map_points, run_peer, score_forest
 from vlocnetpp.peers.active_search import ACTIVE_SEARCH
 from vlocnetpp.peers.colour_camera import of_colour_camera, recorded_poses
 from vlocnetpp.peers.orb_pnp import ORB_PNP
@@ -56,7 +56,7 @@ def test_rare_words_are_searched_first_and_the_search_ends_when_it_has_enough(bo
     train, test = boards
     monkeypatch.setattr(active_search, "WORDS", 32)
     found = [active_search.find_features(each.image()) for each in train]
-    lifted = [pnp.lift(each, features.pixels_N2) for each, features in zip(train, found, strict=True)]
+    lifted = [map_points.lift(each, features.pixels_N2) for each, features in zip(train, found, strict=True)]
     points = np.concatenate([points[known] for points, known in lifted])
     descriptors = [each.descriptors_ND[known] for each, (_, known) in zip(found, lifted, strict=True)]
     made = active_search.make_map(points, np.concatenate(descriptors))
@@ -77,7 +77,7 @@ def test_preemptive_ransac_by_hand():
     rng = np.random.default_rng(3)
     pose = pose_at(0.4, -0.3, 0.2, 25, 5)
     camera = rng.uniform([-1, -1, 1], [1, 1, 4], (400, 3))
-    truth = pnp.map_points(pose, camera)
+    truth = map_points.map_points(pose, camera)
     predictions = np.stack([truth + rng.normal(0, 0.01, truth.shape), rng.uniform(-5, 5, truth.shape)], axis=1)
     predictions[:200, 0] = rng.uniform(-5, 5, (200, 3))
     metres, degrees = pose_errors([score_forest.preemptive_ransac(camera, predictions, rng)], [pose])

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
+from vlocnetpp.data.pnp import solve_pnp
+from vlocnetpp.peers.map_points import FEWEST_INLIERS, lift
 from vlocnetpp.peers.peer import Image, Peer, PeerMap
-from vlocnetpp.peers.pnp import lift, solve_pose
 from vlocnetpp.peers.sift import Features, find_features
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
@@ -82,7 +83,9 @@ def build(train_frames: Sequence[Frame]) -> PeerMap:
     def locate(frame: Frame, image_HW3: Image) -> Floats | None:
         features = find_features(image_HW3)
         point_P, keypoint_P = search(made, features)
-        return solve_pose(made.points_N3[point_P].astype(np.float64), features.pixels_N2[keypoint_P], frame.K_33)
+        points_P3 = made.points_N3[point_P].astype(np.float64)
+        solved = solve_pnp(points_P3, features.pixels_N2[keypoint_P], frame.K_33, FEWEST_INLIERS)
+        return None if solved is None else solved[0]
 
     return PeerMap(locate, made.nbytes)
 

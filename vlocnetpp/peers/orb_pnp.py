@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
+from vlocnetpp.data.pnp import solve_pnp
+from vlocnetpp.peers.map_points import FEWEST_INLIERS, lift
 from vlocnetpp.peers.orb import find_keypoints, match
 from vlocnetpp.peers.peer import Image, Peer, PeerMap
-from vlocnetpp.peers.pnp import lift, solve_pose
 from vlocnetpp.peers.vlad import build_index
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
@@ -48,7 +49,10 @@ def build(train_frames: Sequence[Frame]) -> PeerMap:
             pairs = match(here.descriptors_N32, landmarks[candidate].descriptors_N32)
             pixels.append(here.pixels_N2[pairs[:, 0]])
             points.append(landmarks[candidate].points_N3[pairs[:, 1]])
-        return solve_pose(np.concatenate(points).astype(np.float64), np.concatenate(pixels), frame.K_33)
+        solved = solve_pnp(
+            np.concatenate(points).astype(np.float64), np.concatenate(pixels), frame.K_33, FEWEST_INLIERS
+        )
+        return None if solved is None else solved[0]
 
     return PeerMap(locate, index.nbytes + sum(array.nbytes for each in landmarks for array in each))
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.poses import pose_from_matrix
+from vlocnetpp.peers.map_points import camera_points, map_points
 from vlocnetpp.peers.peer import Image, Peer, PeerMap, pose_of
-from vlocnetpp.peers.pnp import camera_points, map_points
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
 

@@ -10,24 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vlocnetpp.data.doctor.matches import Floats, count_matches, match_frames
 from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.frames import Frame
-from vlocnetpp.data.poses import pose_from_matrix
+from vlocnetpp.data.pnp import INLIER_PX, solve_pnp
 from vlocnetpp.poses import inverse, relative, rotate
 
 SPREAD, BY_LOOKS, BY_POSE = 48, 4, 2
 """Images of the map that a query is compared with: evenly spread, most alike as thumbnails, nearest by pose."""
 VERIFIED = 3
 """Of them, those with most points in common are used to locate it."""
-WITHIN_PX = (9.0, 6.0, 3.0)
-"""Rounds of least squares: distance of a point from where the camera sees it, in images of 400 px. The wider set leads
-out of the wrong one of two places from which a wall looks nearly the same."""
 LEAST_INLIERS = 14
 OFF = 0.08
 """A pose agrees with an image if its points lie this near to where that pose sees them, median, share of the width. Not
@@ -116,10 +111,10 @@ class Map:
             distances.append(z_N[deep])
             width = pair.width
         points_N3, x_N2, K_33 = np.concatenate(points), np.concatenate(pixels), self._K(query.frame)
-        solved = _solve(points_N3, x_N2, K_33, max(width / 400, 0.7))
+        solved = solve_pnp(points_N3, x_N2, K_33, LEAST_INLIERS, INLIER_PX * max(width / 400, 0.7))
         if solved is None:
             return None
-        inlier, pose_7 = solved
+        pose_7, inlier = solved
         distance = float(np.median(np.concatenate(distances)[inlier]))
         return Located(pose, pose_7, distance, points_N3[inlier], x_N2[inlier], K_33, width)
 
@@ -167,29 +162,6 @@ def _lift(frame: Frame, x_N2: Floats, z_N: Floats, K_33: Floats) -> Floats:
     rays_N3 = np.hstack([x_N2, np.ones((len(x_N2), 1))]) @ np.linalg.inv(K_33).T
     pose = np.asarray(frame.pose_7)
     return rotate(np.tile(pose[3:], (len(x_N2), 1)), rays_N3 * z_N[:, None]) + pose[:3]
-
-
-def _solve(points_N3: Floats, x_N2: Floats, K_33: Floats, unit_px: float) -> tuple[NDArray[np.intp], Floats] | None:
-    """Places of the inliers, and camera-to-world pose, from points and their pixels; None with too few inliers."""
-    if len(points_N3) < LEAST_INLIERS:
-        return None
-    cv2.setRNGSeed(0)
-    solved, turn, shift, _ = cv2.solvePnPRansac(
-        points_N3, x_N2, K_33, None, iterationsCount=500, reprojectionError=WITHIN_PX[-1] * unit_px,
-        flags=cv2.SOLVEPNP_AP3P,
-    )  # fmt: skip
-    if not solved:
-        return None
-    for within in WITHIN_PX:
-        off_N = np.linalg.norm(cv2.projectPoints(points_N3, turn, shift, K_33, None)[0][:, 0] - x_N2, axis=1)
-        inlier = np.flatnonzero(off_N < within * unit_px)
-        if len(inlier) < LEAST_INLIERS:
-            return None
-        turn, shift = cv2.solvePnPRefineLM(points_N3[inlier], x_N2[inlier], K_33, None, turn, shift)
-    rotation = cv2.Rodrigues(turn)[0].T
-    T_44 = np.eye(4)
-    T_44[:3, :3], T_44[:3, 3] = rotation, -rotation @ shift[:, 0]
-    return inlier, pose_from_matrix(T_44, "PnP")
 
 
 def _triangulate(first: Frame, second: Frame, x1_N2: Floats, x2_N2: Floats, K_33: Floats) -> Floats:
