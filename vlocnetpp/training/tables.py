@@ -26,17 +26,24 @@ def losses_line(losses: dict[str, float]) -> str:
 
 
 IN_WORDS = {
-    "x": "position", "q": "rotation", "x_rel": "motion of poses", "q_rel": "turn of poses", "x_vo": "odometry",
-    "q_vo": "its turn", "seg": "masks", "depth": "depth", "scale": "uncertainty", "coord": "map",
-    "cells": "map (likelihood)", "off_ray_m": "points off their rays, m", "distance_m": "off their places, m",
+    "distance_m": "points {:.3f} m off", "off_ray_m": "rays {:.3f} m",
+    "x": "position {:.3f}", "q": "rotation {:.3f}", "x_rel": "motion of poses {:.3f}", "q_rel": "turn of poses {:.3f}",
+    "x_vo": "odometry {:.3f}", "q_vo": "its turn {:.3f}", "seg": "masks {:.3f}", "scale": "uncertainty {:.3f}",
+    "coord": "map {:.3f}",
 }  # fmt: skip
-"""Loss terms as the line of progress names them; others by their own names."""
+"""Loss terms as the line of progress names them, in this order; others come after, by their own names."""
+UNSHOWN = ("cells",)
+"""A likelihood tells a reader less than the metres beside it."""
 
 
 def progress_line(stage: str, number: int, stages: int, losses: dict[str, float]) -> str:
-    """What is trained, as the `number`-th of so many stages, and how large its errors still are."""
-    errors = ", ".join(f"{IN_WORDS.get(name, name)} {value:.3f}" for name, value in losses.items())
-    return f"stage {number} of {stages}, {stage}; errors: {errors}"
+    """What is trained, as the `number`-th of so many stages, and how large its errors still are. The line is cut where
+    the terminal ends, so what matters most comes first."""
+    shown = [name for name in losses if name not in UNSHOWN] or list(losses)
+    order = list(IN_WORDS)
+    shown.sort(key=lambda name: order.index(name) if name in IN_WORDS else len(order))
+    errors = ", ".join(IN_WORDS.get(name, name + " {:.3f}").format(losses[name]) for name in shown)
+    return f"{stage} ({number} of {stages}): {errors}"
 
 
 def scalars_line(scalars: dict[str, float], terms: Sequence[Term]) -> str:
