@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from wall_dataset import write_wall
 
-from vlocnetpp.benchmark import Settings, run
+from vlocnetpp.benchmark import BenchmarkError, Settings, run
 from vlocnetpp.benchmark.make import Shared, make
 from vlocnetpp.benchmark.methods import methods, needs, read_method
 from vlocnetpp.benchmark.plan import Job, configuration, plan
@@ -77,6 +78,28 @@ def test_each_method_is_a_whole_configuration(name):
     if config.preset.startswith("mtl"):
         wanted = {"pose", "mask"} | ({"depth"} if config.stages[0].tasks == ("depth",) else set())
     assert set(needs(method)) == wanted
+
+
+@pytest.mark.parametrize("name", methods("config/ablation"))
+def test_each_ablation_is_the_flagship_but_for_one_part(name):
+    whole, method = (methods("config/ablation")[each] for each in ("whole", name))
+    config = build_config(method.train, {"budget": "1m", "data.root": "lab"}, name)
+    network = configure(config.preset, config.width, **config.network)
+    if "tasks" not in config.network:  # else stages that train none of them are left out once the data is known
+        check_stages(config, network)
+    differing = {key for key in {**whole.train, **method.train} if whole.train.get(key) != method.train.get(key)}
+    assert len(differing) == (name != "whole") and differing <= {"network", "stages"}
+    assert method.train["preset"] == "robot"
+
+
+def test_methods_of_another_folder_alone_are_planned(wall):
+    settings = Settings(budget="1s", seeds=1, methods_in="config/ablation", peers=False)
+    planned = plan(open_dataset(wall), settings)
+    assert [job.name for job in planned.jobs] == list(methods("config/ablation"))
+    with pytest.raises(BenchmarkError, match="'mtl' is not one of whole, random_front"):
+        plan(open_dataset(wall), replace(settings, methods=("mtl",)))
+    with pytest.raises(ConfigError, match=r"config/none: is no folder of methods; there are config/benchmark and"):
+        methods("config/none")
 
 
 def test_a_wrong_method_is_refused_by_file_and_key(tmp_path):

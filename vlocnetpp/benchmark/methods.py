@@ -1,4 +1,5 @@
-"""The methods that a benchmark trains: each a file of config/benchmark, a complete training configuration on a base.
+"""The methods that a benchmark trains: each a file of config/benchmark, or of another folder, a complete training
+configuration on a base.
 
 Every method has the same time budget for all its tasks together and 64 frames in each step; only scene coordinates,
 which need many small steps, have fewer. The input size is the same for all, so that the rows of a table see the same
@@ -19,6 +20,7 @@ from vlocnetpp.settings import build, on_base, read_settings
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training.config import EITHER
 
+FOLDER = "config/benchmark"
 SECTIONS = ("localization", "odometry", "segmentation")
 
 
@@ -44,11 +46,30 @@ class Method:
             raise ConfigError(f"section: '{self.section}' is not one of {', '.join(SECTIONS)}{hint}")
 
 
+def methods(folder: str = FOLDER) -> dict[str, Method]:
+    """Every method of a folder by name, in the order of a benchmark's tables.
+
+    Args:
+        folder: a path, or the place of a shipped one such as `config/ablation`.
+
+    Raises ConfigError where there is no such folder or no method in it, and as `read_method` does.
+    """
+    return _methods(Path(folder) if Path(folder).is_dir() and folder != FOLDER else _shipped(folder))
+
+
 @functools.cache
-def methods() -> dict[str, Method]:
-    """Every shipped method by name, in the order of a benchmark's tables."""
-    found = [read_method(path) for path in shipped("config/benchmark").glob("*.yaml")]
+def _methods(folder: Path) -> dict[str, Method]:
+    found = [read_method(path) for path in folder.glob("*.yaml")]
+    if not found:
+        raise ConfigError(f"{folder}: has no method, that is, no file .yaml")
     return {method.name: method for method in sorted(found, key=lambda method: method.order)}
+
+
+def _shipped(folder: str) -> Path:
+    try:
+        return shipped(folder)
+    except FileNotFoundError:
+        raise ConfigError(f"{folder}: is no folder of methods; there are {FOLDER} and config/ablation") from None
 
 
 def read_method(path: Path) -> Method:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from vlocnetpp.benchmark.methods import SECTIONS, Method, methods, needs
+from vlocnetpp.benchmark.methods import FOLDER, SECTIONS, Method, methods, needs
 from vlocnetpp.data import Dataset, Frame
 from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.errors import nearest
@@ -41,6 +41,10 @@ class Settings:
     seeds: int = 3
     methods: tuple[str, ...] = ()
     """Names of methods to train; empty: all; `none`: peers alone."""
+    methods_in: str = FOLDER
+    """The folder of their files."""
+    peers: bool = True
+    """Whether to run the peers."""
     sections: tuple[str, ...] = SECTIONS
     splits: tuple[str, ...] = ("test",)
     """Names of splits to judge on; `all`: every split but `train` and `val`."""
@@ -60,6 +64,7 @@ class Settings:
             "--width": self.width,
             "--device": self.device,
             "--set": dict(sorted(self.overrides.items())),
+            "--methods-in": None if self.methods_in == FOLDER else self.methods_in,
         }
 
 
@@ -138,14 +143,14 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
         if good:
             jobs.extend(Job(what, seed, good, expected_s) for seed in seeds)
 
-    if "localization" in settings.sections:
+    if settings.peers and "localization" in settings.sections:
         for peer in PEERS:
             add(peer, "localization", ("pose", *peer.needs), [None], frames * PEER_FRAME_S)
-    if "odometry" in settings.sections:
+    if settings.peers and "odometry" in settings.sections:
         for motion in ODOMETRY_PEERS:
             add(motion, "odometry", (), [None], asked * PEER_FRAME_S)
     training_s = seconds(settings.budget) + BESIDE_TRAINING_S if settings.budget else None
-    for method in methods().values():
+    for method in methods(settings.methods_in).values():
         if method.section in settings.sections and (not settings.methods or method.name in settings.methods):
             expected_s = None if training_s is None else training_s + asked * STREAM_FRAME_S
             config = configuration(method, 0, dataset, settings)
@@ -218,7 +223,7 @@ def _check(settings: Settings) -> None:
             raise BenchmarkError(
                 f"--sections: '{section}' is not one of {', '.join(SECTIONS)}{nearest(section, SECTIONS)}"
             )
-    known = [*methods(), NO_METHODS]
+    known = [*methods(settings.methods_in), NO_METHODS]
     for name in settings.methods:
         if name not in known:
             raise BenchmarkError(f"--methods: '{name}' is not one of {', '.join(known)}{nearest(name, known)}")

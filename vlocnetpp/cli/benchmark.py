@@ -27,6 +27,8 @@ def benchmark(args: argparse.Namespace) -> int:
         budget=budget,
         seeds=args.seeds,
         methods=names(args.methods),
+        methods_in=args.methods_in,
+        peers=not args.no_peers,
         sections=names(args.sections) or SECTIONS,
         splits=names(args.split),
         layout=args.layout or "",
@@ -84,7 +86,14 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         "--budget-per-model", metavar="TIME", help="training time of each method and seed, e.g. 90s, 10m (default: 10m)"
     )
     command.add_argument("--seeds", type=positive, default=3, help="trainings of each method (default: 3)")
-    command.add_argument("--methods", help="what to train, e.g. stl_pose,mtl, or none (default: all); peers always run")
+    command.add_argument("--methods", help="what to train, e.g. stl_pose,mtl, or none (default: all)")
+    command.add_argument("--no-peers", action="store_true", help="run no peer, only what is trained")
+    command.add_argument(
+        "--methods-in",
+        default="config/benchmark",
+        metavar="FOLDER",
+        help="of their files, e.g. config/ablation, which takes parts of robot away (default: config/benchmark)",
+    )
     command.add_argument("--sections", help="of localization,odometry,segmentation (default: all)")
     command.add_argument(
         "--split",

@@ -57,7 +57,9 @@ class RobotSettings:
     tasks: tuple[str, ...] = TASKS
     """Which of localization, odometry and segmentation it answers."""
     front: str = "lite0"
-    """EfficientNet with ImageNet weights, shared by all streams: lite0, lite1 or lite2."""
+    """EfficientNet, shared by all streams: lite0, lite1 or lite2."""
+    imagenet: bool = True
+    """Whether it begins from ImageNet weights; random ones are of use only to compare with."""
     hidden: int = 320
     """Channels of the scene coordinates' layers."""
     residuals: int = 3
@@ -91,8 +93,8 @@ class RobotSettings:
 
     @property
     def traits(self) -> Traits:
-        solves, weights = self.solves, (attribution(self.front),)
-        return Traits(tasks=self.tasks, trains_cells=solves, chooses_hypothesis=solves, attribution=weights)
+        weights = (attribution(self.front),) if self.imagenet else ()
+        return Traits(tasks=self.tasks, trains_cells=self.solves, chooses_hypothesis=self.solves, attribution=weights)
 
     @property
     def solves(self) -> bool:
