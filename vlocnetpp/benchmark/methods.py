@@ -84,5 +84,5 @@ def read_method(path: Path) -> Method:
 def needs(method: Method) -> tuple[str, ...]:
     """Which of pose, mask and depth the training frames of a method must have."""
     if entry(method.train["preset"]).follows_labels:
-        return ("pose",)
+        return ("mask",) if method.section == "segmentation" else ("pose",)
     return configure(method.train["preset"], "tiny").traits.labels
