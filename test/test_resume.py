@@ -63,12 +63,12 @@ def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(wall, undistu
     assert differences(outcome(undisturbed, "best.pt"), outcome(out, "best.pt")) == []
 
 
-def test_a_second_training_in_the_same_folder_is_refused(wall, tmp_path):
+def test_a_second_training_in_the_same_folder_is_refused_before_it_loads_frames(wall, tmp_path, capsys):
     out = tmp_path / "run"
     out.mkdir()
     with only_run_in(out), pytest.raises(TrainingError, match="another training is running here"):
         train(quick(wall, validations=1), out)
-    assert list(out.iterdir()) == []
+    assert list(out.iterdir()) == [] and "loading" not in capsys.readouterr().err
 
 
 def test_one_seed_is_one_result_and_another_seed_another(wall, tmp_path):

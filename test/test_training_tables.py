@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vlocnetpp.training.tables import progress_line
+from vlocnetpp.step import TASKS
+from vlocnetpp.training.tables import ValidationTable, progress_line
 
 
 def test_the_line_of_progress_begins_with_what_a_reader_understands():
@@ -14,3 +15,15 @@ def test_the_line_of_progress_begins_with_what_a_reader_understands():
         "streams (3 of 3): position 1.200, masks 0.040, own 0.050"
     )
     assert progress_line("coordinates", 1, 1, {"cells": -1.9}) == "coordinates (1 of 1): cells -1.900"
+
+
+def test_the_table_of_validations_fits_a_terminal_of_80_columns():
+    table = ValidationTable(TASKS)
+    metrics = {
+        "localization": {"median_translation_m": 0.0312, "median_rotation_deg": 123.45},
+        "odometry": {"rpe_translation_m": 0.0072, "rpe_rotation_deg": 0.25},
+    }
+    head, row = table.lines("coordinates", 1234567, metrics, True)
+    assert len(head) < 80 and len(row) < 80
+    assert row.split() == ["coordinate", "1234567", "0.031", "123.45", "0.0072", "0.250", "-", "*"]
+    assert len(table.lines("streams", 1, metrics, False)) == 1, "one heading"

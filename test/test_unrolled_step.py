@@ -216,6 +216,10 @@ def test_a_list_of_learning_rates_divides_the_stage_and_the_schedule_counts_vali
     timed = Schedule(replace(config, epochs=0, budget="8m"), [10, 10])
     # The features of a stage of cells count as soon as they are computed, however few steps there have been since.
     assert timed.left_s(Progress(stage=1, elapsed_s=90.0)) == 270
+    # Where they took the time of two validations, one is made for both, and one is left.
+    late = Progress(stage=1, elapsed_s=250.0, validated=0)
+    assert (timed.validations_due(late), timed.validations_left(late)) == (2, 1)
+    assert timed.validations_left(Progress()) == 4 and timed.validations_left(Progress(stage=2)) == 0
 
 
 def test_gradients_flow_back_through_so_many_frames(wall):

@@ -11,7 +11,8 @@ import torch
 from vlocnetpp.network import Network
 from vlocnetpp.progress import duration
 from vlocnetpp.training.clips import FrameStore
-from vlocnetpp.training.config import TrainConfig, seconds
+from vlocnetpp.training.config import TrainConfig
+from vlocnetpp.training.schedule import Progress, Schedule
 from vlocnetpp.training.streaming import predict_frames
 
 TIMED = 4
@@ -20,27 +21,31 @@ FEW = 50
 """Held-out frames below which the best of several checkpoints is chosen by chance more than by skill."""
 
 
-def frame_seconds(network: Network, stores: Sequence[FrameStore], device: torch.device) -> float:
-    """Seconds that one held-out frame takes, as it is streamed in a validation. Leaves the network as it was."""
+def validation_seconds(network: Network, stores: Sequence[FrameStore], device: torch.device) -> float:
+    """Seconds that a validation takes, from a few frames streamed as in one. Leaves the network as it was."""
+    frames = sum(len(store.names) for store in stores)
+    if not frames:
+        return 0.0
     training = network.training
     network.eval()
     times = [time.monotonic()]
     with torch.inference_mode():
         times += [time.monotonic() for _ in islice(predict_frames(network, stores, device), TIMED)]
     network.train(training)
-    return (times[-1] - times[1]) / max(len(times) - 2, 1)
+    return frames * (times[-1] - times[1]) / max(len(times) - 2, 1)
 
 
 def said_ahead(
-    config: TrainConfig, network: Network, held_out: Sequence[FrameStore], device: torch.device
+    config: TrainConfig, schedule: Schedule, progress: Progress, held_out: Sequence[FrameStore], validation_s: float
 ) -> Iterator[str]:
-    """Lines on the time that the run takes, and on held-out frames too few to choose by."""
+    """Lines on the time that is left of the run, and on held-out frames too few to choose by."""
     frames = sum(len(store.names) for store in held_out)
-    each_s = frame_seconds(network, held_out, device) * frames if frames else 0.0
-    validations = f"{config.validations} validations of {frames} frames, about {duration(each_s)} each"
-    if config.budget:
-        total = duration(seconds(config.budget) + config.validations * each_s)
-        yield f"this takes about {total}: the budget of {config.budget}, and {validations}"
+    count = schedule.validations_left(progress)
+    validations = f"{count} validations of {frames} frames, about {duration(validation_s)} each"
+    budget_s = schedule.left_s(progress)
+    if budget_s is not None:
+        total, rest = duration(budget_s + count * validation_s), "the rest of " if progress.total_s else ""
+        yield f"this takes about {total}: {rest}the budget of {config.budget}, and {validations}"
     else:
         yield f"beside its {config.epochs:g} epochs this makes {validations}"
     if 0 < frames < FEW:

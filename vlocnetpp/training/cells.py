@@ -216,14 +216,22 @@ def _name(views: int, channels: int, stride: int, shape: tuple[int, int], kept: 
 
 def _share(views: int, cells: int, channels: int, largest_bytes: int) -> tuple[int, int]:
     """Cells that each view keeps, and of all views together. Raises DataError where too few fit."""
-    each = channels * 2 + 4 * 4 + 3 * 4 + 4
-    kept = min(cells, (largest_bytes // views - channels * 4 - 7 * 4) // each)
+    kept = min(cells, (largest_bytes // views - channels * 4 - 7 * 4) // _cell_bytes(channels))
     if kept < min(cells, FEWEST_CELLS):
         raise DataError(
             f"the buffer of cells may take {largest_bytes / 1e9:.1f} GB, in which {views} images would keep "
             f"{max(kept, 0)} of their {cells} cells each; allow more, or take fewer augmentations or images"
         )
     return kept, kept * views
+
+
+def largest_size(views: int, cells: int, channels: int) -> int:
+    """Bytes of a buffer at most: images whose borders were filled keep fewer cells."""
+    return min(views * (cells * _cell_bytes(channels) + channels * 4 + 7 * 4), LARGEST_BYTES)
+
+
+def _cell_bytes(channels: int) -> int:
+    return channels * 2 + 4 * 4 + 3 * 4 + 4
 
 
 def _bytes(layer: tuple[tuple[int, ...], type]) -> int:

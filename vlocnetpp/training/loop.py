@@ -19,7 +19,7 @@ from vlocnetpp.network import ViewConfig, build_network
 from vlocnetpp.network.contract import CellNetwork, PretrainedNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
-from vlocnetpp.training.ahead import said_ahead
+from vlocnetpp.training.ahead import said_ahead, validation_seconds
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
 from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
@@ -38,7 +38,19 @@ from vlocnetpp.training.optimization import (
     parameter_groups,
     split_clips,
 )
-from vlocnetpp.training.run import SAVE_EVERY_S, Run, add_row, agree, end_stage, judge, note_losses, save, settle
+from vlocnetpp.training.run import (
+    SAVE_EVERY_S,
+    Run,
+    add_row,
+    agree,
+    end_stage,
+    judge,
+    note_losses,
+    save,
+    settle,
+    show,
+    smoothed,
+)
 from vlocnetpp.training.run_folder import (
     CONFIG_NAME,
     LAST_NAME,
@@ -95,6 +107,7 @@ def train(config: TrainConfig, out: Path, resume: bool = False, profile: bool = 
                 return stop.signals[0] if stop.signals else signal.SIGTERM
         network = run.state.network
         if network.config.traits.trains_cells and run.log is not None:
+            show(run, "thinning the map's point cloud")
             write_map_cloud(out, cast(CellNetwork, network), map_store(run.stores), run.fabric.device)
         run.state.progress.done = True
         save(run, LAST_NAME)
@@ -117,6 +130,8 @@ def prepare(
     settings = configure_network(config, data)
     chosen_by = best_metric(config, settings)
     fabric = start_fabric(config)
+    if fabric.is_global_zero and out.is_dir():
+        stack.enter_context(only_run_in(out))  # before the work of loading
     torch.manual_seed(config.seed)
     network = build_network(settings)
     if config.pretrained and saved is None:
@@ -156,23 +171,26 @@ def prepare(
         stack.enter_context(loader)
     log = None
     if fabric.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(only_run_in(out))
+        if not out.is_dir():
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(only_run_in(out))
         digest = state.about["dataset"]["digest"]
         write_environment(out, fabric.device, fabric.world_size, config.precision, digest)
         save_config(config, out / CONFIG_NAME)
         log = Log(out, state.rows, terms, SHOWN if settings.traits.trains_cells else ())
         stack.callback(log.close)
+    schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(next(iter(loaders.values())))))
+    validation_s = 0.0
     # With a leak probe or of depth alone, a step needs what is not known yet.
     if not config.leak_probe and settings.tasks:
-        for line in said_ahead(config, network, held_out, fabric.device):
+        validation_s = validation_seconds(network, held_out, fabric.device)
+        for line in said_ahead(config, schedule, state.progress, held_out, validation_s):
             fabric.print(line)
-    schedule = Schedule(config, epoch_batches(config, settings.view, stores, len(next(iter(loaders.values())))))
     return Run(
         config, out, fabric, state, schedule, loaders, stores, held_out,
         tuple(each.name for each in data.classes), chosen_by, log,
         stack.enter_context(Status("training", quiet=log is None)),
-        ValidationTable(settings.tasks, terms), Profile(fabric.device, profile), stop,
+        ValidationTable(settings.tasks), Profile(fabric.device, profile), stop, validation_s,
     )  # fmt: skip
 
 
@@ -208,6 +226,7 @@ def train_stage(run: Run) -> bool:
             if stop:
                 state.optimizer = optimizer.state_dict()
                 if not depth_stage:
+                    show(run, f"{stage.name}: settling the norms before saving")
                     settle(run, part)
                 save(run, LAST_NAME)
                 return True
@@ -231,8 +250,7 @@ def train_stage(run: Run) -> bool:
             progress.total_s += spent
             note_losses(progress, losses)
             frames_per_s = index.size * fabric.world_size / spent
-            text = progress_line(stage.name, progress.stage + 1, len(config.stages), losses)
-            run.status.update(run.schedule.passed(progress), text, run.schedule.left_s(progress))
+            show(run, progress_line(stage.name, progress.stage + 1, len(config.stages), smoothed(run, losses)))
             validation = run.schedule.validation_due(progress)
             if validation:
                 state.optimizer = optimizer.state_dict()

@@ -4,8 +4,9 @@ stage."""
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 SAVE_EVERY_S = 300.0
 """Between validations, so that a crash costs minutes."""
+SMOOTH = 0.95
+"""Share of the terms before in the running means that are shown."""
 
 
 @dataclass
@@ -56,6 +59,10 @@ class Run:
     table: ValidationTable
     costs: Profile
     stop: StopRequests
+    validation_s: float
+    """Time of a validation: that of the last one, before the first an estimate."""
+    smooth: dict[str, float] = field(default_factory=dict)
+    """Loss terms as they are shown, each a running mean."""
 
 
 def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
@@ -81,6 +88,23 @@ def end_stage(run: Run) -> None:
     progress.usual, progress.recent = {}, {}
 
 
+def show(run: Run, text: str) -> None:
+    """Update the line of progress: the share that is done, and the time left with the validations to come."""
+    left_s = run.schedule.left_s(run.state.progress)
+    if left_s is not None:
+        left_s += run.schedule.validations_left(run.state.progress) * run.validation_s
+    run.status.update(run.schedule.passed(run.state.progress), text, left_s)
+
+
+def smoothed(run: Run, losses: dict[str, float]) -> dict[str, float]:
+    """Running means of the terms of this step: single batches differ so much that nobody sees them fall."""
+    run.smooth = {
+        name: value + SMOOTH * (run.smooth[name] - value) if name in run.smooth else value
+        for name, value in losses.items()
+    }
+    return run.smooth
+
+
 def note_losses(progress: Progress, losses: dict[str, float]) -> None:
     """Add to the sums for the next row of the log."""
     for name, value in losses.items():
@@ -100,8 +124,10 @@ def settle(run: Run, part: Network) -> None:
 
 def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s: float) -> None:
     """Validate the network, log the result and save a checkpoint, also as best.pt if it is the best so far."""
-    state = run.state
-    state.progress.validated += 1
+    state, began = run.state, time.monotonic()
+    show(run, f"{stage.name}: validating on {sum(len(store.names) for store in run.held_out)} frames")
+    # Where the features of cells took the time of several, one is made for all of them.
+    state.progress.validated = max(state.progress.validated + 1, run.schedule.validations_due(state.progress))
     found: dict[str, Any] = {}
     best = False
     if stage.tasks != ("depth",):
@@ -123,13 +149,14 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
         if whole and value is not None and math.isfinite(value):
             best, state.best = is_best(value, uncertainty, state.best, METRICS[run.chosen_by])
     add_row(run, stage, rate, frames_per_s, found)
-    for line in run.table.lines(stage.name, state.progress.step, found, state.loss.scalars(), best):
+    for line in run.table.lines(stage.name, state.progress.step, found, best):
         run.status.note(line)
     if run.log is not None:
         run.log.write(curves=True)
     if best:
         save(run, BEST_NAME)
     save(run, LAST_NAME)
+    run.validation_s = time.monotonic() - began
 
 
 def is_best(value: float, uncertainty: float, best: float | None, sign: int) -> tuple[bool, float]:

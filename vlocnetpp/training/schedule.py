@@ -64,7 +64,7 @@ class Schedule:
         return before if progress.stage == len(shares) else before + shares[progress.stage] * self.share(progress)
 
     def left_s(self, progress: Progress) -> float | None:
-        """Seconds of the budget that are left, validations not counted; None where epochs are given."""
+        """Seconds of the budget that are left, without the validations; None where epochs are given."""
         return self.budget_s * (1 - self.passed(progress)) if self.budget_s else None
 
     def stage_left_s(self, progress: Progress) -> float | None:
@@ -80,8 +80,20 @@ class Schedule:
 
     def validation_due(self, progress: Progress) -> bool:
         """Whether the stage has come to its next validation; the last one of a stage is at its end."""
-        count = max(1, round(self._validations * self._stages[progress.stage].share / self._whole))
-        return self.share(progress) >= min(1.0, (progress.validated + 1) / count)
+        return self.share(progress) >= min(1.0, (progress.validated + 1) / self._count(progress.stage))
+
+    def validations_due(self, progress: Progress) -> int:
+        """Validations that the current stage should have had by now."""
+        return int(self.share(progress) * self._count(progress.stage) + 1e-9)
+
+    def validations_left(self, progress: Progress) -> int:
+        """Validations to come, in all stages."""
+        stages = range(progress.stage, len(self._stages))
+        due = self.validations_due(progress) if stages else 0
+        return sum(self._count(stage) for stage in stages) - max(due, progress.validated)
+
+    def _count(self, stage: int) -> int:
+        return max(1, round(self._validations * self._stages[stage].share / self._whole))
 
 
 def learning_rate(stage: StageConfig, share: float) -> float:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from vlocnetpp.data import Dataset, Frame, Sequence, open_dataset
+from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.data.doctor.splits import nearest_poses
 from vlocnetpp.network import build_network
 from vlocnetpp.network.contract import CellNetwork
@@ -23,6 +24,7 @@ from vlocnetpp.training.ahead import FEW
 from vlocnetpp.training.cell_stage import FEATURES_SHARE, cell_features, seconds_per_image
 from vlocnetpp.training.cell_training import in_half
 from vlocnetpp.training.cell_views import training_views
+from vlocnetpp.training.cells import largest_size
 from vlocnetpp.training.clips import open_store
 from vlocnetpp.training.config import TrainConfig, load_config
 from vlocnetpp.training.datasets import TrainingError, configure_network, open_data
@@ -36,6 +38,8 @@ LEAST_S, MOST_S = 15 * 60.0, 8 * 3600.0
 TIMED = 4
 VERSIONS = 4
 """Of each image, for which a budget is proposed."""
+FRAME_BYTES = 6
+"""Of a pixel of a decoded frame: colour, mask and depth."""
 CLOUD_BYTES = 3_000_000
 """About, of the map's point cloud in a model file."""
 
@@ -79,9 +83,14 @@ def suggest(root: Path, layout: str | None = None, out: str = "runs/first") -> S
     if held:
         overrides["data.validation_sequences"] = f"[{held}]"
     config = load_config(shipped(CONFIG), overrides)
-    feature_s, megabytes = _measure(config, posed[:TIMED])
+    feature_s, megabytes, gigabytes = _measure(config, posed)
     budget, text = _budget(config, len(posed), feature_s)
     reasons += [text, f"beside that, reading all frames takes about {duration(read_s * len(frames))}, the first time"]
+    if gigabytes:
+        reasons.append(
+            f"features and frames take up to {gigabytes:.1f} GB of disk in {cache_folder(config.data.cache)}; "
+            "--data.cache FOLDER is another place"
+        )
     reasons.append(f"the model file will have about {megabytes:.0f} MB; errors to expect: docs/choosing.md")
     words = ["vlocnetpp", "train", CONFIG, "--out", out, "--budget", budget]
     words += [word for name, value in overrides.items() for word in (f"--{name}", value)]
@@ -121,28 +130,32 @@ def _distance(drive: Sequence, others: Several[Sequence]) -> float:
     return float(np.median(nearest_poses(np.concatenate(poses[1:]), poses[0])[0]))
 
 
-def _measure(config: TrainConfig, posed: list[Frame]) -> tuple[float, float]:
-    """Seconds that one version of an image and its features take on this machine, 0 without posed frames, and megabytes
-    of the model file."""
+def _measure(config: TrainConfig, posed: list[Frame]) -> tuple[float, float, float]:
+    """Seconds that one version of an image and its features take on this machine, megabytes of the model file, and
+    gigabytes of the cache; the first and the last are 0 without posed frames."""
     data = open_data(config)
     config, _ = follow_labels(config, data)
     network = build_network(configure_network(config, data))
     module = cast(nn.Module, network).eval()
     size = sum(value.numel() * value.element_size() for value in module.state_dict().values()) + CLOUD_BYTES
     if not posed:
-        return 0.0, size / 1e6
+        return 0.0, size / 1e6, 0.0
     if config.channels_last:
         network.to(memory_format=torch.channels_last)
     stage = next((stage for stage in config.stages if stage.cells), config.stages[0])
     half = in_half(stage.half, torch.device("cpu"))
-    frames = [Sequence("measured", tuple(posed))]
+    frames = [Sequence("measured", tuple(posed[:TIMED]))]
     store = open_store(frames, network.config, "reading frames", None, True, config.data.depth_camera)
     count, view = training_views(store, network.config, config.augment, 0)
     with torch.inference_mode():
         each_s = seconds_per_image(
             count, view, lambda image_B3HW: cell_features(cast(CellNetwork, network), image_B3HW, half)
         )
-    return each_s, size / 1e6
+    cells, view_config = cast(CellNetwork, network), network.config.view
+    pixels = view_config.height * view_config.width_px
+    versions = (1 + stage.augmentations) * len(posed)
+    buffer = largest_size(versions, pixels // cells.cell_stride() ** 2, cells.cell_channels())
+    return each_s, size / 1e6, (buffer + len(posed) * pixels * FRAME_BYTES) / 1e9
 
 
 def _budget(config: TrainConfig, posed: int, feature_s: float) -> tuple[str, str]:

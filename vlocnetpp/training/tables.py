@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from vlocnetpp.losses import Term
-
 COLUMNS = (
     ("pose m", "localization", "median_translation_m", "{:.3f}"),
     ("deg", "localization", "median_rotation_deg", "{:.2f}"),
-    ("odometry m", "odometry", "rpe_translation_m", "{:.4f}"),
+    ("motion m", "odometry", "rpe_translation_m", "{:.4f}"),
     ("deg", "odometry", "rpe_rotation_deg", "{:.3f}"),
     ("mean IoU", "segmentation", "mean_iou", "{:.3f}"),
 )
@@ -46,36 +43,24 @@ def progress_line(stage: str, number: int, stages: int, losses: dict[str, float]
     return f"{stage} ({number} of {stages}): {errors}"
 
 
-def scalars_line(scalars: dict[str, float], terms: Sequence[Term]) -> str:
-    """The learnable scalars s of the terms that have one, by the names of the terms."""
-    names = {term.name: term.balance.name for term in terms if term.balance is not None}
-    return " ".join(f"{term} {round(scalars[name], 2) + 0.0:.2f}" for term, name in names.items())
-
-
 class ValidationTable:
     """A row for each validation, under a heading."""
 
-    def __init__(self, tasks: tuple[str, ...], terms: Sequence[Term]) -> None:
-        self._terms = terms
+    def __init__(self, tasks: tuple[str, ...]) -> None:
         self._columns = [column for column in COLUMNS if column[1] in tasks]
         self._begun = False
 
-    def lines(self, stage: str, step: int, metrics: dict[str, Any], scalars: dict[str, float], best: bool) -> list[str]:
-        """The row, `*` where it became best.pt, with the learned scalars; the first time the heading before it."""
-        head = f"{'validation':<14}{'step':>8}" + "".join(f"{heading:>12}" for heading, *_ in self._columns)
+    def lines(self, stage: str, step: int, metrics: dict[str, Any], best: bool) -> list[str]:
+        """The row, `*` where it became best.pt; the first time the heading before it."""
+        head = f"{'validation':<11}{'step':>7}" + "".join(f"{heading:>10}" for heading, *_ in self._columns)
         cells = []
         for _, task, name, form in self._columns:
             value = metrics.get(task, {}).get(name)
-            cells.append(f"{'-' if value is None else form.format(value):>12}")
-        row = (
-            f"{stage[:13]:<14}{step:>8}"
-            + "".join(cells)
-            + (" *" if best else "  ")
-            + f"  {scalars_line(scalars, self._terms)}"
-        )
-        heading = [] if self._begun else [head + "      * saved as best.pt; then the learned weights s of the losses"]
+            cells.append(f"{'-' if value is None else form.format(value):>10}")
+        row = f"{stage[:10]:<11}{step:>7}" + "".join(cells) + (" *" if best else "")
+        heading = [] if self._begun else [head + " * best.pt"]
         self._begun = True
-        return [*heading, row.rstrip()]
+        return [*heading, row]
 
 
 class Profile:
