@@ -162,6 +162,17 @@ def test_it_stays_below_its_bound(tmp_path, store, config, front):
         build(tmp_path, store, config, front, augmentations=0, largest_bytes=1000)
 
 
+def test_what_fits_is_what_is_not_refused(tmp_path, store, config, front, monkeypatch):
+    for bound in (1000, 20 * 70 * 1168 + 20 * (568 + 7) * 4):
+        monkeypatch.setattr(cells, "LARGEST_BYTES", bound)
+        if cells.fits(20, 568, STRIDE, (HEIGHT, WIDTH)):
+            build(tmp_path, store, config, front, augmentations=0, largest_bytes=bound)
+        else:
+            with pytest.raises(DataError, match="may take"):
+                build(tmp_path, store, config, front, augmentations=0, largest_bytes=bound)
+    assert cells.fits(20, 568, STRIDE, (HEIGHT, WIDTH)), "the larger bound"
+
+
 def test_a_full_disk_and_a_damaged_file_are_named(tmp_path, store, config, front, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))

@@ -22,7 +22,7 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, in_half
 from vlocnetpp.training.cell_views import training_views
-from vlocnetpp.training.cells import CellBuffer, View, is_built, open_cells
+from vlocnetpp.training.cells import CellBuffer, View, fits, is_built, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.datasets import TrainingError
@@ -60,8 +60,7 @@ def colour_store(store: FrameStore, recorded_camera: tuple[float, ...]) -> Frame
 
 
 def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
-    """The cells of all posed images of the map, in as many augmentations as the stage has time for ,
-    built where they are not in the cache."""
+    """The cells of all posed images of the map, built where they are not in the cache."""
     config, network = run.config, run.state.network
     cells = cast(CellNetwork, network)
     store = colour_store(store, network.config.scene.recorded_camera)
@@ -79,24 +78,47 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
         astuple(config.augment), config.seed, astuple(network.config.view),
         network.config.scene.focal_correction, network.config.scene.recorded_camera, half,
     )  # fmt: skip
-    view_config = network.config.view
-    layout = (cells.cell_channels(), cells.cell_stride(), (view_config.height, view_config.width_px), built_from)
+    shape = (network.config.view.height, network.config.view.width_px)
+    layout = (cells.cell_channels(), cells.cell_stride(), shape, built_from)
     posed, view = training_views(store, network.config, config.augment, config.seed)
-    counts = [(1 + stage.augmentations) >> halved for halved in range((1 + stage.augmentations).bit_length())]
-    versions = next((count for count in counts if is_built(folder, count * posed, *layout)), 0)
+    versions = choose_versions(
+        run,
+        stage,
+        fitting=lambda count: fits(count * posed, *layout[:3]),
+        built=lambda count: is_built(folder, count * posed, *layout),
+        version_s=lambda: posed * seconds_per_image(posed, view, columns),
+    )
+    return open_cells(folder, versions * posed, view, columns, *layout)
+
+
+def choose_versions(
+    run: Run,
+    stage: StageConfig,
+    fitting: Callable[[int], bool],
+    built: Callable[[int], bool],
+    version_s: Callable[[], float],
+) -> int:
+    """In how many versions the images are learned from: all that the stage asks for, or half as many, a quarter and so
+    on where their features would take over a third of its time or more than a buffer may hold.
+
+    Args:
+        fitting: whether the features of so many versions fit into a buffer.
+        built: whether they are in the cache.
+        version_s: measures the seconds that the features of one version take.
+    """
+    asked = 1 + stage.augmentations
+    counts = [count for times in range(asked.bit_length()) if fitting(count := asked >> times)] or [1]
     left_s = run.schedule.stage_left_s(run.state.progress)
-    if left_s is None:
-        versions = counts[0]
-    elif not versions or not run.state.progress.elapsed_s:  # a stage that is continued keeps the features that it has
-        most = left_s / (FEATURES_SHARE * posed * seconds_per_image(posed, view, columns))
+    versions = counts[0] if left_s is None else next(filter(built, counts), 0)
+    # A stage that is continued keeps the features that it has.
+    if left_s is not None and not (versions and run.state.progress.elapsed_s):
+        most = left_s / (FEATURES_SHARE * version_s())
         versions = max(versions, next((count for count in counts if count <= most), 1))
     versions = run.fabric.broadcast(versions)
-    if versions < counts[0]:
-        run.status.note(
-            f"{versions} of {counts[0]} versions of each image: the features of more would take over a third of stage "
-            f"'{stage.name}'"
-        )
-    return open_cells(folder, versions * posed, view, columns, *layout)
+    if versions < asked:
+        why = f"would take over a third of stage '{stage.name}'" if versions < counts[0] else "do not fit"
+        run.status.note(f"{versions} of {asked} versions of each image: the features of more {why}")
+    return versions
 
 
 def seconds_per_image(

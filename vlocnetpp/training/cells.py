@@ -216,13 +216,23 @@ def _name(views: int, channels: int, stride: int, shape: tuple[int, int], kept: 
 
 def _share(views: int, cells: int, channels: int, largest_bytes: int) -> tuple[int, int]:
     """Cells that each view keeps, and of all views together. Raises DataError where too few fit."""
-    kept = min(cells, (largest_bytes // views - channels * 4 - 7 * 4) // _cell_bytes(channels))
+    kept = _kept(views, cells, channels, largest_bytes)
     if kept < min(cells, FEWEST_CELLS):
         raise DataError(
             f"the buffer of cells may take {largest_bytes / 1e9:.1f} GB, in which {views} images would keep "
             f"{max(kept, 0)} of their {cells} cells each; allow more, or take fewer augmentations or images"
         )
     return kept, kept * views
+
+
+def fits(views: int, channels: int, stride: int, shape: tuple[int, int]) -> bool:
+    """Whether a buffer of so many images keeps enough of the cells of each; the arguments as in `open_cells`."""
+    cells = (shape[0] // stride) * (shape[1] // stride)
+    return _kept(views, cells, channels, LARGEST_BYTES) >= min(cells, FEWEST_CELLS)
+
+
+def _kept(views: int, cells: int, channels: int, largest_bytes: int) -> int:
+    return min(cells, (largest_bytes // views - channels * 4 - 7 * 4) // _cell_bytes(channels))
 
 
 def largest_size(views: int, cells: int, channels: int) -> int:
