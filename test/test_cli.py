@@ -177,10 +177,28 @@ def test_mistakes_with_existing_files(folder, capsys):
         assert reason in capsys.readouterr().err
 
 
-def test_unknown_words_are_refused_by_every_other_command(capsys):
+@pytest.mark.parametrize(
+    ("words", "usage", "said"),
+    [
+        ("data info x --number", "vlocnetpp data info", "unrecognized arguments: --number"),
+        ("data from-bag x y --tets z", "vlocnetpp data from-bag", "--tets, did you mean '--test'?"),
+        ("export run --uot lab.ts", "vlocnetpp export", "--uot, did you mean '--out'?"),  # not: --out is missing
+        ("export run --out lab.ts --device=cpu", "vlocnetpp export", "unrecognized arguments: --device"),
+        ("evaluate a.ts b --out c d", "vlocnetpp evaluate", "unrecognized arguments: d"),
+        ("--hepl", "vlocnetpp", "--hepl, did you mean '--help'?"),
+    ],
+)
+def test_a_word_that_a_command_does_not_know_is_answered_with_its_usage(words, usage, said, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["data", "info", "x", "--deep"])
-    assert exit_.value.code == 2 and "--deep" in capsys.readouterr().err
+        main(words.split())
+    err = capsys.readouterr().err
+    assert exit_.value.code == 2 and err.startswith(f"usage: {usage} [-h]") and err.rstrip().endswith(said)
+
+
+def test_a_value_or_the_beginning_of_an_option_is_no_unknown_one(tmp_path):
+    write_wall(tmp_path / "wall", {"test": 2})
+    assert main(["data", "to-bag", str(tmp_path / "wall"), str(tmp_path / "bag"), "--stor", "sqlite3"]) == 0
+    assert next((tmp_path / "bag").glob("*.db3")).is_file()
 
 
 def test_overrides():

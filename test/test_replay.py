@@ -183,6 +183,14 @@ def test_a_model_that_never_localizes_is_scored_as_such(folder: Path, bag: Path,
     assert not list(iter_bag(out / "bag", {"/localizer/pose"}))
 
 
+def test_a_typo_in_an_option_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["lab.ts", "tuesday", "--out", "x", "--pose-topics", "/pose"])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2 and said.startswith("usage: replay")
+    assert "--pose-topics, did you mean '--pose-topic'?" in said
+
+
 @pytest.fixture
 def broken_bag(bag: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(bag, tmp_path / "cut")

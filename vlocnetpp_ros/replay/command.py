@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from vlocnetpp.errors import DataError
+from vlocnetpp.errors import DataError, refuse_unknown_option
 from vlocnetpp.extras import missing_extra
 from vlocnetpp_ros.missing_ros import missing_ros
 from vlocnetpp_ros.parameter_names import unknown_parameter
@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for something unusable in one line on stderr, 130 after Ctrl-C."""
     if arguments is None:
         arguments = _without_ros_arguments(sys.argv[1:])
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    refuse_unknown_option(parser, arguments)
+    args = parser.parse_args(arguments)
     if sys.stderr.isatty():  # PyTorch and ROS take seconds to import
         print("replay: starting", file=sys.stderr, flush=True)
     # They must unwind like Ctrl-C, or the node's process would keep running; SIGHUP comes when the terminal closes.
