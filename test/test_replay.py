@@ -38,9 +38,10 @@ from vlocnetpp_ros.parameter_names import unknown_parameter
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import main
 from vlocnetpp_ros.replay.command import UNGATED
-from vlocnetpp_ros.replay.score import LIMITS, too_slow, wrong_frame
+from vlocnetpp_ros.replay.score import too_slow, wrong_frame
 from vlocnetpp_ros.replay.session import with_advice
 from vlocnetpp_ros.replay.source import survey
+from vlocnetpp_ros.replay.withheld import PARAMETERS, in_words, limits_of
 from vlocnetpp_ros.settings import DECLARATIONS, ParameterError
 
 FRAMES = 8
@@ -181,6 +182,25 @@ def test_a_model_that_never_localizes_is_scored_as_such(folder: Path, bag: Path,
     assert metrics["localization"]["failed"] == FRAMES - 1
     assert metrics["segmentation"]["frames"] == FRAMES
     assert not list(iter_bag(out / "bag", {"/localizer/pose"}))
+
+
+def test_where_some_poses_are_withheld_the_limit_and_the_median_of_the_others_are_shown(
+    folder: Path, bag: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first pose of each sequence has no odometry to disagree with."""
+    out = folder / "partly"
+    gate = ["--no-gate", "--parameter", "gate_disagreement:=0.0001"]
+    assert main([str(model), str(bag), "--out", str(out), "--fast", "--device", "cpu", *gate]) == 0
+    said, metrics = capsys.readouterr().out, json.loads((out / "metrics.json").read_text())
+    alone, every = metrics["answered_images_alone"], metrics["localization"]
+    assert 0 < alone["frames"] == every["frames"] - every["failed"] < every["frames"] / 2
+    assert every["median_translation_m"] is None, "null: infinite"
+    figures = f"{alone['median_translation_m']:.3f} m, {alone['median_rotation_deg']:.2f} deg"
+    assert f"the other {alone['frames']} are {figures} off (median of these alone)" in said.splitlines()[0]
+    assert f"not the result: median of the {alone['frames']} images with a pose alone" in said and "inf / inf" in said
+    count = metrics["node"]["withheld"]["disagrees with odometry"]
+    assert f"{count}: over 0.0001 bounds from where the odometry puts it" in said
+    assert "each counts as infinitely wrong" in said
 
 
 def test_a_typo_in_an_option_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
@@ -342,9 +362,17 @@ def test_a_machine_that_is_slower_than_the_recording_is_told_of_fast() -> None:
     assert with_advice("wrong size: 3 x 4") == "wrong size: 3 x 4"
 
 
-def test_each_reason_names_parameters_that_exist() -> None:
-    for names in LIMITS.values():
+def test_each_reason_names_parameters_that_exist_and_the_limits_that_they_gave(model: Path) -> None:
+    for names in PARAMETERS.values():
         assert unknown_parameter(names.split(", ")) is None
+    given = {"device": "cpu", "gate_uncertainty_m": 0.2, "gate_uncertainty_deg": 5.2, "gate_novelty": 1.5}
+    words = in_words(limits_of({**given, "gate_margin_m": 0.5, "gate_regain_after": 4}, read_metadata(model)))
+    assert set(words) == set(PARAMETERS)
+    assert words["uncertain"] == "68 % bound over 0.20 m or 5.2 deg (over 0.16 m or 4.2 deg while lost)"
+    assert words["unlike the training images"] == "novelty over 1.50 (1.20 while lost)"
+    assert "over 0.5 m outside" in words["outside the map"] and "not yet 4 good ones in a row, or 10" in words["lost"]
+    only_rotation = in_words(limits_of({**given, "gate_uncertainty_m": 0.0}, read_metadata(model)))
+    assert only_rotation["uncertain"].startswith("68 % bound over 5.2 deg (over 4.2")
 
 
 def test_without_the_gate_no_limit_of_it_is_left():

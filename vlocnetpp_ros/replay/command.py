@@ -117,6 +117,7 @@ def _run(
     from vlocnetpp_ros.replay.process import node_process
     from vlocnetpp_ros.replay.recording import Recording
     from vlocnetpp_ros.replay.session import session
+    from vlocnetpp_ros.replay.withheld import in_words, limits_of
 
     # Before rclpy starts, here and in the node: the shared memory belongs to the process that publishes.
     profile = environment.with_fast_dds_profile(dict(os.environ))
@@ -142,9 +143,10 @@ def _run(
         f"bag: {len(source.stamps_ns)} images of {source.topics.image} over {source.seconds:.1f} s, played {pace}",
         f"ground truth: {source.topics.truth or 'none'}, masks: {source.topics.masks or 'none'}",
     ]
-    findings = score.findings(source, heard, metrics, model, args.no_gate)
+    limits = in_words(limits_of(parameters, model))
+    findings = score.findings(source, heard, metrics, model, args.no_gate, limits)
     score.write_results(folder, title, source, heard, metrics, [*findings, *notes])
-    score.show(title, metrics, findings)
+    score.show(title, metrics, findings, limits)
     return metrics
 
 
