@@ -56,6 +56,8 @@ def test_from_training_to_a_scored_file(folder, capsys):
     said = capsys.readouterr().out
     assert "median translation" in said and "thumbnail retrieval" in said and "ORB + depth map + PnP" in said
     assert said.startswith("wall.ts on test: pose ") and "mean pose" in said.splitlines()[0]
+    names = "trajectory.png, masks.png, report.md, metrics.json, answers.csv, estimate.tum, ground_truth.tum"
+    assert said.splitlines()[-1] == f"{out}: {names}, odometry-*.tum"
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["localization"]["frames"] == 10 and metrics["localization"]["failed"] == 0
     assert set(metrics) == {
@@ -162,6 +164,13 @@ def test_mistakes_with_existing_files(folder, capsys):
         ),
         (["evaluate", model, wall, "--out", str(folder / "earlier")], "--replace replaces it"),
         (["evaluate", str(folder / "run"), wall, "--out", str(folder / "x")], "export it first: vlocnetpp export"),
+        (["evaluate", wall, model, "--out", str(folder / "x")], "wall: is a folder where a model file is expected"),
+        (["evaluate", model, model, "--out", str(folder / "x")], "wall.ts: is not a folder, as a dataset is"),
+        (["explain", wall, model, "--out", str(folder / "x")], "explain takes the model or run first, then the data"),
+        (["export", wall, "--out", str(folder / "x.ts")], "wall: is a folder, but not that of a training run"),
+        (["export", model, "--out", str(folder / "x.ts")], "wall.ts: is a file where the folder of a training run"),
+        (["speed", wall], "wall: is a folder without a config.yaml"),
+        (["inspect", wall], "wall: is a folder without a config.yaml"),
         (["train", "--data.root", wall, "--out", str(folder / "y")], "the YAML file comes first"),
         (["inspect", str(folder / "wall" / "dataset.yaml")], "dataset.yaml"),
         (

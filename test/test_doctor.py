@@ -216,6 +216,7 @@ def test_the_command(tmp_path, drawn, capsys):
     assert max(map(len, printed.out.splitlines())) <= 100
     assert "the examination takes about" in printed.err.splitlines()[0]
     assert {path.name for path in out.iterdir()} == {"doctor.json", "trajectories.png"}
+    assert printed.out.splitlines()[-1] == f"{out}: trajectories.png, doctor.json"
     picture = cv2.imread(str(out / "trajectories.png"))
     assert picture.shape[1] > 1000 and len(np.unique(picture)) > 20
     assert main([*words, "--json"]) == 0

@@ -154,6 +154,8 @@ def test_trajectories_picture_and_report_are_there(result: tuple[Path, str], bag
     report = (out / "report.md").read_text()
     assert "--fast" in report and "trajectory.png" in report and "median translation" in report
     assert "8 = 8 + 0" in printed and "position error" in printed
+    assert printed.splitlines()[-1].startswith(f"{out}: trajectory.png, report.md, metrics.json, estimate.tum, ")
+    assert printed.splitlines()[-1].endswith(", bag, node.log, parameters.yaml")
     # Plain text in a pipe.
     assert "\x1b" not in printed
 
@@ -226,6 +228,8 @@ def broken_bag(bag: Path, tmp_path: Path) -> Iterator[Path]:
         (["{tmp}/text.ts", "{bag}"], "text.ts: is not a model file"),
         (["{model}", "{tmp}/none"], "none: does not exist"),
         (["{model}", "{cut}"], "cut"),
+        (["{bag}", "{model}"], "bag: is a folder where a model file is expected"),
+        (["{model}", "{model}"], "random.ts: is no bag"),
         (["{model}", "{bag}", "--image-topic", "/nowhere"], "/nowhere is not in the bag"),
         (["{model}", "{bag}", "--image-topic", POSE_TOPIC], "it must be sensor_msgs"),
         (["{model}", "{bag}", "--ground-truth", "/nowhere"], "/nowhere is not in the bag"),

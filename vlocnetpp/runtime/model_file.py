@@ -124,6 +124,11 @@ def read_metadata(path: str | Path) -> Metadata:
         raise ModelFileError(
             f"{path}: is the folder of a training run; export it first: vlocnetpp export {path} --out MODEL.ts"
         )
+    if path.is_dir():
+        raise ModelFileError(
+            f"{path}: is a folder where a model file is expected, as vlocnetpp export writes it; evaluate and replay "
+            "take the model first, then the data"
+        )
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     try:

@@ -40,10 +40,10 @@ examples
 
 
 FILES = (
-    "metrics.json", "report.md", "estimate.tum", "odometry.tum", "ground_truth.tum", "trajectory.png", "bag",
+    "trajectory.png", "report.md", "metrics.json", "estimate.tum", "odometry.tum", "ground_truth.tum", "bag",
     "node.log", "parameters.yaml",
 )  # fmt: skip
-"""What a result folder gets, and --replace takes out of an earlier one."""
+"""What a result folder gets, as the last line names it, and --replace takes out of an earlier one."""
 UNGATED = {
     "gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_novelty": 0.0, "gate_disagreement": 0.0,
     "gate_margin_m": -1.0,
@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         replay(args, ["replay", *arguments])
-        print(f"{args.out}: report.md, metrics.json, trajectories and the bag of what the node published")
+        from vlocnetpp.reporting.out_folder import contents
+
+        print(contents(args.out, FILES))
     except ValueError as error:
         # Our own errors are mistakes of the user; any other ValueError is a bug.
         if not type(error).__module__.startswith("vlocnetpp"):
