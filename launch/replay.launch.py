@@ -19,7 +19,7 @@ SHARE = Path(__file__).resolve().parent.parent
 OPTIONS = {
     "image_topic": ("--image-topic", "Rectified colour image, raw or compressed; found in the bag where not named."),
     "camera_info_topic": ("--camera-info-topic", "Intrinsics; by default beside the image."),
-    "ground_truth": ("--ground-truth", "Pose topic to compare with; by default /ground_truth/pose if there is one."),
+    "ground_truth": ("--ground-truth", "Pose topic to compare with; by default the only one."),
     "pose_frame": ("--pose-frame", "Frame whose poses that topic has, e.g. base_link; by default the camera's."),
     "device": ("--device", "auto, cpu, cuda or cuda:N."),
     "precision": ("--precision", "auto, fp32, fp16 or bf16."),

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from bag_recorder import MS, START, Recorder, rgb
+from odd_drives import drive
 from random_camera_models import random_model
 from ros_peers import (
     CLASSES,
@@ -312,6 +314,46 @@ def test_ground_truth_of_the_robots_base_is_led_to_the_camera_or_noticed(
     assert wrong_frame(truth_N7, truth_N7, read_metadata(model)) == []
     with pytest.raises(DataError, match="base_link"):
         survey(bag, frames=FrameWishes(pose_frame="base_link"))
+
+
+@pytest.mark.parametrize("kind", ["PoseStamped", "Odometry", "tf"])
+def test_the_only_pose_topic_of_a_bag_is_the_ground_truth(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive(tmp_path / "bag", poses=kind)
+    source = survey(tmp_path / "bag")
+    topic = "/tf" if kind == "tf" else "/slam/pose"
+    assert source.topics.truth == topic and f"replay: ground truth: {topic}, map" in capsys.readouterr().err
+    np.testing.assert_allclose(source.truth_N7[:, 0], np.arange(8), atol=1e-9)
+    left_out = survey(tmp_path / "bag", truth="")
+    assert left_out.topics.truth is None and np.isnan(left_out.truth_N7).all()
+
+
+def test_a_pose_topic_that_may_not_be_the_ground_truth_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def recorded(name: str, *poses: tuple[str, str]) -> Path:
+        recorder = Recorder(tmp_path / name)
+        for i in range(3):
+            for topic, parent in poses:
+                recorder.pose(START + i * 100 * MS, float(i), parent=parent, topic=topic)
+            recorder.info(START + i * 100 * MS)
+            recorder.image(START + i * 100 * MS, rgb(i), "rgb8")
+        recorder.writer.close()
+        return tmp_path / name
+
+    drifting = recorded("drifting", ("/odom", "odom"))
+    assert survey(drifting).topics.truth is None
+    assert "note: no ground truth: " in (said := capsys.readouterr().err) and "--pose-topic /odom takes it" in said
+    assert survey(drifting, truth="/odom").topics.truth == "/odom", "where it is named it is taken"
+    capsys.readouterr()
+    assert survey(recorded("two", ("/a", "map"), ("/b", "map"))).topics.truth is None
+    assert "no ground truth: it could be /a or /b; --pose-topic names one" in capsys.readouterr().err
+    drive(tmp_path / "no_way", static=False)
+    assert survey(tmp_path / "no_way").topics.truth is None
+    assert "note: no ground truth: " in (said := capsys.readouterr().err) and "cam_optical" in said
+    with pytest.raises(DataError, match="cam_optical"):
+        survey(tmp_path / "no_way", truth="/slam/pose")
 
 
 def test_a_node_that_refuses_to_configure_says_why_and_leaves_its_log(

@@ -225,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
         "--pose-topic",
         "--ground-truth",
         metavar="TOPIC",
-        help="ground truth: PoseStamped, PoseWithCovarianceStamped, Odometry or /tf (default: /ground_truth/pose if "
-        "the bag has it)",
+        help="ground truth: PoseStamped, PoseWithCovarianceStamped, Odometry or /tf; '' leaves it out (default: "
+        "/ground_truth/pose if the bag has it, else the only one, unless it is an odometry's)",
     )
     topics.add_argument(
         "--pose-frame",
