@@ -72,6 +72,7 @@ def test_an_export_says_which_checkpoint_it_is_and_replaces_only_when_asked(fold
     words = ["export", str(folder / "run"), "--out", str(folder / "again.ts")]
     assert main(words) == 0
     said = capsys.readouterr().out
+    assert "quantity" in said and "all differences are within what is allowed; the nearest to its limit, " in said
     best = load_checkpoint(folder / "run/best.pt")
     step, last = best["progress"]["step"], load_checkpoint(folder / "run/last.pt")
     figures = best["metrics"]["localization"]
