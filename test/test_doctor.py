@@ -16,6 +16,7 @@ from made_room import K_33, PAIRS, SIZE, Room, drive, pose_7, write_room
 from vlocnetpp.cli import main
 from vlocnetpp.data import DataError
 from vlocnetpp.data.doctor import KINDS, Finding, Report, examine
+from vlocnetpp.data.doctor.picture import plot_splits
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,10 @@ def test_a_sound_dataset_is_clean(tmp_path, drawn, depth):
     assert kinds(report) == []
     assert kinds(report, "warning") == []
     assert "nearest training pose: median" in the(report, "distance").what
+    assert report.study is not None
+    plot_splits(tmp_path / "drives.svg", report.study)
+    drawing = (tmp_path / "drives.svg").read_text()  # matplotlib writes each text as a comment beside its glyphs
+    assert "<!-- room, seen from above -->" in drawing and "<!-- where the camera looks -->" in drawing
 
 
 BODY = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
