@@ -139,7 +139,9 @@ def read_metadata(path: str | Path) -> Metadata:
     if not whole and path.suffix == ".onnx":
         raise ModelFileError(f"{path}: is ONNX; the runtime runs the TorchScript file that was exported beside it")
     if not whole:
-        raise ModelFileError(f"{path}: is not a model file, or it is truncated; copy it again")
+        raise ModelFileError(
+            f"{path}: is not a model file, which evaluate and replay take first, or it is truncated; copy it again"
+        )
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:

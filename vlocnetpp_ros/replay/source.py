@@ -100,7 +100,7 @@ def survey(
         raise DataError(index.not_calibrated[0])
     if not len(stamps_ns) or not index.cameras:
         raise DataError(f"{bag}: {topics.camera_info if len(stamps_ns) else topics.image} has no message")
-    truth_N7 = np.full((len(stamps_ns), 7), np.nan)
+    truth_N7: NDArray[np.float64] = np.full((len(stamps_ns), 7), np.nan)
     if topics.truth is not None:
         try:
             truth_N7, said = _truth(bag, topics, index, frames, round(max_association_s * SECOND_NS), chosen)
