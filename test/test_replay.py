@@ -414,11 +414,11 @@ def test_each_reason_names_parameters_that_exist_and_the_limits_that_they_gave(m
     given = {"device": "cpu", "gate_uncertainty_m": 0.2, "gate_uncertainty_deg": 5.2, "gate_novelty": 1.5}
     words = in_words(limits_of({**given, "gate_margin_m": 0.5, "gate_regain_after": 4}, read_metadata(model)))
     assert set(words) == set(PARAMETERS)
-    assert words["uncertain"] == "68 % bound over 0.20 m or 5.2 deg (over 0.16 m or 4.2 deg while lost)"
-    assert words["unlike the training images"] == "novelty over 1.50 (1.20 while lost)"
+    assert words["uncertain"] == "68 % bound over 0.20 m or 5.2 deg, while lost over 0.16 m or 4.2 deg"
+    assert words["unlike the training images"] == "novelty over 1.50, while lost over 1.20"
     assert "over 0.5 m outside" in words["outside the map"] and "not yet 4 good ones in a row, or 10" in words["lost"]
     only_rotation = in_words(limits_of({**given, "gate_uncertainty_m": 0.0}, read_metadata(model)))
-    assert only_rotation["uncertain"].startswith("68 % bound over 5.2 deg (over 4.2")
+    assert only_rotation["uncertain"].startswith("68 % bound over 5.2 deg, while lost over 4.2")
 
 
 def test_without_the_gate_no_limit_of_it_is_left():

@@ -34,9 +34,9 @@ def in_words(limits: Limits) -> dict[str, str]:
     usual, lost = (
         " or ".join(text.format(factor * limit) for limit, text in bounds if limit > 0) for factor in (1.0, STRICTER)
     )
-    novelty = f"{limits.novelty:.2f} ({STRICTER * limits.novelty:.2f} while lost)"
+    novelty = f"{limits.novelty:.2f}, while lost over {STRICTER * limits.novelty:.2f}"
     return {
-        "uncertain": f"68 % bound over {usual} (over {lost} while lost)",
+        "uncertain": f"68 % bound over {usual}, while lost over {lost}",
         "unlike the training images": f"novelty over {novelty}",
         "outside the map": f"over {limits.margin_m:g} m outside of the training positions",
         "disagrees with odometry": f"over {limits.disagreement:g} bounds from where the odometry puts it",
