@@ -19,11 +19,12 @@ SHARE = Path(__file__).resolve().parent.parent
 OPTIONS = {
     "image_topic": ("--image-topic", "Rectified colour image, raw or compressed; found in the bag where not named."),
     "camera_info_topic": ("--camera-info-topic", "Intrinsics; by default beside the image."),
-    "ground_truth": ("--ground-truth", "Pose topic to compare with; by default /ground_truth/pose if there is one."),
+    "ground_truth": ("--ground-truth", "Pose topic to compare with; by default the only one."),
     "pose_frame": ("--pose-frame", "Frame whose poses that topic has, e.g. base_link; by default the camera's."),
     "device": ("--device", "auto, cpu, cuda or cuda:N."),
     "precision": ("--precision", "auto, fp32, fp16 or bf16."),
 }
+SWITCHES = {"replace": "--replace", "no_gate": "--no-gate"}
 
 
 def ended(event: ProcessExited, context: LaunchContext) -> Shutdown:
@@ -33,18 +34,21 @@ def ended(event: ProcessExited, context: LaunchContext) -> Shutdown:
     return Shutdown(reason="the bag is played")
 
 
+def words(given: dict[str, str]) -> list[str]:
+    """The command line of replay for the arguments that were given."""
+    model, bag, out = (str(Path(given[name]).expanduser().resolve()) for name in ("model", "bag", "out"))
+    pace = ["--fast"] if given["fast"].lower() == "true" else ["--rate", given["rate"]]
+    switches = [option for name, option in SWITCHES.items() if given[name].lower() == "true"]
+    options = [word for name, (option, _) in OPTIONS.items() if given[name] for word in (option, given[name])]
+    return [model, bag, "--out", out, *pace, *switches, *options]
+
+
 def nodes(context: LaunchContext) -> list[Node]:
     """The command `replay`, which starts the localization node itself and ends with it."""
-    given = context.launch_configurations
-    paths = [str(Path(given[name]).expanduser().resolve()) for name in ("model", "bag", "out")]
-    pace = ["--fast"] if given["fast"].lower() == "true" else ["--rate", given["rate"]]
-    options = [word for name, (option, _) in OPTIONS.items() if given[name] for word in (option, given[name])]
-    if given["replace"].lower() == "true":
-        pace.append("--replace")
     replay = Node(
         package="vlocnetpp_ros",
         executable="replay",
-        arguments=[paths[0], paths[1], "--out", paths[2], *pace, *options],
+        arguments=words(context.launch_configurations),
         output="screen",
         on_exit=ended,
         # The node that it started gets ten seconds to end before it is killed.
@@ -69,6 +73,12 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("out", default_value="out/replay", description="Result folder."),
             DeclareLaunchArgument(
                 "replace", default_value="false", choices=["true", "false"], description="Replace an earlier result."
+            ),
+            DeclareLaunchArgument(
+                "no_gate",
+                default_value="false",
+                choices=["true", "false"],
+                description="Publish every pose, also those that the node would withhold.",
             ),
             DeclareLaunchArgument("rate", default_value="1.0", description="Pace; 1 is as it was recorded."),
             DeclareLaunchArgument(

@@ -122,9 +122,10 @@ class Recorder:
         topic: str = POSE,
         child: str = "base",
         scale: float = 1.0,
+        parent: str = "map3d",
     ) -> None:
         """scale: what the unit quaternion is multiplied by."""
-        header = self.header(stamp, "map3d")
+        header = self.header(stamp, parent)
         pose = self.make(
             "geometry_msgs/msg/Pose",
             position=self.make("geometry_msgs/msg/Point", x=x, y=0.0, z=0.0),

@@ -56,6 +56,8 @@ def test_from_training_to_a_scored_file(folder, capsys):
     said = capsys.readouterr().out
     assert "median translation" in said and "thumbnail retrieval" in said and "ORB + depth map + PnP" in said
     assert said.startswith("wall.ts on test: pose ") and "mean pose" in said.splitlines()[0]
+    names = "trajectory.png, masks.png, report.md, metrics.json, answers.csv, estimate.tum, ground_truth.tum"
+    assert said.splitlines()[-1] == f"{out}: {names}, odometry-*.tum"
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["localization"]["frames"] == 10 and metrics["localization"]["failed"] == 0
     assert set(metrics) == {
@@ -70,6 +72,7 @@ def test_an_export_says_which_checkpoint_it_is_and_replaces_only_when_asked(fold
     words = ["export", str(folder / "run"), "--out", str(folder / "again.ts")]
     assert main(words) == 0
     said = capsys.readouterr().out
+    assert "quantity" in said and "all differences are within what is allowed; the nearest to its limit, " in said
     best = load_checkpoint(folder / "run/best.pt")
     step, last = best["progress"]["step"], load_checkpoint(folder / "run/last.pt")
     figures = best["metrics"]["localization"]
@@ -162,6 +165,13 @@ def test_mistakes_with_existing_files(folder, capsys):
         ),
         (["evaluate", model, wall, "--out", str(folder / "earlier")], "--replace replaces it"),
         (["evaluate", str(folder / "run"), wall, "--out", str(folder / "x")], "export it first: vlocnetpp export"),
+        (["evaluate", wall, model, "--out", str(folder / "x")], "wall: is a folder where a model file is expected"),
+        (["evaluate", model, model, "--out", str(folder / "x")], "wall.ts: is not a folder, as a dataset is"),
+        (["explain", wall, model, "--out", str(folder / "x")], "explain takes the model or run first, then the data"),
+        (["export", wall, "--out", str(folder / "x.ts")], "wall: is a folder, but not that of a training run"),
+        (["export", model, "--out", str(folder / "x.ts")], "wall.ts: is a file where the folder of a training run"),
+        (["speed", wall], "wall: is a folder without a config.yaml"),
+        (["inspect", wall], "wall: is a folder without a config.yaml"),
         (["train", "--data.root", wall, "--out", str(folder / "y")], "the YAML file comes first"),
         (["inspect", str(folder / "wall" / "dataset.yaml")], "dataset.yaml"),
         (
@@ -177,10 +187,28 @@ def test_mistakes_with_existing_files(folder, capsys):
         assert reason in capsys.readouterr().err
 
 
-def test_unknown_words_are_refused_by_every_other_command(capsys):
+@pytest.mark.parametrize(
+    ("words", "usage", "said"),
+    [
+        ("data info x --number", "vlocnetpp data info", "unrecognized arguments: --number"),
+        ("data from-bag x y --tets z", "vlocnetpp data from-bag", "--tets, did you mean '--test'?"),
+        ("export run --uot lab.ts", "vlocnetpp export", "--uot, did you mean '--out'?"),  # not: --out is missing
+        ("export run --out lab.ts --device=cpu", "vlocnetpp export", "unrecognized arguments: --device"),
+        ("evaluate a.ts b --out c d", "vlocnetpp evaluate", "unrecognized arguments: d"),
+        ("--hepl", "vlocnetpp", "--hepl, did you mean '--help'?"),
+    ],
+)
+def test_a_word_that_a_command_does_not_know_is_answered_with_its_usage(words, usage, said, capsys):
     with pytest.raises(SystemExit) as exit_:
-        main(["data", "info", "x", "--deep"])
-    assert exit_.value.code == 2 and "--deep" in capsys.readouterr().err
+        main(words.split())
+    err = capsys.readouterr().err
+    assert exit_.value.code == 2 and err.startswith(f"usage: {usage} [-h]") and err.rstrip().endswith(said)
+
+
+def test_a_value_or_the_beginning_of_an_option_is_no_unknown_one(tmp_path):
+    write_wall(tmp_path / "wall", {"test": 2})
+    assert main(["data", "to-bag", str(tmp_path / "wall"), str(tmp_path / "bag"), "--stor", "sqlite3"]) == 0
+    assert next((tmp_path / "bag").glob("*.db3")).is_file()
 
 
 def test_overrides():

@@ -16,6 +16,7 @@ from made_room import K_33, PAIRS, SIZE, Room, drive, pose_7, write_room
 from vlocnetpp.cli import main
 from vlocnetpp.data import DataError
 from vlocnetpp.data.doctor import KINDS, Finding, Report, examine
+from vlocnetpp.data.doctor.picture import plot_splits
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +43,10 @@ def test_a_sound_dataset_is_clean(tmp_path, drawn, depth):
     assert kinds(report) == []
     assert kinds(report, "warning") == []
     assert "nearest training pose: median" in the(report, "distance").what
+    assert report.study is not None
+    plot_splits(tmp_path / "drives.svg", report.study)
+    drawing = (tmp_path / "drives.svg").read_text()  # matplotlib writes each text as a comment beside its glyphs
+    assert "<!-- room, seen from above -->" in drawing and "<!-- where the camera looks -->" in drawing
 
 
 BODY = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
@@ -216,6 +221,7 @@ def test_the_command(tmp_path, drawn, capsys):
     assert max(map(len, printed.out.splitlines())) <= 100
     assert "the examination takes about" in printed.err.splitlines()[0]
     assert {path.name for path in out.iterdir()} == {"doctor.json", "trajectories.png"}
+    assert printed.out.splitlines()[-1] == f"{out}: trajectories.png, doctor.json"
     picture = cv2.imread(str(out / "trajectories.png"))
     assert picture.shape[1] > 1000 and len(np.unique(picture)) > 20
     assert main([*words, "--json"]) == 0

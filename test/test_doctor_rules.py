@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_room import K_33, SIZE, pose_7
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.data import Frame
+from vlocnetpp.data.doctor.conventions import _focal
 from vlocnetpp.data.doctor.hypotheses import ALL, AXES, FORMS, QUATERNIONS, STORED, Hypothesis, fit_scale, judge, motion
 from vlocnetpp.data.doctor.masks import numbering_costs
 from vlocnetpp.data.doctor.matches import Pair
 from vlocnetpp.data.doctor.placing import Link, misplaced
 from vlocnetpp.data.doctor.splits import nearest_poses
+from vlocnetpp.data.doctor.surfaces import Fit
+from vlocnetpp.training import load_config
 
 
 @given(st.lists(st.floats(-1, 1), min_size=7, max_size=7).filter(lambda v: np.linalg.norm(v[3:]) > 0.1))
@@ -35,6 +40,21 @@ def test_every_reading_is_a_rigid_transform(values):
     inverse = next(form for form in FORMS if FORMS[form] == "inverse")
     product = STORED.camera_to_world(pose) @ Hypothesis(form=inverse).camera_to_world(pose)
     np.testing.assert_allclose(product, np.eye(4), atol=1e-9)
+
+
+def test_depth_that_is_not_registered_is_remedied_by_settings_that_the_trainer_takes():
+    """The Kinect of 7-Scenes: K of the depth camera, 585 pixels, fits the depth; colour has 525."""
+    depth = Fit(1.0, 0.001, 1.0, 0.001, 1.0, 1.0)
+    (finding,) = _focal(depth, replace(depth, focal=525 / 585, focal_gain=2.0), 60)
+    assert (finding.severity, finding.kind) == ("warning", "registration")
+    focal = re.search(r"--data\.depth_camera\.focal ([\d.]+) ", finding.do)
+    example = re.search(r"'(\[[-\d., ]+\])' for a Kinect v1", finding.do)
+    pixels = re.search(r"(\d+) of 640 pixels at 1 m, (\d+) at 3 m", finding.do)
+    assert focal and example and pixels and "--data.depth_camera.offset_m '[x, y, z]'" in finding.do
+    words = {"data.depth_camera.focal": focal[1], "data.depth_camera.offset_m": example[1], "data.root": "x"}
+    camera = load_config(ROOT / "config/train/robot.yaml", words).data.depth_camera
+    assert camera.focal == pytest.approx(585 / 525, abs=1e-3) and camera.offset_m == (-0.0255, 0.0, 0.0)
+    assert [int(each) for each in pixels.groups()] == [round(525 * abs(camera.offset_m[0]) / z) for z in (1, 3)]
 
 
 def made_pair(seed: int, scale: float = 1.0) -> Pair:

@@ -109,12 +109,14 @@ def test_a_folder_of_images_alone_is_told_what_it_needs(place: Path, tmp_path: P
     assert [frame.name for frame in open_dataset(tmp_path).frames("test")] == ["img2.jpeg", "img9.JPG", "img10.jpg"]
 
 
-def test_masks_alone_without_labels(place: Path) -> None:
+def test_masks_alone_without_labels(place: Path, capsys) -> None:
     out = place / "masks_alone"
     model = export_random(place / "masks.ts", "stl_segmentation")
     assert main(["evaluate", str(model), str(place / "images"), "--no-labels", "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {
         "answers.csv", "masks", "metrics.json", "report.md", "sheet.png", "video.mp4"}  # fmt: skip
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == f"{out}: sheet.png, video.mp4, report.md, metrics.json, answers.csv, masks"
     metrics = json.loads((out / "metrics.json").read_text())
     assert set(metrics) == {"about", "answers", "latency_ms"}
     assert metrics["answers"] == {"frames": FRAMES}

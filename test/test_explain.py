@@ -334,7 +334,7 @@ def test_mistakes_get_one_line(folder, tmp_path, capsys):
         ([stl, wall, "--layer", "res9z"], "has no layer 'res9z' on the way to its pose; there are res2a, "),
         ([stl, wall, "--split", "tset"], "no split 'tset'"),
         ([str(tmp_path / "absent.ts"), wall], "absent.ts: no such file"),
-        ([str(tmp_path), wall], "last.pt: no such checkpoint"),
+        ([str(tmp_path), wall], "is a folder, but not that of a training run"),
         ([str(tmp_path / "file"), wall], "is not a model file"),
         ([stl, wall, "--beside", str(tmp_path / "absent.onnx")], "absent.onnx: no such file"),
     ]:

@@ -21,6 +21,7 @@ from vlocnetpp.export.onnx import read_onnx_metadata
 from vlocnetpp.network import Network, cold_state_of, config_to_json, create, names
 from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.summary import summarize
+from vlocnetpp.reporting.tables import plain_table
 from vlocnetpp.runtime import Metadata, ModelFileError, load_model, read_metadata
 from vlocnetpp.training.checkpoint import CheckpointError, save_checkpoint
 
@@ -270,6 +271,28 @@ def test_inspect_shows_what_a_file_says(exported, capsys):
         ):  # fmt: skip
             assert text in said, (file, text)
     assert "state.localization_5a" in said and "ai.onnx 20" in said
+
+
+def test_the_table_has_a_row_a_quantity_and_a_sentence_the_factor():
+    limit = parity.Difference(1e-4, 1e-4, 1e-4, 1e-4, 1e-3, 1e-3, 1e-4)
+    values = {"m.ts": (1e-6, 3e-6, 9e-4), "m.onnx": (2e-6, 1e-6, 0.0)}
+    rows = tuple(
+        parity.Row(file, clip, i, parity.Difference(position_m=value, motion_rad=2e-5))
+        for file, frames in values.items()
+        for clip, scale in (("random", 1.0), ("real", 0.5))
+        for i, value in enumerate(scale * each for each in frames)
+    )
+    report = parity.Report("fp32", limit, rows, parity.VOTED)
+    columns, shown = parity.table(report)
+    assert columns == ["quantity", "allowed", "m.ts", "m.onnx"]
+    # The vote of one frame may differ: of the clips 1e-6, 3e-6, 9e-4 and half of it the medians count.
+    assert shown[0] == ["position m (median of a clip)", "1.0e-04", "3.0e-06", "1.0e-06"]
+    assert shown[3] == ["motion rad", "1.0e-04", "2.0e-05", "2.0e-05"] and shown[5][2:] == ["0", "0"]
+    assert len(shown) == 7 and max(map(len, plain_table("", columns, shown).splitlines())) <= 80
+    assert "the nearest to its limit, motion rad, is 5 times smaller than allowed" in parity.in_words(report)
+    assert parity.table(parity.Report("fp32", limit, rows))[1][0][2] == "9.0e-04", "without a vote every frame counts"
+    equal = parity.Report("fp32", limit, (parity.Row("m.ts", "random", 0, parity.Difference()),))
+    assert parity.in_words(equal) == "the files answer exactly as the network does"
 
 
 def test_best_is_taken_where_there_is_one(run, exported, tmp_path):

@@ -48,7 +48,14 @@ def test_without_a_clear_vertical_the_widest_axes_are_shown():
     poses = np.concatenate(
         [rng.normal(size=(200, 3)) * [0.1, 1, 2], Rotation.random(200, random_state=rng).as_quat()], 1
     )
-    assert view_from_above(poses).labels == ("y [m]", "z [m]")
+    assert view_from_above(poses).labels == ("y [m]", "z [m]") and view_from_above(poses).words == "seen along x"
+
+
+def test_the_picture_says_what_is_seen_and_what_the_arrows_are(tmp_path):
+    truth = drive(up="-y")
+    plot_trajectory(tmp_path / "loop.svg", truth, truth, "loop")
+    drawn = (tmp_path / "loop.svg").read_text()  # matplotlib writes each text as a comment beside its glyphs
+    assert "<!-- seen from above; " in drawn and "<!-- where the camera looks -->" in drawn
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])

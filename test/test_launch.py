@@ -36,6 +36,7 @@ from sensor_msgs.msg import PointCloud2
 from vlocnetpp_ros import environment
 from vlocnetpp_ros.outputs import MAP, POINTS, TOPICS
 from vlocnetpp_ros.parameters import Parameters
+from vlocnetpp_ros.replay import command
 from vlocnetpp_ros.settings import DECLARATIONS, Settings
 
 CAMERAS = sorted((ROOT / "config/cameras").glob("*.yaml"))
@@ -132,6 +133,18 @@ def test_every_parameter_can_be_given_to_the_launch_file_in_its_own_type() -> No
         assert type(values[declaration.name]) is type(declaration.default)
     with pytest.raises(ValueError, match="'gate_scale' is 'much', it must be of type float"):
         module.parameters({**nothing, "autostart": "true", "gate_scale": "much"})
+
+
+def test_the_arguments_of_replay_become_options_that_it_has(tmp_path: Path) -> None:
+    module = loaded("replay")
+    description = module.generate_launch_description()
+    given = {each.name: each.default_value[0].text if each.default_value else "x" for each in description.entities[:-1]}
+    plain = module.words(given)
+    assert "--no-gate" not in plain and plain[2:6] == ["--out", str(Path("out/replay").resolve()), "--rate", "1.0"]
+    every = module.words({**given, **dict.fromkeys(module.OPTIONS, "x"), "no_gate": "true", "fast": "true"})
+    assert {"--no-gate", "--fast"} < set(every) and "--rate" not in every
+    known = command._parser()._option_string_actions
+    assert {word for word in every if word.startswith("--")} <= set(known)
 
 
 def test_replay_ends_the_launch_as_it_ended() -> None:

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
+from bag_recorder import MS, START, Recorder, rgb
+from odd_drives import drive
 from random_camera_models import random_model
 from ros_peers import (
     CLASSES,
@@ -38,9 +40,10 @@ from vlocnetpp_ros.parameter_names import unknown_parameter
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import main
 from vlocnetpp_ros.replay.command import UNGATED
-from vlocnetpp_ros.replay.score import LIMITS, too_slow, wrong_frame
+from vlocnetpp_ros.replay.score import too_slow, wrong_frame
 from vlocnetpp_ros.replay.session import with_advice
 from vlocnetpp_ros.replay.source import survey
+from vlocnetpp_ros.replay.withheld import PARAMETERS, in_words, limits_of
 from vlocnetpp_ros.settings import DECLARATIONS, ParameterError
 
 FRAMES = 8
@@ -153,6 +156,8 @@ def test_trajectories_picture_and_report_are_there(result: tuple[Path, str], bag
     report = (out / "report.md").read_text()
     assert "--fast" in report and "trajectory.png" in report and "median translation" in report
     assert "8 = 8 + 0" in printed and "position error" in printed
+    assert printed.splitlines()[-1].startswith(f"{out}: trajectory.png, report.md, metrics.json, estimate.tum, ")
+    assert printed.splitlines()[-1].endswith(", bag, node.log, parameters.yaml")
     # Plain text in a pipe.
     assert "\x1b" not in printed
 
@@ -183,6 +188,33 @@ def test_a_model_that_never_localizes_is_scored_as_such(folder: Path, bag: Path,
     assert not list(iter_bag(out / "bag", {"/localizer/pose"}))
 
 
+def test_where_some_poses_are_withheld_the_limit_and_the_median_of_the_others_are_shown(
+    folder: Path, bag: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first pose of each sequence has no odometry to disagree with."""
+    out = folder / "partly"
+    gate = ["--no-gate", "--parameter", "gate_disagreement:=0.0001"]
+    assert main([str(model), str(bag), "--out", str(out), "--fast", "--device", "cpu", *gate]) == 0
+    said, metrics = capsys.readouterr().out, json.loads((out / "metrics.json").read_text())
+    alone, every = metrics["answered_images_alone"], metrics["localization"]
+    assert 0 < alone["frames"] == every["frames"] - every["failed"] < every["frames"] / 2
+    assert every["median_translation_m"] is None, "null: infinite"
+    figures = f"{alone['median_translation_m']:.3f} m, {alone['median_rotation_deg']:.2f} deg"
+    assert f"the other {alone['frames']} are {figures} off (median of these alone)" in said.splitlines()[0]
+    assert f"not the result: median of the {alone['frames']} images with a pose alone" in said and "inf / inf" in said
+    count = metrics["node"]["withheld"]["disagrees with odometry"]
+    assert f"{count}: over 0.0001 bounds from where the odometry puts it" in said
+    assert "each counts as infinitely wrong" in said
+
+
+def test_a_typo_in_an_option_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["lab.ts", "tuesday", "--out", "x", "--pose-topics", "/pose"])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2 and said.startswith("usage: replay")
+    assert "--pose-topics, did you mean '--pose-topic'?" in said
+
+
 @pytest.fixture
 def broken_bag(bag: Path, tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(bag, tmp_path / "cut")
@@ -195,9 +227,11 @@ def broken_bag(bag: Path, tmp_path: Path) -> Iterator[Path]:
     ("arguments", "says"),
     [
         (["{tmp}/none.ts", "{bag}"], "none.ts: no such file"),
-        (["{tmp}/text.ts", "{bag}"], "text.ts: is not a model file"),
+        (["{tmp}/text.ts", "{bag}"], "text.ts: is not a model file, which evaluate and replay take first"),
         (["{model}", "{tmp}/none"], "none: does not exist"),
         (["{model}", "{cut}"], "cut"),
+        (["{bag}", "{model}"], "bag: is a folder where a model file is expected"),
+        (["{model}", "{model}"], "random.ts: is no bag"),
         (["{model}", "{bag}", "--image-topic", "/nowhere"], "/nowhere is not in the bag"),
         (["{model}", "{bag}", "--image-topic", POSE_TOPIC], "it must be sensor_msgs"),
         (["{model}", "{bag}", "--ground-truth", "/nowhere"], "/nowhere is not in the bag"),
@@ -282,6 +316,46 @@ def test_ground_truth_of_the_robots_base_is_led_to_the_camera_or_noticed(
         survey(bag, frames=FrameWishes(pose_frame="base_link"))
 
 
+@pytest.mark.parametrize("kind", ["PoseStamped", "Odometry", "tf"])
+def test_the_only_pose_topic_of_a_bag_is_the_ground_truth(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drive(tmp_path / "bag", poses=kind)
+    source = survey(tmp_path / "bag")
+    topic = "/tf" if kind == "tf" else "/slam/pose"
+    assert source.topics.truth == topic and f"replay: ground truth: {topic}, map" in capsys.readouterr().err
+    np.testing.assert_allclose(source.truth_N7[:, 0], np.arange(8), atol=1e-9)
+    left_out = survey(tmp_path / "bag", truth="")
+    assert left_out.topics.truth is None and np.isnan(left_out.truth_N7).all()
+
+
+def test_a_pose_topic_that_may_not_be_the_ground_truth_is_named_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def recorded(name: str, *poses: tuple[str, str]) -> Path:
+        recorder = Recorder(tmp_path / name)
+        for i in range(3):
+            for topic, parent in poses:
+                recorder.pose(START + i * 100 * MS, float(i), parent=parent, topic=topic)
+            recorder.info(START + i * 100 * MS)
+            recorder.image(START + i * 100 * MS, rgb(i), "rgb8")
+        recorder.writer.close()
+        return tmp_path / name
+
+    drifting = recorded("drifting", ("/odom", "odom"))
+    assert survey(drifting).topics.truth is None
+    assert "note: no ground truth: " in (said := capsys.readouterr().err) and "--pose-topic /odom takes it" in said
+    assert survey(drifting, truth="/odom").topics.truth == "/odom", "where it is named it is taken"
+    capsys.readouterr()
+    assert survey(recorded("two", ("/a", "map"), ("/b", "map"))).topics.truth is None
+    assert "no ground truth: it could be /a or /b; --pose-topic names one" in capsys.readouterr().err
+    drive(tmp_path / "no_way", static=False)
+    assert survey(tmp_path / "no_way").topics.truth is None
+    assert "note: no ground truth: " in (said := capsys.readouterr().err) and "cam_optical" in said
+    with pytest.raises(DataError, match="cam_optical"):
+        survey(tmp_path / "no_way", truth="/slam/pose")
+
+
 def test_a_node_that_refuses_to_configure_says_why_and_leaves_its_log(
     bag: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,9 +408,17 @@ def test_a_machine_that_is_slower_than_the_recording_is_told_of_fast() -> None:
     assert with_advice("wrong size: 3 x 4") == "wrong size: 3 x 4"
 
 
-def test_each_reason_names_parameters_that_exist() -> None:
-    for names in LIMITS.values():
+def test_each_reason_names_parameters_that_exist_and_the_limits_that_they_gave(model: Path) -> None:
+    for names in PARAMETERS.values():
         assert unknown_parameter(names.split(", ")) is None
+    given = {"device": "cpu", "gate_uncertainty_m": 0.2, "gate_uncertainty_deg": 5.2, "gate_novelty": 1.5}
+    words = in_words(limits_of({**given, "gate_margin_m": 0.5, "gate_regain_after": 4}, read_metadata(model)))
+    assert set(words) == set(PARAMETERS)
+    assert words["uncertain"] == "68 % bound over 0.20 m or 5.2 deg, while lost over 0.16 m or 4.2 deg"
+    assert words["unlike the training images"] == "novelty over 1.50, while lost over 1.20"
+    assert "over 0.5 m outside" in words["outside the map"] and "not yet 4 good ones in a row, or 10" in words["lost"]
+    only_rotation = in_words(limits_of({**given, "gate_uncertainty_m": 0.0}, read_metadata(model)))
+    assert only_rotation["uncertain"].startswith("68 % bound over 5.2 deg, while lost over 4.2")
 
 
 def test_without_the_gate_no_limit_of_it_is_left():

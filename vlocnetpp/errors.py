@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
 
 
 class DataError(ValueError):
@@ -18,3 +22,17 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """', did you mean X?' where one of the known names is close, else nothing."""
     close = get_close_matches(name, list(known), n=1)
     return f", did you mean '{close[0]}'?" if close else ""
+
+
+def refuse_unknown_option(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """End with status 2 and the usage of this command where a word is none of its options, even in short; names the
+    nearest one. Before parsing, because a typo would else be reported as a required option that is missing.
+    """
+    known = parser._option_string_actions  # argparse has no public name for it
+    for word in words:
+        if word == "--":
+            return
+        name = word.partition("=")[0]
+        # argparse takes a word with a space as a value.
+        if word.startswith("--") and " " not in word and not any(option.startswith(name) for option in known):
+            parser.error(f"unrecognized arguments: {name}{nearest(name, known)}")

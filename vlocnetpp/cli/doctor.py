@@ -14,7 +14,7 @@ from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, positive, re
 if TYPE_CHECKING:
     from vlocnetpp.data.doctor import Finding
 
-FILES = ("doctor.json", "trajectories.png")
+FILES = ("trajectories.png", "doctor.json")
 """What --out gets."""
 
 
@@ -23,7 +23,7 @@ def data_doctor(args: argparse.Namespace) -> int:
     import json
 
     from vlocnetpp.reporting.files import json_ready, write_json
-    from vlocnetpp.reporting.out_folder import result_folder
+    from vlocnetpp.reporting.out_folder import contents, result_folder
 
     with result_folder(args.out, FILES, args.replace) if args.out is not None else nullcontext() as folder:
         from vlocnetpp.data.doctor import examine
@@ -35,7 +35,6 @@ def data_doctor(args: argparse.Namespace) -> int:
                 from vlocnetpp.data.doctor.picture import plot_splits
 
                 plot_splits(folder / "trajectories.png", report.study)
-            written = sorted(path.name for path in folder.iterdir())
     if args.json:
         print(json.dumps(json_ready(report.to_json()), indent=2, ensure_ascii=False))
     else:
@@ -43,7 +42,7 @@ def data_doctor(args: argparse.Namespace) -> int:
         for finding in report.findings:
             _show(finding)
         if args.out is not None:
-            print(f"{args.out}: {' and '.join(written)}")
+            print(contents(args.out, FILES))
     return 1 if report.errors else 0
 
 

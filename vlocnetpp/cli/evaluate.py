@@ -9,15 +9,15 @@ from typing import Any
 from vlocnetpp.cli.arguments import Subcommands, dataset_arguments, replace_argument
 
 FILES = (
-    "metrics.json", "report.md", "answers.csv", "estimate.tum", "ground_truth.tum", "odometry-*.tum", "trajectory.png",
-    "path.png", "masks.png", "masks", "video.mp4", "sheet.png",
+    "trajectory.png", "path.png", "masks.png", "sheet.png", "video.mp4", "report.md", "metrics.json", "answers.csv",
+    "estimate.tum", "ground_truth.tum", "odometry-*.tum", "masks",
 )  # fmt: skip
-"""What an evaluation writes, with labels or without."""
+"""What an evaluation writes, with labels or without, as its last line names it."""
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Score an exported model on a split."""
-    from vlocnetpp.reporting.out_folder import result_folder
+    from vlocnetpp.reporting.out_folder import contents, result_folder
 
     with result_folder(args.out, FILES, args.replace) as folder:
         from vlocnetpp.data import open_dataset
@@ -34,12 +34,13 @@ def evaluate(args: argparse.Namespace) -> int:
     if args.no_labels:
         _print_metrics(metrics)
         print("\n".join(f"{args.out}: {note}" for note in notes))
+        print(contents(args.out, FILES))
         return 0
     print(f"{args.model.name} on {args.split}: {result.verdict}")
     for table in result.tables:
         print_table(*table)
     _print_metrics(result.metrics)
-    print(f"{args.out}: metrics.json, answers.csv, report.md and, where there are poses, trajectories")
+    print(contents(args.out, FILES))
     return 0
 
 

@@ -16,12 +16,13 @@ def export(args: argparse.Namespace) -> int:
     refuse_earlier([args.out, *(args.out.parent / f"{args.out.stem}{suffix}" for suffix in suffixes)], args.replace)
     from vlocnetpp.export import export_run
     from vlocnetpp.export.choice import why_this_checkpoint
-    from vlocnetpp.export.parity import COLUMNS, table_rows
+    from vlocnetpp.export.parity import in_words, table
     from vlocnetpp.reporting import print_table
 
     made = export_run(args.run, args.out, args.precision, args.onnx, args.checkpoint, args.image_size, args.verify)
     title = f"largest differences from {made.checkpoint} in fp32, files in {args.precision}"
-    print_table(title, COLUMNS, table_rows(made.parity))
+    print_table(title, *table(made.parity))
+    print(f"{in_words(made.parity)}; each frame: {made.files[-1].name}")
     if made.checkpoint is not None:
         print(why_this_checkpoint(made.checkpoint))
     print(f"preset {made.metadata.preset}, {', '.join(made.metadata.tasks)}")

@@ -99,12 +99,19 @@ def figures(metrics: Mapping[str, Any], depth: int = 3) -> Iterator[tuple[str, f
 
 def named_config(args: argparse.Namespace) -> NetworkConfig:
     """The network that `args.what` names: a preset at a width and input, or what is in a model file."""
-    from vlocnetpp.network import config_from_json, configure
+    from vlocnetpp.network import config_from_json, configure, names
 
     if (file := settings_file(args.what)) is not None:
         return configured_by(file)
     if is_file(args.what):
         return config_from_json(file_metadata(Path(args.what)).network)
+    if Path(args.what).is_dir() and args.what not in names():
+        from vlocnetpp.errors import ConfigError
+
+        raise ConfigError(
+            f"{args.what}: is a folder without a config.yaml, so not that of a training run; name a model file, a run, "
+            "a configuration or a preset"
+        )
     settings = {"height": args.height, "width_px": args.width_px}
     return configure(args.what, args.width, **{key: value for key, value in settings.items() if value})
 

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from vlocnetpp.cli.arguments import Subcommands
+from vlocnetpp.errors import refuse_unknown_option
 from vlocnetpp.extras import missing_extra
 
 
@@ -22,14 +24,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def command_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
+    """The command that the first words name, such as `data from-bag`; the whole command line where they name none."""
+    for word in words:
+        choices = {
+            name: each for a in parser._actions if isinstance(a, Subcommands) for name, each in a.choices.items()
+        }
+        if word not in choices:
+            break
+        parser = choices[word]
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; a user's mistake ends in one line on standard error and exit status 2."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parser = build_parser()
+        command = command_of(parser, words)
+        overrides = command.get_default("overrides")  # train takes any setting as an option
+        if not overrides:
+            refuse_unknown_option(command, words)
         args, rest = parser.parse_known_args(words)
-        if rest and not getattr(args, "overrides", False):
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        if rest and not overrides:
+            command.error(f"unrecognized arguments: {' '.join(rest)}")
         args.override = rest
         if sys.stderr.isatty():  # PyTorch takes seconds to import
             print(f"vlocnetpp {words[0]}: starting", file=sys.stderr, flush=True)

@@ -49,7 +49,8 @@ def plot_path(
     above.grid(color="#EEEEEE", linewidth=0.8)
     above.set_axisbelow(True)
     left.colorbar(dots, ax=above, label="68 % bound of position [m]", shrink=0.8)
-    above.set_title(f"{title}: {int(known.sum())} of {len(known)} frames", loc="left", fontsize=10, fontweight="bold")
+    frames = f"{title}: {int(known.sum())} of {len(known)} frames"
+    above.set_title(f"{frames}\n{view.words}", loc="left", fontsize=10, fontweight="bold")
     panels = right.subplots(2, 1, sharex=True)
     for axes, sigma, jump, label, colour in (
         (panels[0], sigma_m, jump_m, "position [m]", POSITION),

@@ -270,6 +270,13 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[st
     """
     from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint
 
+    if run.is_file():
+        raise CheckpointError(f"{run}: is a file where the folder of a training run is expected, the --out of train")
+    if run.is_dir() and not any((run / name).exists() for name in ("config.yaml", "best.pt", "last.pt")):
+        raise CheckpointError(
+            f"{run}: is a folder, but not that of a training run, the --out of train (config.yaml, last.pt); explain "
+            "takes the model or run first, then the data"
+        )
     if checkpoint is None:
         checkpoint = "best" if (run / "best.pt").is_file() else "last"
     source = run / f"{checkpoint}.pt"

@@ -244,28 +244,42 @@ def compare(
     return Report(precision, tolerance(network.config, precision), tuple(rows), voted)
 
 
-def table_rows(report: Report) -> list[list[Any]]:
-    """Rows of a table: each file and clip frame by frame, and the tolerance."""
-    rows: list[list[Any]] = [
-        [r.file, r.clip, r.frame, *(scientific(value) for value in asdict(r.difference).values())] for r in report.rows
-    ]
-    return [*rows, ["allowed", "", "", *(scientific(value) for value in asdict(report.tolerance).values())]]
+def counted(report: Report, file: str, name: str) -> float:
+    """What is held against the tolerance of a field: its largest difference over all frames, or, where a solver votes,
+    over the medians of the clips; NaN where one is.
+    """
+    clips: dict[str, list[float]] = {}
+    for row in report.rows:
+        if row.file == file:
+            clips.setdefault(row.clip, []).append(getattr(row.difference, name))
+    of_clip = np.median if name in report.voted else np.max
+    return float(np.max([of_clip(values) for values in clips.values()]))
+
+
+def table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a table: each quantity with what is allowed and what each file has."""
+    files = list(dict.fromkeys(row.file for row in report.rows))
+    rows = []
+    for name, limit in asdict(report.tolerance).items():
+        quantity = name.replace("_", " ") + (" (median of a clip)" if name in report.voted else "")
+        rows.append([quantity, scientific(limit), *(scientific(counted(report, file, name)) for file in files)])
+    return ["quantity", "allowed", *files], rows
+
+
+def in_words(report: Report) -> str:
+    """That a report without a difference beyond its tolerance is good, and by how much."""
+    files = {row.file for row in report.rows}
+    largest_of = {name: max(counted(report, file, name) for file in files) for name in asdict(report.tolerance)}
+    factors = {name: limit / largest_of[name] for name, limit in asdict(report.tolerance).items() if largest_of[name]}
+    if not factors:
+        return "the files answer exactly as the network does"
+    nearest = min(factors, key=factors.__getitem__)
+    return (
+        f"all differences are within what is allowed; the nearest to its limit, {nearest.replace('_', ' ')}, is "
+        f"{factors[nearest]:.3g} times smaller than allowed"
+    )
 
 
 def scientific(value: float) -> str:
     """Two digits and the power of ten, 0 for exactly nothing."""
     return "0" if value == 0 else "NaN" if math.isnan(value) else f"{value:.1e}"
-
-
-COLUMNS = (
-    "file",
-    "clip",
-    "frame",
-    "position m",
-    "rotation rad",
-    "motion m",
-    "motion rad",
-    "log scale",
-    "mask share",
-    "points m",
-)

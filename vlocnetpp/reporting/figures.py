@@ -31,6 +31,13 @@ class View(NamedTuple):
 
     right: int
     up: int
+    upright: bool = True
+    """Whether it looks down the vertical axis; else cameras look anywhere, and it looks down that of least spread."""
+
+    @property
+    def words(self) -> str:
+        """The view in words, for a title."""
+        return "seen from above" if self.upright else f"seen along {'xyz'[3 - self.right - self.up]}"
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -50,7 +57,7 @@ def view_from_above(pose_N7: Floats) -> View:
     vertical = int(np.argmax(np.abs(mean_down)))
     if abs(mean_down[vertical]) < 0.7:
         right, up = sorted(np.argsort(np.ptp(pose_N7[:, :3], axis=0), kind="stable")[1:].tolist())
-        return View(right, up)
+        return View(right, up, upright=False)
     right, up = (vertical + 1) % 3, (vertical + 2) % 3
     return View(right, up) if mean_down[vertical] < 0 else View(up, right)
 
@@ -113,9 +120,10 @@ def plot_trajectory(
         zorder=4,
     )
     every = np.arange(0, len(truth), max(1, round(len(truth) / ARROWS)))
-    _headings(axes, truth[every], view, TRUTH)
+    headings(axes, truth[every], view, TRUTH)
     shown = every[inside[every]]
-    _headings(axes, estimated[shown], view, dots.cmap(dots.norm(metres[shown])))
+    headings(axes, estimated[shown], view, dots.cmap(dots.norm(metres[shown])))
+    arrows_in_legend(axes)
     if not answered.all():
         x, y = truth[~answered][:, plane].T
         axes.scatter(x, y, s=26, marker="x", color=MISSING, linewidths=1.2, label=f"no estimate ({len(x)})", zorder=6)
@@ -124,10 +132,10 @@ def plot_trajectory(
         bar = figure.colorbar(dots, cax=axes.inset_axes((1.02, 0.0, 0.02, 1.0)), extend="max")
         bar.set_label("translation error [m]")
         bar.outline.set_visible(False)  # type: ignore[operator]  # matplotlib's stub has the wrong type here
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.5)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9, handletextpad=0.5, columnspacing=1.2)
     axes.set_title(f"{title}\n", loc="left", fontsize=12, fontweight="bold")
     outside = int((answered & ~inside).sum())
-    summary = _summary(metres, degrees) + (f"; {outside} outside the picture" if outside else "")
+    summary = f"{view.words}; {_summary(metres, degrees)}" + (f"; {outside} outside the picture" if outside else "")
     axes.annotate(
         summary, (0.0, 1.0), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=9, color="#555555"
     )
@@ -185,8 +193,10 @@ def _broken_at_jumps(points_N2: Floats) -> Floats:
     return np.insert(points_N2, jumps, np.nan, axis=0)
 
 
-def _headings(axes: Axes, pose_N7: Floats, view: View, color: str | NDArray[np.float64]) -> None:
-    """Arrows along the optical axis, as it lies in the picture; none for a camera looking along the line of sight."""
+def headings(axes: Axes, pose_N7: Floats, view: View, color: str | NDArray[np.float64]) -> None:
+    """Arrows along the optical axis, as it lies in the picture; none for a camera looking along the line of sight. The
+    legend says so once, by `arrows_in_legend`.
+    """
     forward = np.zeros((len(pose_N7), 3))
     forward[:, 2] = 1.0
     heading = rotate(pose_N7[:, 3:], forward)[:, [view.right, view.up]]
@@ -202,3 +212,8 @@ def _headings(axes: Axes, pose_N7: Floats, view: View, color: str | NDArray[np.f
         headlength=5,
         zorder=5,
     )
+
+
+def arrows_in_legend(axes: Axes) -> None:
+    """Say in the legend what the arrows are; matplotlib has no legend for them."""
+    axes.plot([], [], linestyle="", marker=r"$\rightarrow$", markersize=12, color=TRUTH, label="where the camera looks")

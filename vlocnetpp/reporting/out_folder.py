@@ -58,6 +58,13 @@ def refuse_earlier(files: Sequence[Path], replace: bool) -> None:
             raise DataError(f"{file}: exists already; --replace replaces it, or name another file")
 
 
+def contents(out: Path, files: Sequence[str]) -> str:
+    """What is in a result folder, for the last line of a command: each of `files` that is there, in their order; a
+    pattern stands for all that fit it.
+    """
+    return f"{out}: {', '.join(name for name in files if any(Path(out).glob(name)))}"
+
+
 def remove_results(out: Path, files: Sequence[str]) -> None:
     """Remove what `files` names from a folder; other files stay. Raises OSError."""
     for path in _results(out, files):

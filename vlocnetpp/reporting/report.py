@@ -49,6 +49,11 @@ HOW = {
         "recall_5cm_5deg": "share of all frames within 5 cm and 5 degrees",
         "recall_25cm_5deg": "share of all frames within 25 cm and 5 degrees",
     },
+    "answered_images_alone": {
+        "frames": "of the frames above, those with an estimate",
+        "median_translation_m": "half of these are nearer; not the result, which counts the others too",
+        "median_rotation_deg": "the same for the angle",
+    },
     "odometry": MOTION,
     "motion_between_poses": MOTION,
     "calibration": BOUNDS,

@@ -124,6 +124,11 @@ def read_metadata(path: str | Path) -> Metadata:
         raise ModelFileError(
             f"{path}: is the folder of a training run; export it first: vlocnetpp export {path} --out MODEL.ts"
         )
+    if path.is_dir():
+        raise ModelFileError(
+            f"{path}: is a folder where a model file is expected, as vlocnetpp export writes it; evaluate and replay "
+            "take the model first, then the data"
+        )
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     try:
@@ -134,7 +139,9 @@ def read_metadata(path: str | Path) -> Metadata:
     if not whole and path.suffix == ".onnx":
         raise ModelFileError(f"{path}: is ONNX; the runtime runs the TorchScript file that was exported beside it")
     if not whole:
-        raise ModelFileError(f"{path}: is not a model file, or it is truncated; copy it again")
+        raise ModelFileError(
+            f"{path}: is not a model file, which evaluate and replay take first, or it is truncated; copy it again"
+        )
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from vlocnetpp.errors import DataError
+from vlocnetpp.errors import DataError, refuse_unknown_option
 from vlocnetpp.extras import missing_extra
 from vlocnetpp_ros.missing_ros import missing_ros
 from vlocnetpp_ros.parameter_names import unknown_parameter
@@ -40,10 +40,10 @@ examples
 
 
 FILES = (
-    "metrics.json", "report.md", "estimate.tum", "odometry.tum", "ground_truth.tum", "trajectory.png", "bag",
+    "trajectory.png", "report.md", "metrics.json", "estimate.tum", "odometry.tum", "ground_truth.tum", "bag",
     "node.log", "parameters.yaml",
 )  # fmt: skip
-"""What a result folder gets, and --replace takes out of an earlier one."""
+"""What a result folder gets, as the last line names it, and --replace takes out of an earlier one."""
 UNGATED = {
     "gate_uncertainty_m": 0.0, "gate_uncertainty_deg": 0.0, "gate_novelty": 0.0, "gate_disagreement": 0.0,
     "gate_margin_m": -1.0,
@@ -55,14 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, 2 for something unusable in one line on stderr, 130 after Ctrl-C."""
     if arguments is None:
         arguments = _without_ros_arguments(sys.argv[1:])
-    args = _parser().parse_args(arguments)
+    parser = _parser()
+    refuse_unknown_option(parser, arguments)
+    args = parser.parse_args(arguments)
     if sys.stderr.isatty():  # PyTorch and ROS take seconds to import
         print("replay: starting", file=sys.stderr, flush=True)
     # They must unwind like Ctrl-C, or the node's process would keep running; SIGHUP comes when the terminal closes.
     before = {number: signal.signal(number, _interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         replay(args, ["replay", *arguments])
-        print(f"{args.out}: report.md, metrics.json, trajectories and the bag of what the node published")
+        from vlocnetpp.reporting.out_folder import contents
+
+        print(contents(args.out, FILES))
     except ValueError as error:
         # Our own errors are mistakes of the user; any other ValueError is a bug.
         if not type(error).__module__.startswith("vlocnetpp"):
@@ -115,6 +119,7 @@ def _run(
     from vlocnetpp_ros.replay.process import node_process
     from vlocnetpp_ros.replay.recording import Recording
     from vlocnetpp_ros.replay.session import session
+    from vlocnetpp_ros.replay.withheld import in_words, limits_of
 
     # Before rclpy starts, here and in the node: the shared memory belongs to the process that publishes.
     profile = environment.with_fast_dds_profile(dict(os.environ))
@@ -140,9 +145,10 @@ def _run(
         f"bag: {len(source.stamps_ns)} images of {source.topics.image} over {source.seconds:.1f} s, played {pace}",
         f"ground truth: {source.topics.truth or 'none'}, masks: {source.topics.masks or 'none'}",
     ]
-    findings = score.findings(source, heard, metrics, model, args.no_gate)
+    limits = in_words(limits_of(parameters, model))
+    findings = score.findings(source, heard, metrics, model, args.no_gate, limits)
     score.write_results(folder, title, source, heard, metrics, [*findings, *notes])
-    score.show(title, metrics, findings)
+    score.show(title, metrics, findings, limits)
     return metrics
 
 
@@ -219,8 +225,8 @@ def _parser() -> argparse.ArgumentParser:
         "--pose-topic",
         "--ground-truth",
         metavar="TOPIC",
-        help="ground truth: PoseStamped, PoseWithCovarianceStamped, Odometry or /tf (default: /ground_truth/pose if "
-        "the bag has it)",
+        help="ground truth: PoseStamped, PoseWithCovarianceStamped, Odometry or /tf; '' leaves it out (default: "
+        "/ground_truth/pose if the bag has it, else the only one, unless it is an odometry's)",
     )
     topics.add_argument(
         "--pose-frame",

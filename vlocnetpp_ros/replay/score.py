@@ -14,7 +14,15 @@ from vlocnetpp.data import iter_bag
 from vlocnetpp.data.bags import messages as bag_messages
 from vlocnetpp.encodings import VOID
 from vlocnetpp.errors import DataError
-from vlocnetpp.metrics import confusion, latency_metrics, localization_metrics, odometry_metrics, segmentation_metrics
+from vlocnetpp.metrics import (
+    confusion,
+    latency_metrics,
+    localization_metrics,
+    odometry_metrics,
+    percentile,
+    pose_errors,
+    segmentation_metrics,
+)
 from vlocnetpp.poses import relative, rotation_angle, weighted_mean
 from vlocnetpp.reporting import plot_trajectory, print_table, write_json, write_report, write_tum
 from vlocnetpp.runtime import Metadata
@@ -23,6 +31,7 @@ from vlocnetpp_ros.odometry import UNKNOWN_VARIANCE
 from vlocnetpp_ros.replay.coverage import coverage, published_bounds
 from vlocnetpp_ros.replay.session import ANSWERS, Played
 from vlocnetpp_ros.replay.source import Source
+from vlocnetpp_ros.replay.withheld import PARAMETERS
 
 Floats = NDArray[np.float64]
 NODE_TIMES = ("latency_ms", "model_ms")
@@ -31,14 +40,6 @@ LEAST_TURNED, TURNED_DEG = 5, 20.0
 FAR_M = 5.0
 SLOW_SHARE = 0.1
 """From this share of the images on, the drops of a node that is slower than the recording are named in the result."""
-LIMITS = {
-    "uncertain": "gate_uncertainty_m, gate_uncertainty_deg",
-    "unlike the training images": "gate_novelty",
-    "outside the map": "gate_margin_m",
-    "disagrees with odometry": "gate_disagreement",
-    "lost": "gate_regain_after",
-}
-"""Reason why a pose is withheld -> the parameters that decide."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ def score(source: Source, recording: Path, heard: Heard, played: Played, model: 
     if "localization" in model.tasks and true.any():
         estimated_N7, truth_N7 = estimates(source, heard)[true], source.truth_N7[true]
         metrics["localization"] = localization_metrics(estimated_N7, truth_N7)
+        answered = np.isfinite(estimated_N7).all(axis=1)
+        if answered.any() and not answered.all():
+            metrics["answered_images_alone"] = answered_alone(estimated_N7[answered], truth_N7[answered])
         bounds = published_bounds(recording)
         if bounds:
             metrics["calibration"] = coverage(bounds, source.stamps_ns[true], estimated_N7, truth_N7)
@@ -94,6 +98,18 @@ def score(source: Source, recording: Path, heard: Heard, played: Played, model: 
     metrics["latency_ms"] = latency_metrics(took_ms)
     metrics["node"] = node_section(played)
     return metrics
+
+
+def answered_alone(estimated_N7: Floats, truth_N7: Floats) -> dict[str, Any]:
+    """Medians over the images with a pose, which explain a bad result; they are not the result, since withholding the
+    worst poses makes them smaller.
+    """
+    metres, degrees = pose_errors(estimated_N7, truth_N7)
+    return {
+        "frames": len(metres),
+        "median_translation_m": percentile(metres, 50),
+        "median_rotation_deg": percentile(degrees, 50),
+    }
 
 
 def node_section(played: Played) -> dict[str, Any]:
@@ -144,15 +160,16 @@ def write_results(
     write_report(out, title, metrics, pictures=pictures, notes=notes)
 
 
-def findings(source: Source, heard: Heard, metrics: dict[str, Any], model: Metadata, ungated: bool) -> list[str]:
-    """The result in words and figures, first of all; then what explains a bad one."""
+def findings(
+    source: Source, heard: Heard, metrics: dict[str, Any], model: Metadata, ungated: bool, limits: dict[str, str]
+) -> list[str]:
+    """The result in words and figures, first of all; then what explains a bad one. `limits`: of the gate, in words."""
     node, said = metrics["node"], []
     withheld = sum(node["withheld"].values())
     figures = metrics.get("localization")
     if withheld and withheld == node["processed"]:
         reasons = ", ".join(
-            f"{count} {reason} (limit {LIMITS.get(reason, 'see docs/node.md')})"
-            for reason, count in node["withheld"].items()
+            f"{count} {reason} ({limits[reason]}; {PARAMETERS[reason]})" for reason, count in node["withheld"].items()
         )
         shows = "" if ungated else "; --no-gate shows the poses"
         said.append(f"result: no pose, all {withheld} were withheld: {reasons}{shows}")
@@ -162,7 +179,13 @@ def findings(source: Source, heard: Heard, metrics: dict[str, Any], model: Metad
         )
         said.append(f"{text}, {figures['frames'] - figures['failed']} of {figures['frames']} images got one")
     elif figures is not None:
-        said.append(f"result: {figures['failed']} of {figures['frames']} images got no pose")
+        text = f"result: {figures['failed']} of {figures['frames']} images got no pose"
+        if alone := metrics.get("answered_images_alone"):
+            text += (
+                f"; the other {alone['frames']} are {alone['median_translation_m']:.3f} m, "
+                f"{alone['median_rotation_deg']:.2f} deg off (median of these alone)"
+            )
+        said.append(text)
     else:
         said.append("result: no ground truth to compare with; --pose-topic names one")
     said += too_slow(node)
@@ -207,8 +230,8 @@ def wrong_frame(truth_N7: Floats, found_N7: Floats, model: Metadata) -> list[str
     return said
 
 
-def show(title: str, metrics: dict[str, Any], findings: list[str]) -> None:
-    """Print the result in words, then the figures as one table."""
+def show(title: str, metrics: dict[str, Any], findings: list[str], limits: dict[str, str]) -> None:
+    """Print the result in words, then the figures as one table. `limits`: of the gate, in words."""
     for line in findings:
         print(f"{title}: {line.removeprefix('result: ')}" if line.startswith("result: ") else line)
     node, latency = metrics["node"], metrics["latency_ms"]
@@ -217,7 +240,10 @@ def show(title: str, metrics: dict[str, Any], findings: list[str]) -> None:
         ("images", f"{node['published']} published, {node['lost']} lost on the way"),
         ("received = processed + dropped", f"{node['received']} = {node['processed']} + {dropped}"),
         *((f"  dropped: {reason}", str(count)) for reason, count in sorted(node["dropped"].items())),
-        *((f"  pose withheld: {reason}", str(count)) for reason, count in sorted(node["withheld"].items())),
+        *(
+            (f"  pose withheld: {reason}", f"{count}: {limits[reason]}")
+            for reason, count in sorted(node["withheld"].items())
+        ),
         *(
             [
                 ("rate", f"{node['rate_hz']:.1f} images/s on {node['device']}"),
@@ -230,13 +256,18 @@ def show(title: str, metrics: dict[str, Any], findings: list[str]) -> None:
     ]
     if "localization" in metrics:
         m = metrics["localization"]
+        wrong = ", each counts as infinitely wrong" if m["failed"] else ""
         rows += [
+            ("images without a pose", f"{m['failed']} of {m['frames']}{wrong}"),
             ("position error, median / p95", f"{m['median_translation_m']:.3f} / {m['p95_translation_m']:.3f} m"),
             ("rotation error, median / p95", f"{m['median_rotation_deg']:.2f} / {m['p95_rotation_deg']:.2f} deg"),
             ("within 5 cm and 5 deg", f"{100 * m['recall_5cm_5deg']:.1f} %"),
             ("within 25 cm and 5 deg", f"{100 * m['recall_25cm_5deg']:.1f} %"),
-            ("images without a pose", f"{m['failed']} of {m['frames']}"),
         ]
+    if "answered_images_alone" in metrics:
+        m = metrics["answered_images_alone"]
+        text = f"{m['median_translation_m']:.3f} m, {m['median_rotation_deg']:.2f} deg"
+        rows.append((f"not the result: median of the {m['frames']} images with a pose alone", text))
     if "calibration" in metrics:
         shares = [100 * metrics["calibration"][kind]["within_1_sigma"] for kind in ("translation", "rotation")]
         rows.append(("errors within their 68 % bounds", f"position {shares[0]:.0f} %, rotation {shares[1]:.0f} %"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data import iter_bag
 from vlocnetpp.data.bags import messages as bag_messages
-from vlocnetpp.data.bags.index import read_index
-from vlocnetpp.data.bags.pose_source import FrameWishes, pose_source
+from vlocnetpp.data.bags.index import Index, read_index
+from vlocnetpp.data.bags.pose_source import FrameWishes, drifts, pose_source
 from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, open_bag
 from vlocnetpp.data.bags.to_bag import CAMERA, MASK_TOPIC, POSE_TOPIC
 from vlocnetpp.data.bags.topics import Topics as TopicWishes
+from vlocnetpp.data.bags.topics import pose_topics
 from vlocnetpp.data.bags.transforms import TF_TYPES
 from vlocnetpp.errors import DataError
 
@@ -85,11 +86,13 @@ def survey(
 ) -> Source:
     """Read a bag once, without its pixels.
 
-    A topic that is None is found. `frames`: as in from-bag, which frame the ground truth is of, and the transform from
+    A topic that is None is found; of the ground truth as from-bag does, unless it is in the frame of an odometry, and
+    "" leaves it out. `frames`: as in from-bag, which frame the ground truth is of, and the transform from
     there to the camera's optical frame. Raises DataError, in one line, if the bag cannot be read, a topic is missing or
     ambiguous, there is no image, or the camera is not calibrated.
     """
     topics, notes = _find_topics(bag, image, camera_info, truth)
+    chosen = truth is not None or topics.truth == POSE_TOPIC
     wishes = TopicWishes(topics.image, topics.camera_info, topics.truth or "", depth="", mask="")
     index = read_index(bag, wishes, frames, SECOND_NS)
     stamps_ns = np.array(index.stamps.get(topics.image, []), dtype=np.int64)
@@ -97,18 +100,37 @@ def survey(
         raise DataError(index.not_calibrated[0])
     if not len(stamps_ns) or not index.cameras:
         raise DataError(f"{bag}: {topics.camera_info if len(stamps_ns) else topics.image} has no message")
-    truth_N7 = np.full((len(stamps_ns), 7), np.nan)
+    truth_N7: NDArray[np.float64] = np.full((len(stamps_ns), 7), np.nan)
     if topics.truth is not None:
-        limit_ns = round(max_association_s * SECOND_NS)
-        poses = pose_source(bag, index.found, topics.truth, index.samples, index.frames[topics.image], frames, limit_ns)
-        notes += poses.notes
-        runs = np.array(index.runs[topics.image])
-        for run in np.unique(runs):
-            truth_N7[runs == run] = poses.at(stamps_ns[runs == run], int(run))
-        print(f"replay: ground truth: {poses.chain}", file=sys.stderr)
+        try:
+            truth_N7, said = _truth(bag, topics, index, frames, round(max_association_s * SECOND_NS), chosen)
+            notes += said
+        except DataError as error:
+            if chosen:
+                raise
+            # A bag is worth replaying without the one topic that might have been its ground truth.
+            topics, notes = replace(topics, truth=None), (*notes, f"no ground truth: {error}")
     for note in notes:
         print(f"replay: note: {note}", file=sys.stderr)
     return Source(bag, topics, stamps_ns, truth_N7, _first_camera_info(bag, topics))
+
+
+def _truth(
+    bag: Path, topics: Topics, index: Index, frames: FrameWishes, limit_ns: int, chosen: bool
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Ground-truth poses (N, 7) of the images, and notes. Raises DataError; also for poses in a frame that drifts where
+    their topic was not chosen.
+    """
+    name = str(topics.truth)
+    poses = pose_source(bag, index.found, name, index.samples, index.frames[topics.image], frames, limit_ns)
+    if drifts(poses.map_frame) and not chosen:
+        raise DataError(f"{bag}: {name} is in '{poses.map_frame}', which drifts; --pose-topic {name} takes it anyway")
+    stamps_ns, runs = np.array(index.stamps[topics.image]), np.array(index.runs[topics.image])
+    truth_N7 = np.full((len(stamps_ns), 7), np.nan)
+    for run in np.unique(runs):
+        truth_N7[runs == run] = poses.at(stamps_ns[runs == run], int(run))
+    print(f"replay: ground truth: {name}, {poses.chain}", file=sys.stderr)
+    return truth_N7, poses.notes
 
 
 def _first_camera_info(bag: Path, topics: Topics) -> bytes:
@@ -136,11 +158,15 @@ def _find_topics(
         camera_info = next((name for name in beside if types.get(name) == bag_messages.CAMERA_INFO), None)
     if camera_info is None:
         raise DataError(f"{bag}: no camera_info beside {image}; name one with --camera-info-topic: {_list(types)}")
-    truth = _named(bag, types, "--pose-topic", truth, (*bag_messages.POSE_TYPES, *TF_TYPES))
-    if truth is None and types.get(POSE_TOPIC) in bag_messages.POSE_TYPES:
-        truth = POSE_TOPIC
+    if truth is None:
+        truths = [POSE_TOPIC] if types.get(POSE_TOPIC) in bag_messages.POSE_TYPES else pose_topics(types)
+        truth = truths[0] if len(truths) == 1 else ""
+        if len(truths) > 1:
+            notes += (f"no ground truth: it could be {' or '.join(sorted(truths))}; --pose-topic names one",)
+    elif truth:
+        _named(bag, types, "--pose-topic", truth, (*bag_messages.POSE_TYPES, *TF_TYPES))
     masks = MASK_TOPIC if types.get(MASK_TOPIC) in IMAGE_TYPES else None
-    return Topics(image, types[image], camera_info, truth, masks), notes
+    return Topics(image, types[image], camera_info, truth or None, masks), notes
 
 
 def _find_image(bag: Path, types: dict[str, str]) -> str:

@@ -82,18 +82,23 @@ def find_topics(bag: Bag, wishes: Topics) -> Found:
     )
     if not camera_info:
         raise DataError(f"{bag.path}: has no {messages.CAMERA_INFO}, so K of {image} is unknown")
-    poses = [name for name, msgtype in types.items() if msgtype in messages.POSE_TYPES]
-    # A transform topic is a pose source only where there is no other: most recordings have both.
-    poses = poses or [name for name, msgtype in types.items() if msgtype in TF_TYPES and not is_static(name)]
     masks = [MASK_TOPIC] if MASK_TOPIC in types else []
     return Found(
         image,
         camera_info,
-        _choose(bag.path, types, "pose", wishes.pose, (*messages.POSE_TYPES, *TF_TYPES), poses),
+        _choose(bag.path, types, "pose", wishes.pose, (*messages.POSE_TYPES, *TF_TYPES), pose_topics(types)),
         _choose(bag.path, types, "depth", wishes.depth, (messages.RAW, messages.COMPRESSED), depths),
         _choose(bag.path, types, "mask", wishes.mask, (messages.RAW, messages.COMPRESSED), masks),
         types,
     )
+
+
+def pose_topics(types: dict[str, str]) -> list[str]:
+    """Topics that the poses may come from, of topic -> type. A transform topic only where there is no other: most
+    recordings have both.
+    """
+    poses = [name for name, msgtype in types.items() if msgtype in messages.POSE_TYPES]
+    return poses or [name for name, msgtype in types.items() if msgtype in TF_TYPES and not is_static(name)]
 
 
 def camera_info_names(image_topic: str) -> tuple[str, str]:

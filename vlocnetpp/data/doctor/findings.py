@@ -89,7 +89,7 @@ KINDS = {
     ),
     "registration": Kind(
         "K fits the depth images but not the colour images: depth is not registered to colour.",
-        "register depth to colour, or accept this error in warping",
+        "register depth to colour where it is recorded, or train with `data.depth_camera`, as the finding says",
     ),
     "depth": Kind(
         "Depth images are mostly empty or hold unlikely distances.",

@@ -10,6 +10,7 @@ from vlocnetpp.data.doctor.matches import Floats
 from vlocnetpp.data.doctor.splits import TRAIN, nearest_poses
 from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import ExaminedFrame
+from vlocnetpp.reporting.figures import arrows_in_legend, headings, view_from_above
 
 COLORS = {TRAIN: "#8A8A8A", "val": "#009E73"}
 """Okabe-Ito and grey, apart for every kind of colour vision."""
@@ -32,7 +33,8 @@ def plot_splits(path: Path, study: Study) -> None:
         for split, sequences in study.splits.items()
     }
     every = _poses([examined for sequences in posed.values() for sequence in sequences for examined in sequence])
-    right, up, vertical = plane_from_above(every)
+    view = view_from_above(every)
+    right, up = view.right, view.up
     train = _poses([examined for sequence in posed.get(TRAIN, []) for examined in sequence])
     low, high = every[:, [right, up]].min(axis=0), every[:, [right, up]].max(axis=0)
     width, height = np.maximum(high - low, 0.3 * max(float((high - low).max()), 0.1))
@@ -42,7 +44,7 @@ def plot_splits(path: Path, study: Study) -> None:
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="#EEEEEE", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set(xlabel=f"{'xyz'[right]} [m]", ylabel=f"{'xyz'[up]} [m]")
+    axes.set(xlabel=view.labels[0], ylabel=view.labels[1])
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     dots = None
@@ -64,47 +66,15 @@ def plot_splits(path: Path, study: Study) -> None:
                 poses[:, right], poses[:, up], c=metres, cmap="cividis_r", vmin=0.0, vmax=farthest, s=20, label=label,
                 zorder=4, edgecolors="#00000066", linewidths=0.4,
             )  # fmt: skip
-        ahead = _ahead(poses)[:: max(1, len(poses) // ARROWS)]
-        at = poses[:: max(1, len(poses) // ARROWS)]
-        axes.quiver(
-            at[:, right], at[:, up], ahead[:, right], ahead[:, up], color=color if split in COLORS else "#222222",
-            angles="xy", scale_units="inches", scale=1 / 0.22, width=0.0022, headwidth=4.5, headlength=5, zorder=5,
-        )  # fmt: skip
+        every_nth = poses[:: max(1, len(poses) // ARROWS)]
+        headings(axes, every_nth, view, color if split in COLORS else "#222222")
+    arrows_in_legend(axes)
     if dots is not None:
         bar = figure.colorbar(dots, ax=axes, pad=0.02)
         bar.set_label("from the nearest training pose [m]", fontsize=9)
-    axes.set_title(
-        f"{study.dataset.root.name}, seen along {'xyz'[vertical]}", loc="left", fontsize=12, fontweight="bold"
-    )
+    axes.set_title(f"{study.dataset.root.name}, {view.words}", loc="left", fontsize=12, fontweight="bold")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     figure.savefig(path)
-
-
-def plane_from_above(pose_N7: Floats) -> tuple[int, int, int]:
-    """Axes of the map to the right, up on the page and along the line of sight, never mirrored.
-
-    Cameras are carried more or less upright, so the axis along which their image columns run is the vertical one. Where
-    none stands out, the picture shows the two axes with the widest spread.
-    """
-    down = _columns(pose_N7)[1].mean(axis=0)
-    vertical = int(np.argmax(np.abs(down)))
-    if abs(down[vertical]) < 0.7:
-        vertical = int(np.argmin(np.ptp(pose_N7[:, :3], axis=0)))
-        down = -np.ones(3)
-    right, up = (vertical + 1) % 3, (vertical + 2) % 3
-    return (right, up, vertical) if down[vertical] < 0 else (up, right, vertical)
-
-
-def _columns(pose_N7: Floats) -> tuple[Floats, Floats, Floats]:
-    """The camera's right, down and ahead in the map, (N, 3) each."""
-    from scipy.spatial.transform import Rotation
-
-    R = Rotation.from_quat(pose_N7[:, [4, 5, 6, 3]]).as_matrix()
-    return R[:, :, 0], R[:, :, 1], R[:, :, 2]
-
-
-def _ahead(pose_N7: Floats) -> Floats:
-    return _columns(pose_N7)[2]
 
 
 def _poses(frames: list[ExaminedFrame]) -> Floats:

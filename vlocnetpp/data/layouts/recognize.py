@@ -54,7 +54,7 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
     root = Path(root)
     try:
         if not stat.S_ISDIR(root.stat().st_mode):
-            raise DataError(f"{root}: {IS_BAG}" if _holds_bag([root]) else f"{root}: is not a folder")
+            raise DataError(f"{root}: {IS_BAG}" if _holds_bag([root]) else f"{root}: is not a folder, as a dataset is")
         return _read(root, layout)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: does not exist") from error
