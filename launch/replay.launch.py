@@ -19,8 +19,17 @@ SHARE = Path(__file__).resolve().parent.parent
 OPTIONS = {
     "image_topic": ("--image-topic", "Rectified colour image, raw or compressed; found in the bag where not named."),
     "camera_info_topic": ("--camera-info-topic", "Intrinsics; by default beside the image."),
-    "ground_truth": ("--ground-truth", "Pose topic to compare with; by default the only one."),
+    "ground_truth": (
+        "--ground-truth",
+        "Pose topic to compare with; by default the only one that does not drift.",
+    ),
     "pose_frame": ("--pose-frame", "Frame whose poses that topic has, e.g. base_link; by default the camera's."),
+    "camera_frame": ("--camera-frame", "Frame of the camera; by default that of the images."),
+    "extrinsics": (
+        "--extrinsics",
+        "Pose of the camera in pose_frame, x,y,z,qx,qy,qz,qw, without /tf_static.",
+    ),
+    "map_frame": ("--map-frame", "Frame of the map, where the poses are those of /tf."),
     "device": ("--device", "auto, cpu, cuda or cuda:N."),
     "precision": ("--precision", "auto, fp32, fp16 or bf16."),
 }
@@ -39,7 +48,8 @@ def words(given: dict[str, str]) -> list[str]:
     model, bag, out = (str(Path(given[name]).expanduser().resolve()) for name in ("model", "bag", "out"))
     pace = ["--fast"] if given["fast"].lower() == "true" else ["--rate", given["rate"]]
     switches = [option for name, option in SWITCHES.items() if given[name].lower() == "true"]
-    options = [word for name, (option, _) in OPTIONS.items() if given[name] for word in (option, given[name])]
+    # One word each, since a value may begin with a minus.
+    options = [f"{option}={given[name]}" for name, (option, _) in OPTIONS.items() if given[name]]
     return [model, bag, "--out", out, *pace, *switches, *options]
 
 

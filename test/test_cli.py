@@ -167,7 +167,10 @@ def test_mistakes_with_existing_files(folder, capsys):
         (["evaluate", str(folder / "run"), wall, "--out", str(folder / "x")], "export it first: vlocnetpp export"),
         (["evaluate", wall, model, "--out", str(folder / "x")], "wall: is a folder where a model file is expected"),
         (["evaluate", model, model, "--out", str(folder / "x")], "wall.ts: is not a folder, as a dataset is"),
-        (["explain", wall, model, "--out", str(folder / "x")], "explain takes the model or run first, then the data"),
+        (
+            ["explain", wall, model, "--out", str(folder / "x")],
+            "that takes both a run and data takes the run first",
+        ),
         (["export", wall, "--out", str(folder / "x.ts")], "wall: is a folder, but not that of a training run"),
         (["export", model, "--out", str(folder / "x.ts")], "wall.ts: is a file where the folder of a training run"),
         (["speed", wall], "wall: is a folder without a config.yaml"),
@@ -195,6 +198,7 @@ def test_mistakes_with_existing_files(folder, capsys):
         ("export run --uot lab.ts", "vlocnetpp export", "--uot, did you mean '--out'?"),  # not: --out is missing
         ("export run --out lab.ts --device=cpu", "vlocnetpp export", "unrecognized arguments: --device"),
         ("evaluate a.ts b --out c d", "vlocnetpp evaluate", "unrecognized arguments: d"),
+        ("data frombag x y --test z", "vlocnetpp data", "'render', 'doctor', 'align')"),
         ("--hepl", "vlocnetpp", "--hepl, did you mean '--help'?"),
     ],
 )

@@ -227,7 +227,7 @@ def broken_bag(bag: Path, tmp_path: Path) -> Iterator[Path]:
     ("arguments", "says"),
     [
         (["{tmp}/none.ts", "{bag}"], "none.ts: no such file"),
-        (["{tmp}/text.ts", "{bag}"], "text.ts: is not a model file, which evaluate and replay take first"),
+        (["{tmp}/text.ts", "{bag}"], "text.ts: is not a model file, or it is truncated"),
         (["{model}", "{tmp}/none"], "none: does not exist"),
         (["{model}", "{cut}"], "cut"),
         (["{bag}", "{model}"], "bag: is a folder where a model file is expected"),

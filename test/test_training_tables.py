@@ -7,9 +7,9 @@ from vlocnetpp.training.tables import ValidationTable, progress_line
 
 
 def test_the_line_of_progress_begins_with_what_a_reader_understands():
-    losses = {"cells": -1.9, "off_ray_m": 0.033, "distance_m": 0.0477}
-    assert progress_line("coordinates", 2, 3, losses) == "coordinates (2 of 3): points 0.048 m off, rays 0.033 m"
-    cut = f"12 min left, {progress_line('coordinates', 2, 3, losses)}"[: 80 - 8 - 4 - 7 - 3]
+    line = progress_line("coordinates", 2, 3, {"cells": -1.9, "off_ray_m": 0.033, "distance_m": 0.0477})
+    assert line == "coordinates (2 of 3): points 0.048 m off, 0.033 m beside their rays"
+    cut = f"12 min left, {line}"[: 80 - 8 - 4 - 7 - 3]
     assert "points 0.048 m off" in cut, "of 80 columns, beside bar, share and clock"
     assert progress_line("streams", 3, 3, {"own": 0.05, "seg": 0.04, "x": 1.2}) == (
         "streams (3 of 3): position 1.200, masks 0.040, own 0.050"

@@ -218,7 +218,7 @@ def test_a_list_of_learning_rates_divides_the_stage_and_the_schedule_counts_vali
     assert timed.left_s(Progress(stage=1, elapsed_s=90.0)) == 270
     # Where they took the time of two validations, one is made for both, and one is left.
     late = Progress(stage=1, elapsed_s=250.0, validated=0)
-    assert (timed.validations_due(late), timed.validations_left(late)) == (2, 1)
+    assert (timed.validations_by_now(late), timed.validations_left(late)) == (2, 1)
     assert timed.validations_left(Progress()) == 4 and timed.validations_left(Progress(stage=2)) == 0
 
 

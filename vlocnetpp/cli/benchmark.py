@@ -92,7 +92,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         "--methods-in",
         default="config/benchmark",
         metavar="FOLDER",
-        help="of their files, e.g. config/ablation, which takes parts of robot away (default: config/benchmark)",
+        help="of the methods' files; config/ablation has robot without one part each (default: config/benchmark)",
     )
     command.add_argument("--sections", help="of localization,odometry,segmentation (default: all)")
     command.add_argument(

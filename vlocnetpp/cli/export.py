@@ -22,7 +22,7 @@ def export(args: argparse.Namespace) -> int:
     made = export_run(args.run, args.out, args.precision, args.onnx, args.checkpoint, args.image_size, args.verify)
     title = f"largest differences from {made.checkpoint} in fp32, files in {args.precision}"
     print_table(title, *table(made.parity))
-    print(f"{in_words(made.parity)}; each frame: {made.files[-1].name}")
+    print(f"{in_words(made.parity)}; those of each frame are in {made.files[-1].name}")
     if made.checkpoint is not None:
         print(why_this_checkpoint(made.checkpoint))
     print(f"preset {made.metadata.preset}, {', '.join(made.metadata.tasks)}")

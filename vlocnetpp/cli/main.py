@@ -24,16 +24,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def command_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
-    """The command that the first words name, such as `data from-bag`; the whole command line where they name none."""
+def command_of(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[argparse.ArgumentParser, bool]:
+    """The command that the first words name, such as `data from-bag`, the whole command line where they name none, and
+    whether a word stands in the place of a command that is none."""
     for word in words:
         choices = {
             name: each for a in parser._actions if isinstance(a, Subcommands) for name, each in a.choices.items()
         }
         if word not in choices:
-            break
+            return parser, bool(choices) and not word.startswith("-")
         parser = choices[word]
-    return parser
+    return parser, False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         parser = build_parser()
-        command = command_of(parser, words)
+        command, misnamed = command_of(parser, words)
         overrides = command.get_default("overrides")  # train takes any setting as an option
-        if not overrides:
+        if not overrides and not misnamed:  # of a wrong command argparse itself says so
             refuse_unknown_option(command, words)
         args, rest = parser.parse_known_args(words)
         if rest and not overrides:

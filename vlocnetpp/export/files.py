@@ -274,8 +274,8 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[st
         raise CheckpointError(f"{run}: is a file where the folder of a training run is expected, the --out of train")
     if run.is_dir() and not any((run / name).exists() for name in ("config.yaml", "best.pt", "last.pt")):
         raise CheckpointError(
-            f"{run}: is a folder, but not that of a training run, the --out of train (config.yaml, last.pt); explain "
-            "takes the model or run first, then the data"
+            f"{run}: is a folder, but not that of a training run, the --out of train (config.yaml, last.pt); a "
+            "command that takes both a run and data takes the run first"
         )
     if checkpoint is None:
         checkpoint = "best" if (run / "best.pt").is_file() else "last"

@@ -126,8 +126,8 @@ def read_metadata(path: str | Path) -> Metadata:
         )
     if path.is_dir():
         raise ModelFileError(
-            f"{path}: is a folder where a model file is expected, as vlocnetpp export writes it; evaluate and replay "
-            "take the model first, then the data"
+            f"{path}: is a folder where a model file is expected, as vlocnetpp export writes it; a command that takes "
+            "both a model and data takes the model first"
         )
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
@@ -140,7 +140,7 @@ def read_metadata(path: str | Path) -> Metadata:
         raise ModelFileError(f"{path}: is ONNX; the runtime runs the TorchScript file that was exported beside it")
     if not whole:
         raise ModelFileError(
-            f"{path}: is not a model file, which evaluate and replay take first, or it is truncated; copy it again"
+            f"{path}: is not a model file, or it is truncated; copy it again, or see whether the model comes first"
         )
     try:
         archive = zipfile.ZipFile(path)

@@ -32,7 +32,9 @@ def validation_seconds(network: Network, stores: Sequence[FrameStore], device: t
     with torch.inference_mode():
         times += [time.monotonic() for _ in islice(predict_frames(network, stores, device), TIMED)]
     network.train(training)
-    return frames * (times[-1] - times[1]) / max(len(times) - 2, 1)
+    if len(times) == 2:  # a single frame
+        return times[1] - times[0]
+    return frames * (times[-1] - times[1]) / (len(times) - 2)
 
 
 def said_ahead(
@@ -48,7 +50,12 @@ def said_ahead(
         yield f"this takes about {total}: {rest}the budget of {config.budget}, and {validations}"
     else:
         yield f"beside its {config.epochs:g} epochs this makes {validations}"
-    if 0 < frames < FEW:
+    if not frames:
+        yield (
+            "nothing is held out: no checkpoint is chosen, and no bounds are calibrated; hold a drive out with "
+            "--data.validation_sequences NAME"
+        )
+    elif frames < FEW:
         yield (
             f"only {frames} frames are held out: too few to choose the best checkpoint by and to calibrate bounds; "
             "hold a whole drive out with --data.validation_sequences NAME, or see vlocnetpp train --suggest"

@@ -81,14 +81,19 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     shape = (network.config.view.height, network.config.view.width_px)
     layout = (cells.cell_channels(), cells.cell_stride(), shape, built_from)
     posed, view = training_views(store, network.config, config.augment, config.seed)
-    versions = choose_versions(
-        run,
-        stage,
-        fitting=lambda count: fits(count * posed, *layout[:3]),
-        built=lambda count: is_built(folder, count * posed, *layout),
-        version_s=lambda: posed * seconds_per_image(posed, view, columns),
-    )
-    return open_cells(folder, versions * posed, view, columns, *layout)
+    if not posed:
+        raise TrainingError(f"{config.data.root}: no training frame has a pose, stage '{stage.name}' learns from none")
+    progress = run.state.progress
+    if not progress.versions and run.fabric.is_global_zero:
+        progress.versions = choose_versions(
+            run,
+            stage,
+            fitting=lambda count: fits(count * posed, *layout[:3]),
+            built=lambda count: is_built(folder, count * posed, *layout),
+            version_s=lambda: posed * seconds_per_image(posed, view, columns),
+        )
+    progress.versions = run.fabric.broadcast(progress.versions)
+    return open_cells(folder, progress.versions * posed, view, columns, *layout)
 
 
 def choose_versions(
@@ -109,21 +114,18 @@ def choose_versions(
     asked = 1 + stage.augmentations
     counts = [count for times in range(asked.bit_length()) if fitting(count := asked >> times)] or [1]
     left_s = run.schedule.stage_left_s(run.state.progress)
-    versions = counts[0] if left_s is None else next(filter(built, counts), 0)
-    # A stage that is continued keeps the features that it has.
-    if left_s is not None and not (versions and run.state.progress.elapsed_s):
+    if left_s is None or built(counts[0]):
+        versions = counts[0]
+    else:
         most = left_s / (FEATURES_SHARE * version_s())
-        versions = max(versions, next((count for count in counts if count <= most), 1))
-    versions = run.fabric.broadcast(versions)
+        versions = next((count for count in counts if count <= most or built(count)), 1)
     if versions < asked:
         why = f"would take over a third of stage '{stage.name}'" if versions < counts[0] else "do not fit"
         run.status.note(f"{versions} of {asked} versions of each image: the features of more {why}")
     return versions
 
 
-def seconds_per_image(
-    posed: int, view: Callable[[int], View], columns: Callable[[Tensor], Tensor], timed: int = TIMED
-) -> float:
+def seconds_per_image(posed: int, view: Callable[[int], View], columns: Callable[[Tensor], Tensor]) -> float:
     """Seconds that an augmented image and its features take here.
 
     Args:
@@ -132,8 +134,8 @@ def seconds_per_image(
     seconds = []
     for _ in range(2):  # the first one warms up
         began = time.monotonic()
-        columns(torch.stack([view(posed + i % posed).image_3HW.float() for i in range(timed)]))
-        seconds.append((time.monotonic() - began) / timed)
+        columns(torch.stack([view(posed + i % posed).image_3HW.float() for i in range(TIMED)]))
+        seconds.append((time.monotonic() - began) / TIMED)
     return min(seconds)
 
 

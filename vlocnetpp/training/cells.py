@@ -202,10 +202,9 @@ def is_built(
     stride: int,
     shape: tuple[int, int],
     settings: Sequence[object],
-    largest_bytes: int = LARGEST_BYTES,
 ) -> bool:
     """Whether `open_cells` with these arguments finds its buffer complete."""
-    kept, _ = _share(views, (shape[0] // stride) * (shape[1] // stride), channels, largest_bytes)
+    kept, _ = _share(views, (shape[0] // stride) * (shape[1] // stride), channels, LARGEST_BYTES)
     return (folder / _name(views, channels, stride, shape, kept, settings) / INDEX_NAME).is_file()
 
 

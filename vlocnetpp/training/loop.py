@@ -130,7 +130,8 @@ def prepare(
     settings = configure_network(config, data)
     chosen_by = best_metric(config, settings)
     fabric = start_fabric(config)
-    if fabric.is_global_zero and out.is_dir():
+    locked = fabric.is_global_zero and out.is_dir()
+    if locked:
         stack.enter_context(only_run_in(out))  # before the work of loading
     torch.manual_seed(config.seed)
     network = build_network(settings)
@@ -171,7 +172,7 @@ def prepare(
         stack.enter_context(loader)
     log = None
     if fabric.is_global_zero:
-        if not out.is_dir():
+        if not locked:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(only_run_in(out))
         digest = state.about["dataset"]["digest"]

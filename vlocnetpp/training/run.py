@@ -60,7 +60,7 @@ class Run:
     costs: Profile
     stop: StopRequests
     validation_s: float
-    """Time of a validation: that of the last one, before the first an estimate."""
+    """Time of the longest validation so far, before the first an estimate; some stages validate a part of the tasks."""
     smooth: dict[str, float] = field(default_factory=dict)
     """Loss terms as they are shown, each a running mean."""
 
@@ -83,9 +83,9 @@ def end_stage(run: Run) -> None:
     run.state.optimizer = None
     progress = run.state.progress
     progress.stage += 1
-    progress.batch = progress.validated = 0
+    progress.batch = progress.validated = progress.versions = 0
     progress.elapsed_s = 0.0
-    progress.usual, progress.recent = {}, {}
+    progress.usual, progress.recent, run.smooth = {}, {}, {}
 
 
 def show(run: Run, text: str) -> None:
@@ -98,7 +98,7 @@ def show(run: Run, text: str) -> None:
 
 def smoothed(run: Run, losses: dict[str, float]) -> dict[str, float]:
     """Running means of the terms of this step: single batches differ so much that nobody sees them fall."""
-    run.smooth = {
+    run.smooth |= {
         name: value + SMOOTH * (run.smooth[name] - value) if name in run.smooth else value
         for name, value in losses.items()
     }
@@ -127,7 +127,7 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
     state, began = run.state, time.monotonic()
     show(run, f"{stage.name}: validating on {sum(len(store.names) for store in run.held_out)} frames")
     # Where the features of cells took the time of several, one is made for all of them.
-    state.progress.validated = max(state.progress.validated + 1, run.schedule.validations_due(state.progress))
+    state.progress.validated = max(state.progress.validated + 1, run.schedule.validations_by_now(state.progress))
     found: dict[str, Any] = {}
     best = False
     if stage.tasks != ("depth",):
@@ -156,7 +156,7 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
     if best:
         save(run, BEST_NAME)
     save(run, LAST_NAME)
-    run.validation_s = time.monotonic() - began
+    run.validation_s = max(run.validation_s, time.monotonic() - began)
 
 
 def is_best(value: float, uncertainty: float, best: float | None, sign: int) -> tuple[bool, float]:

@@ -25,6 +25,8 @@ class Progress:
     """Of the stage, in steps."""
     validated: int = 0
     """Finished validations of the stage."""
+    versions: int = 0
+    """Of a stage of cells: versions of each image that it learns from; 0 before they are chosen."""
     step: int = 0
     """Steps of the optimizer in all stages."""
     total_s: float = 0.0
@@ -82,14 +84,14 @@ class Schedule:
         """Whether the stage has come to its next validation; the last one of a stage is at its end."""
         return self.share(progress) >= min(1.0, (progress.validated + 1) / self._count(progress.stage))
 
-    def validations_due(self, progress: Progress) -> int:
+    def validations_by_now(self, progress: Progress) -> int:
         """Validations that the current stage should have had by now."""
         return int(self.share(progress) * self._count(progress.stage) + 1e-9)
 
     def validations_left(self, progress: Progress) -> int:
         """Validations to come, in all stages."""
         stages = range(progress.stage, len(self._stages))
-        due = self.validations_due(progress) if stages else 0
+        due = self.validations_by_now(progress) if stages else 0
         return sum(self._count(stage) for stage in stages) - max(due, progress.validated)
 
     def _count(self, stage: int) -> int:

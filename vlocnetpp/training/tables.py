@@ -23,7 +23,7 @@ def losses_line(losses: dict[str, float]) -> str:
 
 
 IN_WORDS = {
-    "distance_m": "points {:.3f} m off", "off_ray_m": "rays {:.3f} m",
+    "distance_m": "points {:.3f} m off", "off_ray_m": "{:.3f} m beside their rays",
     "x": "position {:.3f}", "q": "rotation {:.3f}", "x_rel": "motion of poses {:.3f}", "q_rel": "turn of poses {:.3f}",
     "x_vo": "odometry {:.3f}", "q_vo": "its turn {:.3f}", "seg": "masks {:.3f}", "scale": "uncertainty {:.3f}",
     "coord": "map {:.3f}",

@@ -39,7 +39,8 @@ def in_words(limits: Limits) -> dict[str, str]:
         "uncertain": f"68 % bound over {usual}, while lost over {lost}",
         "unlike the training images": f"novelty over {novelty}",
         "outside the map": f"over {limits.margin_m:g} m outside of the training positions",
-        "disagrees with odometry": f"over {limits.disagreement:g} bounds from where the odometry puts it",
+        "disagrees with odometry": f"over {limits.disagreement:g} bounds from where the odometry puts it, while "
+        f"lost over {STRICTER * limits.disagreement:g}",
         "lost": f"good, but after bad ones not yet {limits.regain_after} good ones in a row, or "
         f"{limits.relocalize_after} where the camera cannot have come from the last trusted pose",
     }
