@@ -267,7 +267,7 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def in_words(report: Report) -> str:
-    """That a report without a difference beyond its tolerance is good, and by how much."""
+    """How far the differences of a report stay below what is allowed; none is beyond it."""
     files = {row.file for row in report.rows}
     largest_of = {name: max(counted(report, file, name) for file in files) for name in asdict(report.tolerance)}
     factors = {name: limit / largest_of[name] for name, limit in asdict(report.tolerance).items() if largest_of[name]}

@@ -27,10 +27,9 @@ from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.datasets import TrainingError
 from vlocnetpp.training.interrupt import Interrupted
-from vlocnetpp.training.run import SAVE_EVERY_S, Run, agree, end_stage, judge, note_losses, save, show, smoothed
+from vlocnetpp.training.run import SAVE_EVERY_S, Run, agree, end_stage, judge, note_losses, save, show_losses
 from vlocnetpp.training.run_folder import LAST_NAME
 from vlocnetpp.training.stage import stage_part
-from vlocnetpp.training.tables import progress_line
 
 MEASURED = 64
 """Number of training images, evenly spread, on which mean and deviation of the front's features are measured."""
@@ -250,7 +249,7 @@ def train_cell_stage(run: Run) -> bool:
     def after_steps(losses: dict[str, float], images_per_s: float, rate: float, optimizer: dict[str, Any]) -> bool:
         nonlocal saved_at
         note_losses(progress, losses)
-        show(run, progress_line(stage.name, progress.stage + 1, len(run.config.stages), smoothed(run, losses)))
+        show_losses(run, losses)
         stop = agree(run, {})[1]
         validation = run.schedule.validation_due(progress)
         if validation or stop or progress.total_s - saved_at > SAVE_EVERY_S:

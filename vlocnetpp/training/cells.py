@@ -168,7 +168,7 @@ def open_cells(
     Raises:
         DataError: the buffer cannot be written or is too small for the images, in one line.
     """
-    kept, count = _share(views, (shape[0] // stride) * (shape[1] // stride), channels, largest_bytes)
+    kept, count = _share(views, _cells_an_image(stride, shape), channels, largest_bytes)
     name = _name(views, channels, stride, shape, kept, settings)
     layers: dict[str, tuple[tuple[int, ...], type]] = {
         "features": ((count, channels), np.float16),
@@ -204,7 +204,7 @@ def is_built(
     settings: Sequence[object],
 ) -> bool:
     """Whether `open_cells` with these arguments finds its buffer complete."""
-    kept, _ = _share(views, (shape[0] // stride) * (shape[1] // stride), channels, LARGEST_BYTES)
+    kept, _ = _share(views, _cells_an_image(stride, shape), channels, LARGEST_BYTES)
     return (folder / _name(views, channels, stride, shape, kept, settings) / INDEX_NAME).is_file()
 
 
@@ -226,7 +226,7 @@ def _share(views: int, cells: int, channels: int, largest_bytes: int) -> tuple[i
 
 def fits(views: int, channels: int, stride: int, shape: tuple[int, int]) -> bool:
     """Whether a buffer of so many images keeps enough of the cells of each; the arguments as in `open_cells`."""
-    cells = (shape[0] // stride) * (shape[1] // stride)
+    cells = _cells_an_image(stride, shape)
     return _kept(views, cells, channels, LARGEST_BYTES) >= min(cells, FEWEST_CELLS)
 
 
@@ -234,9 +234,14 @@ def _kept(views: int, cells: int, channels: int, largest_bytes: int) -> int:
     return min(cells, (largest_bytes // views - channels * 4 - 7 * 4) // _cell_bytes(channels))
 
 
-def largest_size(views: int, cells: int, channels: int) -> int:
-    """Bytes of a buffer at most: images whose borders were filled keep fewer cells."""
-    return min(views * (cells * _cell_bytes(channels) + channels * 4 + 7 * 4), LARGEST_BYTES)
+def largest_size(views: int, channels: int, stride: int, shape: tuple[int, int]) -> int:
+    """Bytes of a buffer at most, arguments as in `open_cells`; images whose borders were filled keep fewer cells."""
+    return min(views * (_cells_an_image(stride, shape) * _cell_bytes(channels) + channels * 4 + 7 * 4), LARGEST_BYTES)
+
+
+def _cells_an_image(stride: int, shape: tuple[int, int]) -> int:
+    """Of an image of this height and width."""
+    return (shape[0] // stride) * (shape[1] // stride)
 
 
 def _cell_bytes(channels: int) -> int:

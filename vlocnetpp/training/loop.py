@@ -49,7 +49,7 @@ from vlocnetpp.training.run import (
     save,
     settle,
     show,
-    smoothed,
+    show_losses,
 )
 from vlocnetpp.training.run_folder import (
     CONFIG_NAME,
@@ -63,7 +63,7 @@ from vlocnetpp.training.run_folder import (
 from vlocnetpp.training.schedule import Schedule, best_metric, check_depth, check_stages, learning_rate
 from vlocnetpp.training.stage import check_frozen, freeze, stage_part, stage_terms, trained_before
 from vlocnetpp.training.state import TrainingState
-from vlocnetpp.training.tables import Profile, ValidationTable, losses_line, progress_line
+from vlocnetpp.training.tables import Profile, ValidationTable, losses_line
 
 ROW_BATCHES = 50
 """The log has a row for each epoch, or for so many batches where epochs are shorter."""
@@ -251,7 +251,7 @@ def train_stage(run: Run) -> bool:
             progress.total_s += spent
             note_losses(progress, losses)
             frames_per_s = index.size * fabric.world_size / spent
-            show(run, progress_line(stage.name, progress.stage + 1, len(config.stages), smoothed(run, losses)))
+            show_losses(run, losses)
             validation = run.schedule.validation_due(progress)
             if validation:
                 state.optimizer = optimizer.state_dict()

@@ -26,7 +26,7 @@ from vlocnetpp.training.norms import settle_norms
 from vlocnetpp.training.run_folder import BEST_NAME, LAST_NAME, Log
 from vlocnetpp.training.schedule import Progress, Schedule
 from vlocnetpp.training.state import TrainingState
-from vlocnetpp.training.tables import Profile, ValidationTable
+from vlocnetpp.training.tables import Profile, ValidationTable, progress_line
 from vlocnetpp.training.validate import UNCERTAINTIES, validate
 
 if TYPE_CHECKING:
@@ -96,13 +96,15 @@ def show(run: Run, text: str) -> None:
     run.status.update(run.schedule.passed(run.state.progress), text, left_s)
 
 
-def smoothed(run: Run, losses: dict[str, float]) -> dict[str, float]:
-    """Running means of the terms of this step: single batches differ so much that nobody sees them fall."""
+def show_losses(run: Run, losses: dict[str, float]) -> None:
+    """Update the line of progress with running means of the terms: single batches differ so much that nobody sees them
+    fall."""
     run.smooth |= {
         name: value + SMOOTH * (run.smooth[name] - value) if name in run.smooth else value
         for name, value in losses.items()
     }
-    return run.smooth
+    number, stages = run.state.progress.stage, run.config.stages
+    show(run, progress_line(stages[number].name, number + 1, len(stages), run.smooth))
 
 
 def note_losses(progress: Progress, losses: dict[str, float]) -> None:

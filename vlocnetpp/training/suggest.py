@@ -21,7 +21,7 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training.ahead import FEW
-from vlocnetpp.training.cell_stage import FEATURES_SHARE, cell_features, seconds_per_image
+from vlocnetpp.training.cell_stage import FEATURES_SHARE, TIMED, cell_features, seconds_per_image
 from vlocnetpp.training.cell_training import in_half
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.cells import largest_size
@@ -35,7 +35,6 @@ STEP_PX = 32
 """The input's sides are multiples of this: the network's smallest map has a 32nd of its size."""
 SMALLEST_PX = 96
 LEAST_S, MOST_S = 15 * 60.0, 8 * 3600.0
-TIMED = 4
 VERSIONS = 4
 """Of each image, for which a budget is proposed."""
 FRAME_BYTES = 6
@@ -152,10 +151,10 @@ def _measure(config: TrainConfig, posed: list[Frame]) -> tuple[float, float, flo
             count, view, lambda image_B3HW: cell_features(cast(CellNetwork, network), image_B3HW, half)
         )
     cells, view_config = cast(CellNetwork, network), network.config.view
-    pixels = view_config.height * view_config.width_px
-    versions = (1 + stage.augmentations) * len(posed)
-    buffer = largest_size(versions, pixels // cells.cell_stride() ** 2, cells.cell_channels())
-    return each_s, size / 1e6, (buffer + len(posed) * pixels * FRAME_BYTES) / 1e9
+    shape = (view_config.height, view_config.width_px)
+    images = (1 + stage.augmentations) * len(posed)
+    buffer = largest_size(images, cells.cell_channels(), cells.cell_stride(), shape)
+    return each_s, size / 1e6, (buffer + len(posed) * math.prod(shape) * FRAME_BYTES) / 1e9
 
 
 def _budget(config: TrainConfig, posed: int, feature_s: float) -> tuple[str, str]:
