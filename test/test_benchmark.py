@@ -173,6 +173,8 @@ def test_the_plan_has_a_row_for_everything_the_labels_allow_and_a_reason_for_the
         left_out = {each.name: each.reason for each in made.skipped}
         assert f"no {missing}" in left_out["mtl"]
         assert ("stl_coordinates" in left_out) == (missing == "depth")
+        without = left_out.get("direct alignment, depth camera")
+        assert without == ("the frames of 'test' have no depth" if missing == "depth" else None)
         assert ("stl_segmentation" in left_out) == (missing == "mask")
         assert {"stl_pose", "mean pose"} <= {job.name for job in made.jobs}
         assert not {job.name for job in made.jobs} & set(left_out)

@@ -8,14 +8,17 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from boards_scene import K_33, pose_at, write_frame
 from conftest import real_data
 from scipy.spatial.transform import Rotation
 
+from benchmarks.odometry_bound import HalfAlignment
 from vlocnetpp.data import open_dataset
 from vlocnetpp.data.frames import DataError, Frame, Sequence
 from vlocnetpp.data.pnp import solve_pnp
 from vlocnetpp.metrics import localization_metrics, odometry_metrics, pose_errors
+from vlocnetpp.network.blocks.alignment import DirectAlignment, grey_image
 from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, run_odometry_peer, run_peer
 from vlocnetpp.peers.image_retrieval import affine_weights
 from vlocnetpp.peers.orb_odometry import solve_motion
@@ -216,6 +219,32 @@ def test_the_essential_matrix_on_images(tmp_path, black):
     assert (metres < 0.3 * lengths).all()
     assert degrees.max() < 1
     np.testing.assert_array_equal(motion[6], motion[3])
+
+
+def test_direct_alignment_is_metric_and_needs_depth(tmp_path):
+    poses = [pose_at(0, 0, 0), pose_at(0.03, 0, 0.02, 0.5), pose_at(0.05, 0.01, 0.06, 0.2, 0.4), pose_at(0.08, 0, 0.06)]
+    frames = [write_frame(tmp_path, f"f{i}", pose) for i, pose in enumerate(poses)]
+    frames.append(replace(frames[-1], depth_path=None))
+    peer = PEER["direct alignment, depth camera"]
+    motion, valid, _ = run_odometry_peer(peer, [Sequence("s", tuple(frames))])
+    np.testing.assert_array_equal(valid, [0, 1, 1, 1, 1])
+    truth = relative(np.array(poses[:-1]), np.array(poses[1:]))
+    metres, degrees = pose_errors(motion[1:4], truth)
+    assert (metres < 0.2 * np.linalg.norm(truth[:, :3], axis=1)).all()
+    assert degrees.max() < 0.1
+    assert np.isnan(motion[4]).all(), "the last frame has no depth"
+
+
+def test_the_halves_of_the_odometry_bound_share_no_pixel_and_leave_none_out(tmp_path):
+    frame = write_frame(tmp_path, "f", pose_at(0, 0, 0))
+    grey = grey_image(torch.from_numpy(frame.image()).permute(2, 0, 1)[None].float())
+    geometry = torch.ones(1, 3, 15, 20)
+    whole, *halves = (
+        align.choose_pixels(grey, geometry, torch.from_numpy(K_33)[None].float(), 3).known_BN
+        for align in (DirectAlignment(), HalfAlignment(0), HalfAlignment(1))
+    )
+    torch.testing.assert_close(halves[0] + halves[1], whole)
+    assert all(0.4 < float(half.mean()) < 0.6 for half in halves)
 
 
 def test_vlad_by_hand():

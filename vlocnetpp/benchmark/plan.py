@@ -134,12 +134,10 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
             skipped.append(Skipped(what.name, reason))
             return
         label = "mask" if section == "segmentation" else "pose"
-        good = tuple(split for split in splits if label in test[split])
-        skipped.extend(
-            Skipped(what.name, f"the frames of '{split}' have no {label} to judge by")
-            for split in splits
-            if split not in good
-        )
+        read = what.needs if isinstance(what, OdometryPeer) else ()
+        lacking = {split: _lacking(split, label, read, test[split]) for split in splits}
+        skipped.extend(Skipped(what.name, reason) for reason in lacking.values() if reason)
+        good = tuple(split for split, reason in lacking.items() if not reason)
         if good:
             jobs.extend(Job(what, seed, good, expected_s) for seed in seeds)
 
@@ -203,6 +201,13 @@ def labels(frames: Sequence[Frame]) -> set[str]:
         if any(getattr(frame, attribute) is not None for frame in frames):
             found.add(name)
     return found
+
+
+def _lacking(split: str, judged_by: str, read: Iterable[str], found: set[str]) -> str:
+    """Why a row cannot be judged on a split, '' where it can."""
+    if judged_by not in found:
+        return f"the frames of '{split}' have no {judged_by} to judge by"
+    return next((f"the frames of '{split}' have no {label}" for label in read if label not in found), "")
 
 
 def _unlearnable(wanted: Iterable[str], train: set[str]) -> str:

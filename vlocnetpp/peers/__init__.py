@@ -1,6 +1,7 @@
 """Baselines without a network, printed beside every result: for localization and for odometry."""
 
 from vlocnetpp.peers.active_search import ACTIVE_SEARCH
+from vlocnetpp.peers.direct_alignment import DIRECT_ALIGNMENT
 from vlocnetpp.peers.image_retrieval import INTERPOLATION, NEAREST
 from vlocnetpp.peers.mean_pose import MEAN_POSE
 from vlocnetpp.peers.nearest_training_pose import NEAREST_TRAINING_POSE
@@ -16,7 +17,7 @@ PEERS = (
     *(ORB_PNP, ACTIVE_SEARCH, SCORE_FOREST, NEAREST_TRAINING_POSE),
 )
 """In the order of a benchmark table."""
-ODOMETRY_PEERS = (NO_MOTION, ORB_ESSENTIAL, CONSTANT_VELOCITY)
+ODOMETRY_PEERS = (NO_MOTION, ORB_ESSENTIAL, DIRECT_ALIGNMENT, CONSTANT_VELOCITY)
 """In the order of a benchmark table."""
 
 __all__ = [

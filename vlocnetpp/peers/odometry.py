@@ -30,6 +30,8 @@ class OdometryPeer(NamedTuple):
     note: str
     oracle: bool = False
     """True if it looks at the ground truth: a bound to compare with, not a method."""
+    needs: tuple[str, ...] = ()
+    """What the frames must have beside image, K and pose: `depth`."""
 
 
 def run_odometry_peer(peer: OdometryPeer, sequences: Sequence[Recording]) -> tuple[Floats, NDArray[np.bool_], Floats]:
