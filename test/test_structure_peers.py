@@ -18,7 +18,7 @@ from vlocnetpp.peers.active_search import ACTIVE_SEARCH
 from vlocnetpp.peers.colour_camera import of_colour_camera, recorded_poses
 from vlocnetpp.peers.orb_pnp import ORB_PNP
 from vlocnetpp.peers.score_forest import SCORE_FOREST
-from vlocnetpp.poses import relative
+from vlocnetpp.poses import relative, transform
 
 pytestmark = pytest.mark.usefixtures("small_forest")
 
@@ -77,7 +77,7 @@ def test_preemptive_ransac_by_hand():
     rng = np.random.default_rng(3)
     pose = pose_at(0.4, -0.3, 0.2, 25, 5)
     camera = rng.uniform([-1, -1, 1], [1, 1, 4], (400, 3))
-    truth = map_points.map_points(pose, camera)
+    truth = transform(pose, camera)
     predictions = np.stack([truth + rng.normal(0, 0.01, truth.shape), rng.uniform(-5, 5, truth.shape)], axis=1)
     predictions[:200, 0] = rng.uniform(-5, 5, (200, 3))
     metres, degrees = pose_errors([score_forest.preemptive_ransac(camera, predictions, rng)], [pose])

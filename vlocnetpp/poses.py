@@ -48,6 +48,11 @@ def inverse(pose_N7: Floats) -> Floats:
     return _by_rows(geometry.inverse, pose_N7)
 
 
+def transform(pose_7: Floats, point_N3: Floats) -> Floats:
+    """Points (N, 3) of the frame whose pose is given, in the frame in which it is given."""
+    return rotate(np.tile(pose_7[3:], (len(point_N3), 1)), point_N3) + pose_7[:3]
+
+
 def relative(a_N7: Floats, b_N7: Floats) -> Floats:
     """`inv(T_a) @ T_b`: pose b as seen from pose a, (N, 7)."""
     return _by_rows(geometry.relative, a_N7, b_N7)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.peers.peer import pose_of
-from vlocnetpp.poses import Floats, rotate
+from vlocnetpp.poses import Floats, transform
 
 FEWEST_INLIERS = 12
 """With fewer a peer gives no pose."""
@@ -27,14 +27,9 @@ def camera_points(frame: Frame, pixels_N2: Floats, size_2: tuple[int, int], dept
     return np.hstack([(pixels_N2 - centre) / focal * z_N1, z_N1])
 
 
-def map_points(pose_7: Floats, camera_N3: Floats) -> Floats:
-    """Points (N, 3) in the map from points in a camera at this pose."""
-    return rotate(np.tile(pose_7[3:], (len(camera_N3), 1)), camera_N3) + pose_7[:3]
-
-
 def lift(frame: Frame, pixels_N2: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Map points (N, 3) of a training frame's pixels by its depth, and which of them (N,) have a depth at all."""
     image_HW3, depth_HW = frame.image(), frame.depth()
     assert depth_HW is not None, "only frames with depth are mapped"
     camera_N3 = camera_points(frame, pixels_N2, (image_HW3.shape[1], image_HW3.shape[0]), depth_HW)
-    return map_points(pose_of(frame), camera_N3), camera_N3[:, 2] > 0
+    return transform(pose_of(frame), camera_N3), camera_N3[:, 2] > 0

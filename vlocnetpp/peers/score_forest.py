@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.poses import pose_from_matrix
-from vlocnetpp.peers.map_points import camera_points, map_points
+from vlocnetpp.peers.map_points import camera_points
 from vlocnetpp.peers.peer import Image, Peer, PeerMap, pose_of
-from vlocnetpp.poses import Floats
+from vlocnetpp.poses import Floats, transform
 from vlocnetpp.progress import track
 
 Single = NDArray[np.float32]
@@ -117,7 +117,7 @@ def build(train_frames: Sequence[Frame]) -> PeerMap:
         assert depth_HW is not None, "only frames with depth are mapped"
         found = ask(frame, frame.image(), depth_HW, max(1, TRAINING_PIXELS // len(mapped)), asked, rng)
         answers.append(found.answers_NQ)
-        points.append(map_points(pose_of(frame), found.camera_N3))
+        points.append(transform(pose_of(frame), found.camera_N3))
     answers_NQ, points_N3 = np.concatenate(answers), np.concatenate(points)
     if len(points_N3) < MIN_INLIERS:
         return PeerMap(lambda frame, image_HW3: None, 0)

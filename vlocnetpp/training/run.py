@@ -129,7 +129,7 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
     state, began = run.state, time.monotonic()
     show(run, f"{stage.name}: validating on {sum(len(store.names) for store in run.held_out)} frames")
     # Where the features of cells took the time of several, one is made for all of them.
-    state.progress.validated = max(state.progress.validated + 1, run.schedule.validations_by_now(state.progress))
+    state.progress.validated = run.schedule.validations_by_now(state.progress)
     found: dict[str, Any] = {}
     best = False
     if stage.tasks != ("depth",):

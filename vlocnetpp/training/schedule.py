@@ -82,7 +82,7 @@ class Schedule:
 
     def validation_due(self, progress: Progress) -> bool:
         """Whether the stage has come to its next validation; the last one of a stage is at its end."""
-        return self.share(progress) >= min(1.0, (progress.validated + 1) / self._count(progress.stage))
+        return self.validations_by_now(progress) > progress.validated
 
     def validations_by_now(self, progress: Progress) -> int:
         """Validations that the current stage should have had by now."""

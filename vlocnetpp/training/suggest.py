@@ -170,5 +170,5 @@ def _budget(config: TrainConfig, posed: int, feature_s: float) -> tuple[str, str
     budget = f"{minutes}m" if minutes < 120 else f"{minutes / 60:.1f}h"
     return budget, (
         f"{budget}: the features of {posed} images in {versions} versions take about {duration(features_s)} of it on "
-        f"this machine; more time makes it better, with up to {1 + cells.augmentations} versions"
+        f"this machine, the first time; more time makes it better, with up to {1 + cells.augmentations} versions"
     )

@@ -17,7 +17,7 @@ from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.pnp import INLIER_PX, solve_pnp
-from vlocnetpp.poses import inverse, relative, rotate
+from vlocnetpp.poses import inverse, relative, rotate, transform
 
 SPREAD, BY_LOOKS, BY_POSE = 48, 4, 2
 """Images of the map that a query is compared with: evenly spread, most alike as thumbnails, nearest by pose."""
@@ -46,8 +46,7 @@ class Located:
 
     def agrees(self, pose_7: Floats) -> bool:
         """Whether the points lie where a camera at this pose sees them."""
-        turned_N3 = rotate(np.tile(inverse(pose_7[None])[0, 3:], (len(self.points_N3), 1)), self.points_N3 - pose_7[:3])
-        pixel_N3 = turned_N3 @ self.K_33.T
+        pixel_N3 = transform(inverse(pose_7[None])[0], self.points_N3) @ self.K_33.T
         before_N = pixel_N3[:, 2] > 1e-6
         off_N = np.full(len(before_N), float(self.width))
         off_N[before_N] = np.linalg.norm(pixel_N3[before_N, :2] / pixel_N3[before_N, 2:] - self.x_N2[before_N], axis=1)
@@ -160,8 +159,7 @@ def _look(examined: ExaminedFrame) -> Floats:
 def _lift(frame: Frame, x_N2: Floats, z_N: Floats, K_33: Floats) -> Floats:
     """Points (N, 3) in the map of pixels and their depths."""
     rays_N3 = np.hstack([x_N2, np.ones((len(x_N2), 1))]) @ np.linalg.inv(K_33).T
-    pose = np.asarray(frame.pose_7)
-    return rotate(np.tile(pose[3:], (len(x_N2), 1)), rays_N3 * z_N[:, None]) + pose[:3]
+    return transform(np.asarray(frame.pose_7), rays_N3 * z_N[:, None])
 
 
 def _triangulate(first: Frame, second: Frame, x1_N2: Floats, x2_N2: Floats, K_33: Floats) -> Floats:
