@@ -22,7 +22,8 @@ from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.metrics import odometry_metrics
 from vlocnetpp.metrics.localization import pose_errors
-from vlocnetpp.network.blocks.alignment import DirectAlignment, Pixels
+from vlocnetpp.network.blocks.alignment import DirectAlignment
+from vlocnetpp.network.blocks.alignment_equations import Pixels
 from vlocnetpp.peers.colour_camera import of_colour_camera
 from vlocnetpp.peers.direct_alignment import DIRECT_ALIGNMENT, start
 from vlocnetpp.peers.odometry import NO_MOTION, OdometryPeer, run_odometry_peer
@@ -40,8 +41,10 @@ class HalfAlignment(DirectAlignment):
         super().__init__()
         self.colour = colour
 
-    def choose_pixels(self, image_B1hw: Tensor, geometry_B3yx: Tensor, K_B33: Tensor, cell: int) -> Pixels:
-        pixels = super().choose_pixels(image_B1hw, geometry_B3yx, K_B33, cell)
+    def choose_pixels(
+        self, image_B1hw: Tensor, geometry_B3yx: Tensor, K_B33: Tensor, reduction: int, cell: int
+    ) -> Pixels:
+        pixels = super().choose_pixels(image_B1hw, geometry_B3yx, K_B33, reduction, cell)
         rows, columns = ((side - 2) // cell for side in image_B1hw.shape[2:])
         row_y1 = torch.arange(rows)[:, None] * SQUARES[0] // rows
         column_1x = torch.arange(columns)[None] * SQUARES[1] // columns

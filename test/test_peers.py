@@ -240,7 +240,7 @@ def test_the_halves_of_the_odometry_bound_share_no_pixel_and_leave_none_out(tmp_
     grey = grey_image(torch.from_numpy(frame.image()).permute(2, 0, 1)[None].float())
     geometry = torch.ones(1, 3, 15, 20)
     whole, *halves = (
-        align.choose_pixels(grey, geometry, torch.from_numpy(K_33)[None].float(), 3).known_BN
+        align.choose_pixels(grey, geometry, torch.from_numpy(K_33)[None].float(), 1, 3).known_BN
         for align in (DirectAlignment(), HalfAlignment(0), HalfAlignment(1))
     )
     torch.testing.assert_close(halves[0] + halves[1], whole)

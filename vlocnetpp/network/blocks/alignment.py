@@ -3,7 +3,11 @@
 Direct alignment by Gauss-Newton, coarse to fine, with the depth of the current image; a coarse and partly wrong one is
 enough. The gradient is the current image's, so a level computes all but the residual once (Baker & Matthews,
 Lucas-Kanade 20 Years On, 2004). Weights are those of Student's t (Kerl, Sturm & Cremers, Robust Odometry Estimation
-for RGB-D Cameras, 2013). A change of brightness, gain and bias, is solved for along with the motion.
+for RGB-D Cameras, 2013); the expected residual grows with the gradient, so that an edge counts whatever its contrast. A
+change of brightness, gain and bias, is solved for along with the motion.
+
+A person who walks by may have the strongest edges, and would be taken for what stands still. So the coarse levels are
+solved several times, from other parts of the image; the motion by which most of the whole image agrees is refined.
 
 It scripts, exports, differentiates and runs on any device: plain arithmetic, because ONNX has no solver, a fixed number
 of steps, and no step that depends on the data.
@@ -16,6 +20,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlocnetpp.geometry import normalize_quaternion, quaternion_from_matrix, rotation_matrix
+from vlocnetpp.network.blocks.alignment_equations import (
+    Fit,
+    Motion,
+    Pixels,
+    apply_step,
+    compare,
+    invert,
+    level_grid,
+    level_intrinsics,
+    part_masks,
+    repeat_pixels,
+    slope_by_depth,
+)
 
 STRIDE = 2
 """Pixels of the network's input per pixel of the grey image that is aligned and remembered."""
@@ -29,44 +46,9 @@ class Alignment(NamedTuple):
     log_scale_B2: Tensor
     """Log of the standard deviation of translation, metres, and rotation, radians; 0 where `found_B` is False."""
     agreeing_B: Tensor
-    """Share of the current image's texture (of its squared gradient) that the motion explains, 0 to 1."""
+    """Share of the current image's edges that the motion explains, 0 to 1."""
     found_B: Tensor
     """Whether the alignment succeeded (bool)."""
-
-
-class Motion(NamedTuple):
-    """The estimate that each level refines: a point p of the current camera is R p + t in the previous one."""
-
-    R_B33: Tensor
-    t_B31: Tensor
-    brightness_B2: Tensor
-    """Gain and bias: the previous image shows c + gain (c / CONTRAST - 2) + bias where the current one shows c."""
-    variance_B1: Tensor
-    """Of a residual."""
-
-
-class Pixels(NamedTuple):
-    """Chosen pixels of one level of the current image."""
-
-    rays_B4N: Tensor
-    """x, y, 1 along the ray and the inverse depth, 1/m."""
-    grey_BN: Tensor
-    known_BN: Tensor
-    """1 where the depth is known, 0 elsewhere."""
-    depth_variance_BN: Tensor
-    """Of the log of the depth."""
-    texture_BN: Tensor
-    """Squared gradient, per pixel of the level."""
-    change_B8N: Tensor
-    """Jacobian of the current image's grey value by gain, bias, translation and rotation of the camera."""
-
-
-class Fit(NamedTuple):
-    """The normal equations of a level, and the weights and residuals of its last step."""
-
-    inverse_B88: Tensor
-    weight_BN: Tensor
-    residual_BN: Tensor
 
 
 def grey_image(image_B3HW: Tensor, stride: int = STRIDE) -> Tensor:
@@ -80,21 +62,24 @@ class DirectAlignment(nn.Module):
     """
 
     STRIDE: Final[int] = STRIDE
-    COARSEST: Final[tuple[int, int, int]] = (1, 1, 4)
-    """Of a level: side of the cells, of which each gives its pixel with the steepest gradient; how often weights are
-    computed; steps with the same weights. The coarsest level, at an eighth of the grey image's size, solves for
-    rotation and brightness alone: rotation causes most of the large displacements and does not depend on depth."""
-    COARSE: Final[tuple[int, int, int]] = (1, 1, 3)
-    FINE: Final[tuple[int, int, int]] = (2, 1, 3)
-    FINEST: Final[tuple[int, int, int]] = (4, 2, 2)
-    """Weights from the level before are biased towards pixels that had moved too little, so here they are computed
-    twice."""
-    FREEDOM: Final[float] = 5.0
-    """Degrees of freedom of Student's t (Kerl et al. 2013)."""
+    COARSEST: Final[tuple[int, int]] = (1, 3)
+    """Of a level: side of the cells, of which each gives its pixel with the steepest gradient, and steps. The coarsest
+    level, at an eighth of the grey image's size, solves for rotation and brightness alone: rotation causes most of the
+    large displacements and does not depend on depth."""
+    COARSE: Final[tuple[int, int]] = (1, 3)
+    FINE: Final[tuple[int, int]] = (2, 3)
+    FINEST: Final[tuple[int, int]] = (4, 4)
+    PARTS: Final[int] = 4
+    """Parts of the image that the coarse levels are solved from, see `part_masks`."""
+    FREEDOM: Final[float] = 2.0
+    """Degrees of freedom of Student's t: what disagrees loses its weight from step to step."""
     NOISE: Final[float] = 1.0
     """Smallest standard deviation of a residual, in grey levels of 255."""
-    FIRST_NOISE: Final[float] = 20.0
+    FIRST_NOISE: Final[float] = 3.0
     """Standard deviation assumed at the start."""
+    OFF_PX: Final[float] = 0.25
+    """Standard deviation of an edge's displacement, pixels of the finest level; a level that is smaller by a factor,
+    where less is known of the motion, has that factor times as many of its own pixels."""
     CONTRAST: Final[float] = 64.0
     """Grey levels per unit of gain, so that its equation has the scale of the others."""
     DAMPING: Final[float] = 1.0
@@ -106,7 +91,7 @@ class DirectAlignment(nn.Module):
     WITHIN_PX: Final[float] = 0.5
     """A pixel agrees where its residual is less than the change of grey value over so many pixels of its level."""
     MIN_AGREEING: Final[float] = 0.5
-    """With a smaller share of the texture in agreement, the alignment has failed."""
+    """With a smaller share of the edges in agreement, the alignment has failed."""
     MAX_DEVIATION: Final[float] = 0.1
     """With a larger deviation, metres or radians, it has failed too."""
     PATCHES: Final[tuple[int, int]] = (6, 8)
@@ -151,14 +136,20 @@ class DirectAlignment(nn.Module):
         current_4, previous_4 = F.avg_pool2d(current_2, 2), F.avg_pool2d(previous_2, 2)
         current_8, previous_8 = F.avg_pool2d(current_4, 2), F.avg_pool2d(previous_4, 2)
 
-        brightness_B2 = torch.zeros_like(start[:, :2])
-        variance_B1 = torch.full_like(start[:, :1], self.FIRST_NOISE * self.FIRST_NOISE)
-        R_B33 = rotation_matrix(normalize_quaternion(start[:, 3:]))
-        motion = Motion(R_B33, start[:, :3, None], brightness_B2, variance_B1)
-        motion, _, _ = self.align_level(motion, current_8, previous_8, geometry, K_B33, 8, self.COARSEST, True)
-        motion, _, _ = self.align_level(motion, current_4, previous_4, geometry, K_B33, 4, self.COARSE, False)
-        motion, _, _ = self.align_level(motion, current_2, previous_2, geometry, K_B33, 2, self.FINE, False)
-        motion, pixels, fit = self.align_level(motion, current, previous, geometry, K_B33, 1, self.FINEST, False)
+        starts = start.repeat(self.PARTS, 1)  # a row for each part of each image, from here to `best_part`
+        brightness_B2 = torch.zeros_like(starts[:, :2])
+        variance_B1 = torch.full_like(starts[:, :1], self.FIRST_NOISE * self.FIRST_NOISE)
+        R_B33 = rotation_matrix(normalize_quaternion(starts[:, 3:]))
+        motion = Motion(R_B33, starts[:, :3, None], brightness_B2, variance_B1)
+        pixels = self.choose_pixels(current_8, geometry, K_B33, 8, self.COARSEST[0])
+        motion = self.align_parts(motion, pixels, previous_8, K_B33, 8, self.COARSEST, True)
+        pixels = self.choose_pixels(current_4, geometry, K_B33, 4, self.COARSE[0])
+        motion = self.align_parts(motion, pixels, previous_4, K_B33, 4, self.COARSE, False)
+        pixels = self.choose_pixels(current_2, geometry, K_B33, 2, self.FINE[0])
+        motion = self.align_parts(motion, pixels, previous_2, K_B33, 2, self.FINE, False)
+        motion = self.best_part(motion, pixels, previous_2, K_B33, 2)
+        pixels = self.choose_pixels(current, geometry, K_B33, 1, self.FINEST[0])
+        motion, fit = self.align_level(motion, pixels, previous, K_B33, 1, self.FINEST[1], False)
 
         agreeing_B = self.agreement(motion, pixels, fit)
         deviation_B2 = self.deviations(motion, pixels, fit, (current.shape[2] - 2) // self.FINEST[0])
@@ -173,28 +164,62 @@ class DirectAlignment(nn.Module):
             found_B,
         )
 
+    def align_parts(
+        self,
+        motion: Motion,
+        pixels: Pixels,
+        previous_B1hw: Tensor,
+        K_B33: Tensor,
+        reduction: int,
+        level: tuple[int, int],
+        turn_only: bool,
+    ) -> Motion:
+        """`align_level` for each part of the image by itself."""
+        cell, steps = level
+        columns = (previous_B1hw.shape[3] - 2) // cell
+        mask_PN = part_masks(pixels.grey_BN.shape[1] // columns, columns, K_B33).to(K_B33.dtype)
+        parts = repeat_pixels(pixels, (mask_PN.unsqueeze(1) * pixels.known_BN).flatten(0, 1), self.PARTS)
+        before, K = previous_B1hw.repeat(self.PARTS, 1, 1, 1), K_B33.repeat(self.PARTS, 1, 1)
+        motion, _ = self.align_level(motion, parts, before, K, reduction, steps, turn_only)
+        return motion
+
+    def best_part(self, motion: Motion, pixels: Pixels, previous_B1hw: Tensor, K_B33: Tensor, reduction: int) -> Motion:
+        """Of the motions of all parts, the one by which most edges of the whole image agree."""
+        batch = K_B33.shape[0]
+        whole = repeat_pixels(pixels, pixels.known_BN.repeat(self.PARTS, 1), self.PARTS)
+        before, K = previous_B1hw.repeat(self.PARTS, 1, 1, 1), K_B33.repeat(self.PARTS, 1, 1)
+        to_grid_B33 = level_grid(K, float(self.STRIDE * reduction), before.shape[2], before.shape[3])
+        residual_BN, seen_BN = compare(motion, whole, before, to_grid_B33)
+        variance_BN = self.NOISE * self.NOISE + self.OFF_PX * self.OFF_PX * whole.texture_BN
+        agreeing_BN = seen_BN * self.edges(whole) / (1.0 + residual_BN.square() / variance_BN)
+        best_B = agreeing_BN.sum(dim=1).view(self.PARTS, -1).argmax(dim=0)
+        row_B = best_B * batch + torch.arange(batch, device=best_B.device)
+        return Motion(
+            motion.R_B33[row_B], motion.t_B31[row_B], motion.brightness_B2[row_B],
+            torch.full_like(motion.variance_B1[row_B], self.FIRST_NOISE * self.FIRST_NOISE),
+        )  # fmt: skip
+
     def align_level(
         self,
         motion: Motion,
-        current_B1hw: Tensor,
+        pixels: Pixels,
         previous_B1hw: Tensor,
-        geometry_B3yx: Tensor,
         K_B33: Tensor,
         reduction: int,
-        level: tuple[int, int, int],
+        steps: int,
         turn_only: bool,
-    ) -> tuple[Motion, Pixels, Fit]:
-        """Gauss-Newton steps on grey images that were downsampled by a factor."""
-        cell, rounds, steps = level
-        height, width = current_B1hw.shape[2], current_B1hw.shape[3]
-        K = level_intrinsics(K_B33, float(self.STRIDE * reduction))
-        pixels = self.choose_pixels(current_B1hw, geometry_B3yx, K, cell)
-        to_grid_B33 = grid_matrix(K, height, width)
-        damping_8 = self.damping(K, turn_only)
-        weight_BN, residual_BN, inverse_B88 = pixels.grey_BN, pixels.grey_BN, K
-        for _round in range(rounds):
+    ) -> tuple[Motion, Fit]:
+        """Gauss-Newton steps with chosen pixels of grey images that were reduced by a factor."""
+        height, width = previous_B1hw.shape[2], previous_B1hw.shape[3]
+        to_grid_B33 = level_grid(K_B33, float(self.STRIDE * reduction), height, width)
+        damping_8 = self.damping(K_B33, turn_only)
+        off_px = self.OFF_PX * reduction
+        displaced_BN = off_px * off_px * pixels.texture_BN
+        weight_BN, residual_BN, inverse_B88 = pixels.grey_BN, pixels.grey_BN, K_B33
+        for _step in range(steps):
             residual_BN, seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
-            variance_BN = slope_by_depth(motion, pixels).square() * pixels.depth_variance_BN + motion.variance_B1
+            by_depth_BN = slope_by_depth(motion, pixels).square() * pixels.depth_variance_BN
+            variance_BN = by_depth_BN + displaced_BN + motion.variance_B1
             weight_BN = seen_BN * (self.FREEDOM + 1.0) / (self.FREEDOM * variance_BN + residual_BN.square())
             weighted_B8N = pixels.change_B8N * weight_BN.unsqueeze(1)
             inverse_B88 = invert(torch.matmul(weighted_B8N, pixels.change_B8N.transpose(1, 2)), damping_8)
@@ -202,13 +227,9 @@ class DirectAlignment(nn.Module):
             excess_B1 = (weight_BN * residual_BN.square()).sum(dim=1, keepdim=True)
             variance_B1 = motion.variance_B1 * excess_B1 / seen_BN.sum(dim=1, keepdim=True).clamp_min(1.0)
             variance_B1 = variance_B1.clamp_min(self.NOISE * self.NOISE)
-            for step in range(steps):
-                if step > 0:
-                    # Not `_`, which TorchScript would take for the counter of the loop around this one.
-                    residual_BN, _still_seen_BN = compare(motion, pixels, previous_B1hw, to_grid_B33)
-                side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
-                motion = apply_step(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
-        return motion, pixels, Fit(inverse_B88, weight_BN, residual_BN)
+            side_B81 = torch.matmul(weighted_B8N, residual_BN.unsqueeze(2))
+            motion = apply_step(motion, torch.matmul(inverse_B88, side_B81), variance_B1)
+        return motion, Fit(inverse_B88, weight_BN, residual_BN)
 
     def damping(self, like: Tensor, turn_only: bool) -> Tensor:
         """(8,) damping of the diagonal of the normal equations."""
@@ -217,7 +238,9 @@ class DirectAlignment(nn.Module):
             damping_8 = torch.cat((damping_8[:2], self.STILL * damping_8[2:5], damping_8[5:]))
         return damping_8
 
-    def choose_pixels(self, image_B1hw: Tensor, geometry_B3yx: Tensor, K_B33: Tensor, cell: int) -> Pixels:
+    def choose_pixels(
+        self, image_B1hw: Tensor, geometry_B3yx: Tensor, K_B33: Tensor, reduction: int, cell: int
+    ) -> Pixels:
         """The pixel with the steepest gradient in each cell, and how its grey value changes as the camera moves."""
         height, width = image_B1hw.shape[2], image_B1hw.shape[3]
         inner = image_B1hw[:, :, 1:-1, 1:-1]
@@ -230,7 +253,7 @@ class DirectAlignment(nn.Module):
         u_B1N, v_B1N = index_B1N % (width - 2) + 1, index_B1N // (width - 2) + 1
         pixel_B2N = torch.cat((u_B1N, v_B1N), dim=1).to(grey.dtype)
 
-        K_B3 = K_B33.unbind(1)
+        K_B3 = level_intrinsics(K_B33, float(self.STRIDE * reduction)).unbind(1)
         grid = torch.stack(((pixel_B2N[:, 0] + 0.5) * (2.0 / width), (pixel_B2N[:, 1] + 0.5) * (2.0 / height)), dim=2)
         geometry = F.grid_sample(
             geometry_B3yx, grid.unsqueeze(1) - 1.0, mode="bilinear", padding_mode="border", align_corners=False
@@ -259,14 +282,17 @@ class DirectAlignment(nn.Module):
         )
 
     def agreement(self, motion: Motion, pixels: Pixels, fit: Fit) -> Tensor:
-        """(B,) the share of the texture whose residual is less than the effect of a small shift. Texture is measured in
-        the previous image, so that an image without contrast scores 0.
-        """
+        """(B,) the share of the edges whose residual is less than the effect of a small shift."""
         gain_B1 = 1.0 + motion.brightness_B2[:, :1] / self.CONTRAST
         shift_BN = (self.WITHIN_PX * gain_B1).square() * pixels.texture_BN
         agrees = ((fit.residual_BN.square() < shift_BN) & (fit.weight_BN > 0)).to(shift_BN.dtype)
-        texture_BN = pixels.texture_BN * pixels.known_BN
-        return (agrees * texture_BN).sum(dim=1) / texture_BN.sum(dim=1).clamp_min(1e-6)
+        edges_BN = self.edges(pixels) * pixels.known_BN
+        return (agrees * edges_BN).sum(dim=1) / edges_BN.sum(dim=1).clamp_min(1e-6)
+
+    def edges(self, pixels: Pixels) -> Tensor:
+        """(B, N) how far a pixel is an edge, 0 to 1: what has no gradient agrees with any motion."""
+        displaced_BN = self.OFF_PX * self.OFF_PX * pixels.texture_BN
+        return displaced_BN / (self.NOISE * self.NOISE + displaced_BN)
 
     def deviations(self, motion: Motion, pixels: Pixels, fit: Fit, rows: int) -> Tensor:
         """(B, 2) standard deviations of translation and rotation, with errors that may be correlated within an image
@@ -280,7 +306,10 @@ class DirectAlignment(nn.Module):
         """
         weighted_B8N = pixels.change_B8N * fit.weight_BN.unsqueeze(1)
         depth_BN = slope_by_depth(motion, pixels) * pixels.depth_variance_BN.sqrt()
-        variance_B8 = torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)  # without any pixel there is no residual
+        # What the weights expect of residuals, scaled to what they are: an edge is mostly less displaced than expected.
+        seen_B1 = (fit.weight_BN > 0).sum(dim=1, keepdim=True).clamp_min(1)
+        excess_B1 = (fit.weight_BN * fit.residual_BN.square()).sum(dim=1, keepdim=True) / seen_B1
+        variance_B8 = excess_B1 * torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)
         for error_BN, (patch_rows, patch_columns) in (
             (fit.residual_BN, self.PATCHES),
             (depth_BN, self.DEPTH_PATCHES),
@@ -290,71 +319,3 @@ class DirectAlignment(nn.Module):
             patches_B8P = F.avg_pool2d(scores_B8yx, (patch_y, patch_x)).flatten(2) * float(patch_y * patch_x)
             variance_B8 = variance_B8 + torch.matmul(fit.inverse_B88, patches_B8P).square().sum(dim=2)
         return torch.stack((variance_B8[:, 2:5].sum(dim=1), variance_B8[:, 5:].sum(dim=1)), dim=1).sqrt()
-
-
-def level_intrinsics(K_B33: Tensor, reduction: float) -> Tensor:
-    """Intrinsics of an image reduced by averaging; the image's edge, at -0.5, stays."""
-    x, y, z = K_B33.unbind(1)
-    shift = 0.5 - 0.5 * reduction  # of a pixel's centre, in pixels before the reduction
-    return torch.stack(((x + shift * z) / reduction, (y + shift * z) / reduction, z), dim=1)
-
-
-def grid_matrix(K_B33: Tensor, height: int, width: int) -> Tensor:
-    """(B, 3, 3) that takes points of a camera to the coordinates of `grid_sample`, edges at -1 and 1, times z."""
-    x, y, z = K_B33.unbind(1)
-    return torch.stack(((2.0 * x + z) / width - z, (2.0 * y + z) / height - z, z), dim=1)
-
-
-def compare(motion: Motion, pixels: Pixels, previous_B1hw: Tensor, to_grid_B33: Tensor) -> tuple[Tensor, Tensor]:
-    """Grey value of the warped previous image less the current one's, (B, N), and where both are seen, 1 or 0."""
-    pose_B34 = torch.cat((motion.R_B33, motion.t_B31), dim=2)
-    points_B3N = torch.matmul(torch.matmul(to_grid_B33, pose_B34), pixels.rays_B4N)
-    z_B1N = points_B3N[:, 2:]
-    grid_B2N = points_B3N[:, :2] / z_B1N.clamp_min(1e-3)
-    seen_BN = (z_B1N[:, 0] > 1e-3) & (grid_B2N.abs().amax(dim=1) < 1.0)
-    grid_B1N2 = grid_B2N.transpose(1, 2).unsqueeze(1)
-    sampled = F.grid_sample(previous_B1hw, grid_B1N2, mode="bilinear", padding_mode="border", align_corners=False)
-    brighter_BN = torch.matmul(motion.brightness_B2.unsqueeze(1), pixels.change_B8N[:, :2])[:, 0]
-    return sampled[:, 0, 0] - pixels.grey_BN - brighter_BN, pixels.known_BN * seen_BN.to(pixels.known_BN.dtype)
-
-
-def slope_by_depth(motion: Motion, pixels: Pixels) -> Tensor:
-    """Derivative (B, N) of a residual by the log of the depth: a farther point acts like a shorter translation."""
-    moved_B13 = torch.matmul(motion.R_B33.transpose(1, 2), motion.t_B31).transpose(1, 2)
-    return torch.matmul(moved_B13, pixels.change_B8N[:, 2:5])[:, 0]
-
-
-def apply_step(motion: Motion, step_B81: Tensor, variance_B1: Tensor) -> Motion:
-    """The motion after an inverse compositional step: the step aligns the current image with the warped one, so its
-    inverse is composed with the motion.
-    """
-    move_B31, half_B13 = step_B81[:, 2:5], -0.5 * step_B81[:, 5:].transpose(1, 2)
-    unit_33 = torch.eye(3, dtype=half_B13.dtype, device=half_B13.device)
-    # Cayley's rotation, exact for any length.
-    half_B33 = torch.linalg.cross(unit_33.expand_as(motion.R_B33), half_B13.expand_as(motion.R_B33))
-    squared = half_B13.square().sum(dim=2, keepdim=True)
-    turn_B33 = unit_33 + 2.0 / (1.0 + squared) * (half_B33 + torch.matmul(half_B33, half_B33))
-    return Motion(
-        torch.matmul(motion.R_B33, turn_B33),
-        motion.t_B31 - torch.matmul(motion.R_B33, move_B31),
-        motion.brightness_B2 + step_B81[:, :2, 0],
-        variance_B1,
-    )
-
-
-def invert(matrix_BNN: Tensor, damping_N: Tensor) -> Tensor:
-    """Inverse of symmetric positive definite matrices with something added to their diagonal, by Gauss and Jordan.
-
-    Scaled to ones on the diagonal first, whatever the units: no pivot is then above one, or it would cancel digits.
-    """
-    size = matrix_BNN.shape[1]
-    unit_NN = torch.eye(size, dtype=matrix_BNN.dtype, device=matrix_BNN.device)
-    matrix_BNN = matrix_BNN + unit_NN * damping_N
-    scale_BN = torch.diagonal(matrix_BNN, dim1=1, dim2=2).rsqrt()
-    scale_BNN = scale_BN.unsqueeze(2) * scale_BN.unsqueeze(1)
-    both = torch.cat((matrix_BNN * scale_BNN, unit_NN.expand_as(matrix_BNN)), dim=2)
-    for k in range(size):
-        row = both.narrow(1, k, 1)
-        row = row / row.narrow(2, k, 1)
-        both = both - (both.narrow(2, k, 1) - unit_NN.narrow(1, k, 1)) * row
-    return both.narrow(2, size, size) * scale_BNN
