@@ -199,6 +199,9 @@ def test_mistakes_with_existing_files(folder, capsys):
         ("export run --out lab.ts --device=cpu", "vlocnetpp export", "unrecognized arguments: --device"),
         ("evaluate a.ts b --out c d", "vlocnetpp evaluate", "unrecognized arguments: d"),
         ("data frombag x y --test z", "vlocnetpp data", "'render', 'doctor', 'align')"),
+        ("train --sugest lab", "vlocnetpp train", "--sugest, did you mean '--suggest'?"),
+        ("train a.yaml --oout run --data.root lab", "vlocnetpp train", "--oout, did you mean '--out'?"),
+        ("train a.yaml --out run --batch 4 --resme", "vlocnetpp train", "--resme, did you mean '--resume'?"),
         ("--hepl", "vlocnetpp", "--hepl, did you mean '--help'?"),
     ],
 )
@@ -213,6 +216,11 @@ def test_a_value_or_the_beginning_of_an_option_is_no_unknown_one(tmp_path):
     write_wall(tmp_path / "wall", {"test": 2})
     assert main(["data", "to-bag", str(tmp_path / "wall"), str(tmp_path / "bag"), "--stor", "sqlite3"]) == 0
     assert next((tmp_path / "bag").glob("*.db3")).is_file()
+
+
+def test_a_proposal_takes_no_settings(tmp_path, capsys):
+    assert main(["train", "--suggest", str(tmp_path), "--budgt", "20m"]) == 2
+    assert "'20m --budgt' is for the command that it proposes" in capsys.readouterr().err
 
 
 def test_overrides():

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 
+MISTYPED = 0.8
+"""Likeness of `difflib` from which a word is taken for a mistyped one."""
+
+
 class DataError(ValueError):
     """A dataset, bag or file cannot be used; the message names the file and the reason in one line."""
 
@@ -22,6 +26,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """', did you mean X?' where one of the known names is close, else nothing."""
     close = get_close_matches(name, list(known), n=1)
     return f", did you mean '{close[0]}'?" if close else ""
+
+
+def refuse_mistyped_option(parser: ArgumentParser, words: Sequence[str]) -> None:
+    """Of a command that takes any setting as an option: end with status 2 and its usage where a word is almost one of
+    its own options.
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        if name.startswith("--") and (close := get_close_matches(name, parser._option_string_actions, 1, MISTYPED)):
+            parser.error(f"unrecognized arguments: {name}, did you mean '{close[0]}'?")
 
 
 def refuse_unknown_option(parser: ArgumentParser, words: Sequence[str]) -> None:

@@ -99,7 +99,7 @@ def data_from_bag(args: argparse.Namespace) -> int:
         jpeg_quality=args.jpeg_quality,
     )
     print(summary)
-    print(f"  how it was made: {args.out / 'conversion.json'}; next: vlocnetpp data doctor {args.out}")
+    print(f"  how it was made: {args.out / 'conversion.json'}; next: vlocnetpp data doctor {args.out} --out out/doctor")
     return 0
 
 

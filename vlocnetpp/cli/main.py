@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from vlocnetpp.cli.arguments import Subcommands
-from vlocnetpp.errors import refuse_unknown_option
+from vlocnetpp.errors import refuse_mistyped_option, refuse_unknown_option
 from vlocnetpp.extras import missing_extra
 
 
@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not overrides and not misnamed:  # of a wrong command argparse itself says so
             refuse_unknown_option(command, words)
         args, rest = parser.parse_known_args(words)
-        if rest and not overrides:
+        if overrides:
+            refuse_mistyped_option(command, rest)
+        elif rest:
             command.error(f"unrecognized arguments: {' '.join(rest)}")
         args.override = rest
         if sys.stderr.isatty():  # PyTorch takes seconds to import

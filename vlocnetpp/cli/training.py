@@ -34,6 +34,10 @@ def train(args: argparse.Namespace) -> int:
         print(settings_text(args.config))
         return 0
     if args.suggest is not None:
+        if given := [str(each) for each in (args.config, *args.override) if each]:
+            raise ConfigError(
+                f"--suggest takes a dataset alone; '{' '.join(given)}' is for the command that it proposes"
+            )
         from vlocnetpp.training.suggest import suggest
 
         found = suggest(args.suggest)

@@ -46,7 +46,8 @@ def said_ahead(
     validations = f"{count} validations of {frames} frames, about {duration(validation_s)} each"
     budget_s = schedule.left_s(progress)
     if budget_s is not None:
-        total, rest = duration(budget_s + count * validation_s), "the rest of " if progress.total_s else ""
+        rest = f"{duration(budget_s)} that are left of " if progress.total_s else ""
+        total = duration(budget_s + count * validation_s)
         yield f"this takes about {total}: {rest}the budget of {config.budget}, and {validations}"
     else:
         yield f"beside its {config.epochs:g} epochs this makes {validations}"

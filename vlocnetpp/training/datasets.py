@@ -95,7 +95,7 @@ def open_data(config: TrainConfig) -> TrainingData:
         if name not in known:
             raise TrainingError(
                 f"{config.data.root}: data.validation_sequences: '{name}' is not a sequence of '{config.data.split}'"
-                f"{nearest(name, known)}"
+                f"{nearest(name, known)}; there is {', '.join(known)}"
             )
     parts = [Part(d, *hold_out(d, config.data.split, share, whole)) for d in datasets]
     if not any(part.train for part in parts):

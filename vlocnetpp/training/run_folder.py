@@ -21,19 +21,12 @@ from vlocnetpp.losses import Term, term_names
 from vlocnetpp.reporting.files import replacing, write_json
 from vlocnetpp.revision import source_revision
 from vlocnetpp.training.clips import Clips
+from vlocnetpp.training.curves import VALIDATED, draw_curves, is_weight
 from vlocnetpp.training.datasets import TrainingError
 
 CONFIG_NAME, LAST_NAME, BEST_NAME = "config.yaml", "last.pt", "best.pt"
 LOG_NAME, CURVES_NAME, ENVIRONMENT_NAME = "metrics.csv", "curves.png", "environment.json"
 BAD_BATCH_NAME, TENSORBOARD_NAME = "bad_batch", "tensorboard"
-VALIDATED = (
-    ("localization", "median_translation_m"),
-    ("localization", "median_rotation_deg"),
-    ("odometry", "rpe_translation_m"),
-    ("odometry", "rpe_rotation_deg"),
-    ("segmentation", "mean_iou"),
-)
-"""Metrics of a validation that the log has a column for, by task."""
 PACKAGES = ("torch", "lightning-fabric", "numpy", "opencv-python-headless", "kornia")
 
 
@@ -158,78 +151,7 @@ def _event_name(name: str) -> str:
     for prefix, group in (("loss_", "loss"), ("val_", "validation")):
         if name.startswith(prefix):
             return f"{group}/{name[len(prefix) :]}"
-    return f"weight/{name}" if _is_weight(name) else f"run/{name}"
-
-
-def _is_weight(name: str) -> bool:
-    return name.rpartition(".")[2].startswith("s_")
-
-
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
-"""Colours that hold for every kind of colour vision."""
-CELL_ERRORS = ("off_ray_m", "distance_m")
-"""Errors of a stage that trains scene coordinates on cells, as the log has them beside the loss terms."""
-
-
-def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -> None:
-    """Loss terms, learned weights, learning rate and validations over the steps, stages shaded in turn."""
-    from matplotlib.figure import Figure
-
-    panels: list[tuple[str, dict[str, str], bool]] = [
-        (
-            "loss terms, mean since the row before",
-            {name: f"loss_{name}" for name in term_names(term for term in terms if not term.likelihood)},
-            True,
-        ),
-        ("learned weights s, change since the first row", {name: name for name in rows[0] if _is_weight(name)}, False),
-        ("learning rate", {"learning rate": "learning_rate"}, True),
-    ]
-    cells = {name: f"loss_{name}" for name in CELL_ERRORS if f"loss_{name}" in rows[0]}
-    panels.append(("stage of cells: points off their rays and off their places, m", cells, True))
-    panels += [(f"validation: {task} {name}", {name: f"val_{name}"}, False) for task, name in VALIDATED]
-    panels = [
-        (title, {label: key for label, key in curves.items() if _changes(rows, key)}, log)
-        for title, curves, log in panels
-    ]
-    panels = [panel for panel in panels if panel[1]]
-    if not panels:
-        return
-    lines = -(-len(panels) // 2)
-    figure = Figure(figsize=(12, 3.2 * lines), layout="constrained")
-    axes = list(figure.subplots(lines, 2, squeeze=False).flat)
-    for unused in axes[len(panels) :]:
-        unused.remove()
-    borders = [i for i in range(1, len(rows)) if rows[i]["stage"] != rows[i - 1]["stage"]]
-    starts = [0, *(rows[i - 1]["step"] for i in borders)]
-    ends = [*starts[1:], rows[-1]["step"]]
-    names = [rows[0]["stage"], *(rows[i]["stage"] for i in borders)]
-    for axis, (title, curves, logarithmic) in zip(axes, panels):
-        axis.set_prop_cycle(color=OKABE_ITO)
-        for label, key in curves.items():
-            first = rows[0][key] if _is_weight(key) else 0.0
-            points = [(row["step"], row[key] - first) for row in rows if row[key] is not None]
-            axis.plot(*zip(*points), label=label, marker="." if len(points) < 40 else "", linewidth=1.2)
-        if logarithmic and all(row[key] is None or row[key] > 0 for row in rows for key in curves.values()):
-            axis.set_yscale("log")
-        for number, (start, end, name) in enumerate(zip(starts, ends, names)):
-            if number % 2:
-                axis.axvspan(start, end, color="0.93", zorder=0)
-            # The name of a short last stage ends at the frame instead of running over it.
-            x, side = (end, "right") if number and number == len(names) - 1 else ((start + end) / 2, "center")
-            axis.text(x, 0.98, name, transform=axis.get_xaxis_transform(), fontsize=7, ha=side, va="top", color="0.45")
-        axis.set_xlim(0, rows[-1]["step"])
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("step", fontsize=8)
-        axis.tick_params(labelsize=8)
-        axis.grid(color="0.9", linewidth=0.6)
-        if len(curves) > 1:
-            axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    with replacing(path) as partial:
-        figure.savefig(partial, dpi=100)
-
-
-def _changes(rows: list[dict[str, Any]], key: str) -> bool:
-    return len({row[key] for row in rows if row[key] is not None}) > (0 if key.startswith(("loss_", "val_")) else 1)
+    return f"weight/{name}" if is_weight(name) else f"run/{name}"
 
 
 def save_bad_batch(out: Path, clips: Clips, names: list[list[str]], process: int) -> Path:

@@ -22,11 +22,14 @@ def losses_line(losses: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.3f}" for name, value in losses.items())
 
 
+TERM_WORDS = {
+    "x": "position", "q": "rotation", "x_rel": "motion of poses", "q_rel": "turn of poses", "x_vo": "odometry",
+    "q_vo": "its turn", "seg": "masks", "scale": "uncertainty", "coord": "map",
+}  # fmt: skip
+"""Loss terms in words."""
 IN_WORDS = {
     "distance_m": "points {:.3f} m off", "off_ray_m": "{:.3f} m beside their rays",
-    "x": "position {:.3f}", "q": "rotation {:.3f}", "x_rel": "motion of poses {:.3f}", "q_rel": "turn of poses {:.3f}",
-    "x_vo": "odometry {:.3f}", "q_vo": "its turn {:.3f}", "seg": "masks {:.3f}", "scale": "uncertainty {:.3f}",
-    "coord": "map {:.3f}",
+    **{name: f"{words} {{:.3f}}" for name, words in TERM_WORDS.items()},
 }  # fmt: skip
 """Loss terms as the line of progress names them, in this order; others come after, by their own names."""
 UNSHOWN = ("cells",)

@@ -17,6 +17,9 @@ STALLED = 2
 """Repeats in a row that make a stalled camera; single repeats occur where the camera is slower than the recorder."""
 FROZEN = 10
 """The same of images that hardly change: a few in a row are what a robot sees that drives towards a bare wall."""
+UNCHANGED = 0.05
+"""An image hardly changes if it does by less than this share of what its slopes and the motion let expect. Down a long
+corridor it is an eighth, elsewhere a third or more."""
 
 
 def check_files(study: Study) -> Iterator[Finding]:
@@ -71,8 +74,10 @@ def check_repeats(study: Study) -> Iterator[Finding]:
             expected = _expected_move(before, examined)
             row = row + 1 if examined.digest == before.digest else 0
             longest = max(longest, row)
-            alike = float(np.abs(examined.thumbnail - before.thumbnail).mean()) < 0.5
-            unchanged = alike and expected > 0.03
+            change = float(np.abs(examined.thumbnail - before.thumbnail).mean())
+            slope = float(np.abs(np.diff(before.thumbnail, axis=1)).mean())
+            alike = change < 0.5
+            unchanged = alike and expected > 0.03 and change < UNCHANGED * expected * slope * before.thumbnail.shape[1]
             if not alike or row:
                 still = 0
             still += unchanged and not row  # a slow stretch between does not count and does not end it
