@@ -20,7 +20,7 @@ from vlocnetpp.geometry import (
     rotation_angle,
 )
 from vlocnetpp.network.blocks.alignment import Alignment, DirectAlignment, grey_image
-from vlocnetpp.network.blocks.alignment_equations import invert
+from vlocnetpp.network.blocks.alignment_equations import invert, part_masks
 
 HEIGHT, WIDTH, STRIDE = 120, 160, 8
 K_33 = torch.tensor([[146.0, 0, 79.5], [0, 146.0, 59.5], [0, 0, 1]], dtype=torch.float64)
@@ -171,6 +171,30 @@ def test_what_moves_along_with_the_camera_does_not_capture_it(left):
     assert found.found_B.all()
     assert np.median(metres) < 4e-3 and np.median(degrees) < 0.1
     assert np.mean(degrees < 0.3) > 0.9
+    for i in range(12):  # each image takes the best of its own parts
+        alone = solve(*(each[i : i + 1] for each in (*covered, *given)), start(1))
+        assert torch.allclose(alone.relative_B7, found.relative_B7[i : i + 1], atol=1e-9)
+
+
+def test_there_are_as_many_masks_as_parts():
+    masks = part_masks(4, 20, torch.zeros(1))
+    assert masks.shape == (DirectAlignment.PARTS, 80) and masks[0].all()
+    assert (masks[1] | masks[2]).all() and not (masks[1] & masks[2] & masks[3]).any()
+
+
+def test_equal_images_are_no_motion_within_a_bound_that_is_not_zero():
+    image, _, *given, _ = pairs(3)
+    found = solve(image, image, *given, start(3), torch.float32)
+    metres, degrees = errors(found, start(3))
+    assert found.found_B.all() and metres.max() < 1e-5 and degrees.max() < 1e-3
+    assert (found.log_scale_B2.exp() > 1e-5).all()
+
+
+def test_a_start_from_which_no_pixel_is_seen_is_answered_as_unknown():
+    image, before, *given, _ = pairs(3)
+    behind = torch.tensor([[0.0, 0, 0, 0, 0, 1, 0]], dtype=torch.float64).expand(3, 7)
+    found = solve(image, before, *given, behind)
+    assert not found.found_B.any() and torch.equal(found.relative_B7, behind)
 
 
 @pytest.mark.parametrize("blank", ["current", "previous", "both", "black"])

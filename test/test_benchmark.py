@@ -93,6 +93,11 @@ def test_each_ablation_is_the_flagship_but_for_one_part(name):
     assert method.train["preset"] == "robot"
 
 
+def test_new_views_need_depth():
+    found = methods("config/ablation")
+    assert needs(found["new_views"]) == ("pose", "depth") and needs(found["whole"]) == ("pose",)
+
+
 def leaves(settings, path=""):
     """Every value of nested settings by its path."""
     if not isinstance(settings, dict | list):

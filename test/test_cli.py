@@ -220,7 +220,7 @@ def test_a_value_or_the_beginning_of_an_option_is_no_unknown_one(tmp_path):
 
 def test_a_proposal_takes_no_settings(tmp_path, capsys):
     assert main(["train", "--suggest", str(tmp_path), "--budgt", "20m"]) == 2
-    assert "'20m --budgt' is for the command that it proposes" in capsys.readouterr().err
+    assert "'--budgt 20m' is for the command that it proposes" in capsys.readouterr().err
 
 
 def test_overrides():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import broken_copies as broken
 import cv2
@@ -14,9 +15,11 @@ from damages import every_pose
 from made_room import K_33, PAIRS, SIZE, Room, drive, pose_7, write_room
 
 from vlocnetpp.cli import main
-from vlocnetpp.data import DataError
+from vlocnetpp.data import DataError, Frame
 from vlocnetpp.data.doctor import KINDS, Finding, Report, examine
+from vlocnetpp.data.doctor.images import check_repeats
 from vlocnetpp.data.doctor.picture import plot_splits
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 
 
 @pytest.fixture(scope="session")
@@ -269,6 +272,28 @@ def test_a_few_images_that_hardly_change_are_a_warning_and_a_camera_that_hangs_i
     found = [each for each in examine(root, pairs=PAIRS).findings if each.kind == "duplicates"]
     assert [each.severity for each in found] == [severity]
     assert found[0].what.split(" ")[0] == re.search(r"at most (\d+) in a row", found[0].what)[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "contrast", "found"),
+    [
+        (0.1, 2.0, True),  # a camera that hangs, compressed anew
+        (0.4, 2.0, False),  # down a long corridor
+        (0.05, 0.3, False),  # before a bare wall
+    ],
+)
+def test_how_little_an_image_may_change_depends_on_what_it_shows(changes, contrast, found):
+    rng = np.random.default_rng(1)
+    picture = 100 + contrast * rng.standard_normal((24, 32))
+    sequence = []
+    for i in range(20):
+        frame = Frame(f"f{i}", 0, None, np.diag([160.0, 160.0, 1.0]), np.array([0.1 * i, 0, 0, 1, 0, 0, 0]))
+        noisy = (picture + changes * np.sqrt(np.pi) / 2 * rng.standard_normal(picture.shape)).astype(np.float32)
+        sequence.append(
+            ExaminedFrame(frame, "train", "s", i, size=(240, 320), digest=bytes([i]), thumbnail=noisy, depth_m=1.0)
+        )
+    findings = list(check_repeats(SimpleNamespace(sequences=[sequence])))
+    assert [(each.severity, each.kind) for each in findings] == [("error", "duplicates")] * found
 
 
 def test_the_page_explains_every_finding():

@@ -84,5 +84,7 @@ def read_method(path: Path) -> Method:
 def needs(method: Method) -> tuple[str, ...]:
     """Which of pose, mask and depth the training frames of a method must have."""
     if entry(method.train["preset"]).follows_labels:
-        return ("mask",) if method.section == "segmentation" else ("pose",)
+        views = method.train.get("augment", {}).get("views", {})
+        label = "mask" if method.section == "segmentation" else "pose"
+        return (label, "depth") if views.get("translation_m") else (label,)
     return configure(method.train["preset"], "tiny").traits.labels

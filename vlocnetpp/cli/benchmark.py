@@ -92,7 +92,7 @@ def add_commands(commands: Subcommands[argparse.ArgumentParser]) -> None:
         "--methods-in",
         default="config/benchmark",
         metavar="FOLDER",
-        help="of the methods' files; config/ablation has robot without one part each (default: config/benchmark)",
+        help="of the methods' files; config/ablation has robot with one change each (default: config/benchmark)",
     )
     command.add_argument("--sections", help="of localization,odometry,segmentation (default: all)")
     command.add_argument(

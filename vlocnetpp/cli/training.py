@@ -34,13 +34,13 @@ def train(args: argparse.Namespace) -> int:
         print(settings_text(args.config))
         return 0
     if args.suggest is not None:
-        if given := [str(each) for each in (args.config, *args.override) if each]:
-            raise ConfigError(
-                f"--suggest takes a dataset alone; '{' '.join(given)}' is for the command that it proposes"
-            )
+        switches = [f"--{name}" for name in ("resume", "profile") if getattr(args, name)]
+        if given := [*args.override, *switches, *([str(args.config)] if args.config else [])]:
+            words = " ".join(given)
+            raise ConfigError(f"--suggest takes a dataset and --out; '{words}' is for the command that it proposes")
         from vlocnetpp.training.suggest import suggest
 
-        found = suggest(args.suggest)
+        found = suggest(args.suggest, **({"out": str(args.out)} if args.out else {}))
         print("\n".join(f"- {reason}" for reason in found.reasons))
         print(f"\n    {found.command}")
         return 0

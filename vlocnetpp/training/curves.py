@@ -9,23 +9,10 @@ from typing import Any, NamedTuple
 
 from vlocnetpp.losses import Term, term_names
 from vlocnetpp.reporting.files import replacing
-from vlocnetpp.training.tables import TERM_WORDS
+from vlocnetpp.training.tables import TERM_WORDS, VALIDATED
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#000000")
 """Colours that hold for every kind of colour vision."""
-VALIDATED = (
-    ("localization", "median_translation_m"),
-    ("localization", "median_rotation_deg"),
-    ("odometry", "rpe_translation_m"),
-    ("odometry", "rpe_rotation_deg"),
-    ("segmentation", "mean_iou"),
-)
-"""Metrics of a validation that the log has a column for, by task."""
-LAST_VALUES = (
-    "position, median: {:.3f} m", "rotation, median: {:.2f} deg", "odometry, an image: {:.4f} m",
-    "odometry, an image: {:.3f} deg", "mean IoU: {:.3f}",
-)  # fmt: skip
-"""Titles of these metrics' diagrams, with the last value."""
 CELL_ERRORS = {"distance_m": "off their places", "off_ray_m": "beside their rays"}
 """Errors of a stage that trains scene coordinates on cells, as the log has them beside the loss terms."""
 
@@ -65,9 +52,10 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         axis.set_prop_cycle(color=OKABE_ITO)
         for label, key in panel.curves.items():
             first = rows[0][key] if is_weight(key) else 0.0
-            points = [(at, row[key] - first) for at, row in zip(minutes, rows) if row[key] is not None]
+            points = [(at, row[key] - first) for at, row in zip(minutes, rows) if row.get(key) is not None]
             axis.plot(*zip(*points), label=label, marker="." if len(points) < 40 else "", linewidth=1.2)
-        if panel.logarithmic and all(row[key] is None or row[key] > 0 for row in rows for key in panel.curves.values()):
+        drawn = [row[key] for row in rows for key in panel.curves.values() if row.get(key) is not None]
+        if panel.logarithmic and min(drawn) > 0:
             axis.set_yscale("log")
             low, high = axis.get_ylim()
             axis.yaxis.set_major_formatter("{x:g}")
@@ -97,9 +85,11 @@ def is_weight(name: str) -> bool:
 def _panels(rows: list[dict[str, Any]], terms: Sequence[Term]) -> list[Panel]:
     """What the diagrams show, what a reader asks for first; only columns that have values."""
     panels = []
-    for title, (_, name) in zip(LAST_VALUES, VALIDATED):
-        last = next((row[f"val_{name}"] for row in reversed(rows) if row[f"val_{name}"] is not None), math.nan)
-        panels.append(Panel(f"held-out frames, {title.format(last)}", {name: f"val_{name}"}, name != "mean_iou"))
+    for column in VALIDATED:
+        key = f"val_{column.name}"
+        last = next((row[key] for row in reversed(rows) if row.get(key) is not None), math.nan)
+        title = f"held-out frames, {column.title.format(column.form.format(last))}"
+        panels.append(Panel(title, {column.name: key}, logarithmic=column.name != "mean_iou"))
     drawn = term_names(term for term in terms if not term.likelihood)
     panels += [
         Panel("scene coordinates of training images, m", {text: f"loss_{name}" for name, text in CELL_ERRORS.items()}),
@@ -114,5 +104,5 @@ def _panels(rows: list[dict[str, Any]], terms: Sequence[Term]) -> list[Panel]:
 
 
 def _changes(rows: list[dict[str, Any]], key: str) -> bool:
-    """Whether a column of losses or validations has a value at all, and another one more than one value."""
+    """Whether a column is worth drawing: losses and validations with any value, the others with more than one."""
     return len({row.get(key) for row in rows} - {None}) > (0 if key.startswith(("loss_", "val_")) else 1)

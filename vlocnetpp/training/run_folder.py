@@ -21,8 +21,9 @@ from vlocnetpp.losses import Term, term_names
 from vlocnetpp.reporting.files import replacing, write_json
 from vlocnetpp.revision import source_revision
 from vlocnetpp.training.clips import Clips
-from vlocnetpp.training.curves import VALIDATED, draw_curves, is_weight
+from vlocnetpp.training.curves import draw_curves, is_weight
 from vlocnetpp.training.datasets import TrainingError
+from vlocnetpp.training.tables import VALIDATED
 
 CONFIG_NAME, LAST_NAME, BEST_NAME = "config.yaml", "last.pt", "best.pt"
 LOG_NAME, CURVES_NAME, ENVIRONMENT_NAME = "metrics.csv", "curves.png", "environment.json"
@@ -122,7 +123,7 @@ class Log:
         row |= {"frames_per_s": round(rate, 1), "learning_rate": learning_rate}
         row |= {f"loss_{name}": losses.get(name) for name in (*term_names(self._terms), *self._others)}
         row |= weights
-        row |= {f"val_{name}": metrics.get(task, {}).get(name) for task, name in VALIDATED}
+        row |= {f"val_{each.name}": metrics.get(each.task, {}).get(each.name) for each in VALIDATED}
         self.rows.append(row)
         if self._events is not None:
             for name, value in row.items():

@@ -24,7 +24,7 @@ class Progress:
     elapsed_s: float = 0.0
     """Of the stage, in steps."""
     validated: int = 0
-    """Finished validations of the stage."""
+    """Validations of the stage that were due when the last one was made."""
     versions: int = 0
     """Of a stage of cells: versions of each image that it learns from; 0 before they are chosen."""
     step: int = 0

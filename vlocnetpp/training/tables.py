@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-COLUMNS = (
-    ("pose m", "localization", "median_translation_m", "{:.3f}"),
-    ("deg", "localization", "median_rotation_deg", "{:.2f}"),
-    ("motion m", "odometry", "rpe_translation_m", "{:.4f}"),
-    ("deg", "odometry", "rpe_rotation_deg", "{:.3f}"),
-    ("mean IoU", "segmentation", "mean_iou", "{:.3f}"),
+
+class Validated(NamedTuple):
+    """A figure of a validation: a column of the table, of the log, and a diagram of the curves."""
+
+    heading: str
+    """In the table."""
+    task: str
+    name: str
+    """In the metrics."""
+    form: str
+    title: str
+    """Of the diagram."""
+
+
+VALIDATED = (
+    Validated("pose m", "localization", "median_translation_m", "{:.3f}", "position, median: {} m"),
+    Validated("deg", "localization", "median_rotation_deg", "{:.2f}", "rotation, median: {} deg"),
+    Validated("motion m", "odometry", "rpe_translation_m", "{:.4f}", "odometry, an image: {} m"),
+    Validated("deg", "odometry", "rpe_rotation_deg", "{:.3f}", "odometry, an image: {} deg"),
+    Validated("mean IoU", "segmentation", "mean_iou", "{:.3f}", "mean IoU: {}"),
 )
-"""Of the table of validations: heading, task, metric, format. Localization: median; odometry: per frame."""
 
 
 def losses_line(losses: dict[str, float]) -> str:
@@ -24,7 +37,7 @@ def losses_line(losses: dict[str, float]) -> str:
 
 TERM_WORDS = {
     "x": "position", "q": "rotation", "x_rel": "motion of poses", "q_rel": "turn of poses", "x_vo": "odometry",
-    "q_vo": "its turn", "seg": "masks", "scale": "uncertainty", "coord": "map",
+    "q_vo": "turn of odometry", "seg": "masks", "scale": "uncertainty", "coord": "map",
 }  # fmt: skip
 """Loss terms in words."""
 IN_WORDS = {
@@ -50,16 +63,16 @@ class ValidationTable:
     """A row for each validation, under a heading."""
 
     def __init__(self, tasks: tuple[str, ...]) -> None:
-        self._columns = [column for column in COLUMNS if column[1] in tasks]
+        self._columns = [column for column in VALIDATED if column.task in tasks]
         self._begun = False
 
     def lines(self, stage: str, step: int, metrics: dict[str, Any], best: bool) -> list[str]:
         """The row, `*` where it became best.pt; the first time the heading before it."""
-        head = f"{'validation':<11}{'step':>7}" + "".join(f"{heading:>10}" for heading, *_ in self._columns)
+        head = f"{'validation':<11}{'step':>7}" + "".join(f"{column.heading:>10}" for column in self._columns)
         cells = []
-        for _, task, name, form in self._columns:
-            value = metrics.get(task, {}).get(name)
-            cells.append(f"{'-' if value is None else form.format(value):>10}")
+        for column in self._columns:
+            value = metrics.get(column.task, {}).get(column.name)
+            cells.append(f"{'-' if value is None else column.form.format(value):>10}")
         row = f"{stage[:10]:<11}{step:>7}" + "".join(cells) + (" *" if best else "")
         heading = [] if self._begun else [head + " * best.pt"]
         self._begun = True

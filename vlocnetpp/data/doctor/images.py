@@ -18,8 +18,10 @@ STALLED = 2
 FROZEN = 10
 """The same of images that hardly change: a few in a row are what a robot sees that drives towards a bare wall."""
 UNCHANGED = 0.05
-"""An image hardly changes if it does by less than this share of what its slopes and the motion let expect. Down a long
-corridor it is an eighth, elsewhere a third or more."""
+"""An image hardly changes if its grey values change by less than this share of their slope times the expected motion.
+Down a long corridor the share is an eighth, elsewhere mostly a third or more."""
+FLICKER = 0.15
+"""Grey levels, averaged over patches, by which compression may change a picture of a camera that hangs."""
 
 
 def check_files(study: Study) -> Iterator[Finding]:
@@ -75,9 +77,11 @@ def check_repeats(study: Study) -> Iterator[Finding]:
             row = row + 1 if examined.digest == before.digest else 0
             longest = max(longest, row)
             change = float(np.abs(examined.thumbnail - before.thumbnail).mean())
-            slope = float(np.abs(np.diff(before.thumbnail, axis=1)).mean())
+            slope = max(float(np.abs(np.diff(before.thumbnail, axis=axis)).mean()) for axis in (0, 1))
+            expected_change = expected * before.thumbnail.shape[1] * slope
             alike = change < 0.5
-            unchanged = alike and expected > 0.03 and change < UNCHANGED * expected * slope * before.thumbnail.shape[1]
+            unchanged = alike and expected > 0.03
+            unchanged &= change < max(UNCHANGED * expected_change, FLICKER if expected_change > 1.0 else 0.0)
             if not alike or row:
                 still = 0
             still += unchanged and not row  # a slow stretch between does not count and does not end it

@@ -10,7 +10,7 @@ A person who walks by may have the strongest edges, and would be taken for what 
 solved several times, from other parts of the image; the motion by which most of the whole image agrees is refined.
 
 It scripts, exports, differentiates and runs on any device: plain arithmetic, because ONNX has no solver, a fixed number
-of steps, and no step that depends on the data.
+of steps, and no branch that depends on the data.
 """
 
 from typing import Final, NamedTuple
@@ -72,7 +72,8 @@ class DirectAlignment(nn.Module):
     PARTS: Final[int] = 4
     """Parts of the image that the coarse levels are solved from, see `part_masks`."""
     FREEDOM: Final[float] = 2.0
-    """Degrees of freedom of Student's t: what disagrees loses its weight from step to step."""
+    """Degrees of freedom of Student's t, fewer than the 5 of Kerl et al. 2013, so that what moves by itself loses more
+    of its weight from step to step. This, the noise and `OFF_PX` were chosen on training drives (docs/decisions.md)."""
     NOISE: Final[float] = 1.0
     """Smallest standard deviation of a residual, in grey levels of 255."""
     FIRST_NOISE: Final[float] = 3.0
@@ -299,16 +300,18 @@ class DirectAlignment(nn.Module):
         patch.
 
         The covariance that is robust to clusters (Liang & Zeger, Longitudinal Data Analysis Using Generalized Linear
-        Models, 1986) from the residuals, plus the effect of errors in depth, which residuals do not show.
+        Models, 1986) from the residuals, plus that of independent errors, and the effect of errors in depth, which
+        residuals do not show.
 
         Args:
             rows: of the cells of which the pixels are.
         """
         weighted_B8N = pixels.change_B8N * fit.weight_BN.unsqueeze(1)
         depth_BN = slope_by_depth(motion, pixels) * pixels.depth_variance_BN.sqrt()
-        # What the weights expect of residuals, scaled to what they are: an edge is mostly less displaced than expected.
-        seen_B1 = (fit.weight_BN > 0).sum(dim=1, keepdim=True).clamp_min(1)
-        excess_B1 = (fit.weight_BN * fit.residual_BN.square()).sum(dim=1, keepdim=True) / seen_B1
+        # Of independent errors: what the weights expect of residuals, scaled to what they are. One more residual, as
+        # large as expected, keeps the bound above zero for images that are equal, and large where no pixel is seen.
+        seen_B1 = (fit.weight_BN > 0).sum(dim=1, keepdim=True) + 1.0
+        excess_B1 = ((fit.weight_BN * fit.residual_BN.square()).sum(dim=1, keepdim=True) + 1.0) / seen_B1
         variance_B8 = excess_B1 * torch.diagonal(fit.inverse_B88, dim1=1, dim2=2)
         for error_BN, (patch_rows, patch_columns) in (
             (fit.residual_BN, self.PATCHES),
