@@ -193,7 +193,7 @@ class DirectAlignment(nn.Module):
         residual_BN, seen_BN = compare(motion, whole, before, to_grid_B33)
         variance_BN = self.NOISE * self.NOISE + self.OFF_PX * self.OFF_PX * whole.texture_BN
         agreeing_BN = seen_BN * self.edges(whole) / (1.0 + residual_BN.square() / variance_BN)
-        best_B = agreeing_BN.sum(dim=1).view(self.PARTS, -1).argmax(dim=0)
+        best_B = agreeing_BN.sum(dim=1).unflatten(0, (self.PARTS, -1)).argmax(dim=0)
         row_B = best_B * batch + torch.arange(batch, device=best_B.device)
         return Motion(
             motion.R_B33[row_B], motion.t_B31[row_B], motion.brightness_B2[row_B],
