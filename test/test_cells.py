@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -120,9 +121,27 @@ def test_cells_are_the_features_and_places_of_the_images(tmp_path, store, config
 def test_without_depth_the_filled_borders_are_left_out_as_well(tmp_path, plain_store, config, front):
     buffer = build(tmp_path, plain_store, config, front)
     found = everything(buffer)
-    assert not found.known_N.any()
-    assert (found.point_N3 == 0).all()
     assert 20 * CELLS < len(buffer) < 40 * CELLS
+    assert (found.point_N3[~found.known_N] == 0).all()
+
+
+def test_without_depth_triangulated_keypoints_say_where_cells_are(tmp_path, plain_store, config, front):
+    buffer = build(tmp_path, plain_store, config, front)
+    found = everything(buffer)
+    known_N = found.known_N
+    assert 0.01 < known_N.float().mean() < 0.9
+    assert (found.point_N3[known_N, 2] - WALL_M).abs().median() < 0.05
+    distance = (found.point_N3 - found.pose_N7[:, :3]).norm(dim=1, keepdim=True)
+    seen = rotate(found.pose_N7[:, 3:], found.ray_N3) * distance + found.pose_N7[:, :3]
+    torch.testing.assert_close(seen[known_N], found.point_N3[known_N], rtol=0, atol=2e-3)
+    centre, _ = buffer.extent()
+    assert abs(centre[2] - WALL_M) < 0.5
+
+
+def test_without_depth_and_keypoints_the_cameras_say_where_the_place_is(tmp_path, plain_store, config, front):
+    blank = replace(plain_store, image_N3HW=np.full_like(plain_store.image_N3HW, 90))
+    buffer = build(tmp_path, blank, config, front)
+    assert not everything(buffer).known_N.any()
     centre, spread = buffer.extent()
     assert abs(centre[2]) < 1e-3
     assert spread > 0.3, "of the cameras"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vlocnetpp.data.triangulation import triangulate
 from vlocnetpp.geometry import back_project, conjugate_quaternion, multiply_quaternions, pixel_grid, rotate
 from vlocnetpp.network import NetworkConfig
+from vlocnetpp.network.blocks.hypercolumns import STRIDE
 from vlocnetpp.training.cells import View
 from vlocnetpp.training.clips import FrameStore, gather_clip
 from vlocnetpp.training.config import AugmentConfig
@@ -21,10 +25,16 @@ def training_views(
     """The number of posed frames, and a function that makes the i-th image of a buffer, the same each time. The first
     images are all posed frames unchanged, then come all in a first augmentation, all in a second, and so on.
 
+    Without any depth image, the first call triangulates keypoints of all frames, and cells with one have its depth.
+
     Args:
         config: gives the input's size; its network must want depth, or none is handed on.
     """
     posed = np.flatnonzero(store.posed_N.numpy())
+
+    @cache
+    def triangulated() -> list[NDArray[np.float32]]:
+        return triangulate(lambda i: store.image_N3HW[posed[i]], store.K_N33[posed], store.pose_N7[posed])
 
     def view(number: int) -> View:
         again, which = divmod(number, len(posed))
@@ -37,9 +47,28 @@ def training_views(
             seen_HW = depth_HW > 0
         else:
             seen_HW = seen_by(store, int(frame[0]), K_33, pose_7, tuple(depth_HW.shape))
+            if not store.has_depth:
+                depth_HW = depth_of_points(torch.from_numpy(triangulated()[which]), K_33, pose_7, tuple(depth_HW.shape))
         return View(clip.image_BL3HW[0], K_33, pose_7, depth_HW, seen_HW)
 
     return len(posed), view
+
+
+def depth_of_points(point_M3: Tensor, K_33: Tensor, pose_7: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """(H, W) depth in metres at the middle of each cell in which a camera sees a point; 0 elsewhere. Of several points
+    in a cell, the nearest to its middle counts."""
+    depth_HW = torch.zeros(shape)
+    camera_M3 = rotate(conjugate_quaternion(pose_7[3:]).expand(len(point_M3), 4), point_M3 - pose_7[:3])
+    camera_M3 = camera_M3[camera_M3[:, 2] > 0]
+    pixel_M2 = (camera_M3 @ K_33.T)[:, :2] / camera_M3[:, 2:]
+    middle_M2 = (pixel_M2.round() // STRIDE) * STRIDE + STRIDE // 2
+    x_M, y_M = middle_M2.long().unbind(dim=1)
+    # The last value that is written to a pixel stays.
+    order = torch.argsort((pixel_M2 - middle_M2).square().sum(dim=1), descending=True, stable=True)
+    order = order[((x_M >= 0) & (x_M < shape[1]) & (y_M >= 0) & (y_M < shape[0]))[order]]
+    for row, column, depth in zip(y_M[order].tolist(), x_M[order].tolist(), camera_M3[order, 2], strict=True):
+        depth_HW[row, column] = depth
+    return depth_HW
 
 
 def seen_by(store: FrameStore, frame: int, K_33: Tensor, pose_7: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -33,7 +33,7 @@ from vlocnetpp.network.blocks.cell_coordinates import cell_rays
 from vlocnetpp.progress import track
 from vlocnetpp.training.interrupt import Interrupted
 
-FORMAT = 1
+FORMAT = 2
 INDEX_NAME = "index.json"
 BATCH = 16
 """Images that go through the front together."""
@@ -55,7 +55,7 @@ class View:
     pose_7: Tensor
     """Camera-to-world."""
     depth_HW: Tensor
-    """Metres, 0 where unknown, 0 everywhere of an image without depth."""
+    """Metres, 0 where unknown."""
     seen_HW: Tensor
     """bool: the pixels that the original image has; the others were filled at the border and are not trained on."""
 
@@ -69,7 +69,7 @@ class Cells:
     point_N3: Tensor
     """Where in the map the cell is, metres; 0 where not known."""
     known_N: Tensor
-    """Whether it is known, from depth."""
+    """Whether it is known, from a depth image or a triangulated keypoint."""
     ray_N3: Tensor
     """Unit vector in the camera through the middle of the cell."""
     pose_N7: Tensor
