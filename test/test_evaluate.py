@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from vlocnetpp.cli import main
 from vlocnetpp.data import Frame, Sequence, open_dataset
 from vlocnetpp.evaluation.answers import COLUMNS, jumps
 from vlocnetpp.evaluation.evaluate import motion_between_poses
+from vlocnetpp.evaluation.limits import limit_metrics, said_of_limits
 from vlocnetpp.evaluation.score import score
 from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.evaluation.unlabelled import figures_of
@@ -169,6 +171,38 @@ def test_a_truth_for_a_part_of_the_frames() -> None:
     assert calibration["translation"]["frames"] == calibration["rotation"]["frames"] == 1
     assert calibration["translation"]["mean_sigma_m"] == 0.5
     assert calibration["rotation"]["mean_sigma_deg"] == pytest.approx(2.0)
+
+
+def test_poses_beyond_the_limits_of_the_file_are_scored_apart() -> None:
+    truth = np.tile([0.0, 0, 0, 1, 0, 0, 0], (40, 1))
+    answered = truth.copy()
+    answered[:, 0] = 0.02
+    answered[:4, 0] = 0.3
+    answered[39] = np.nan
+    sigma = np.tile([0.05, 0.01], (40, 1))
+    sigma[:3, 0] = 0.12
+    novelty = np.ones(40)
+    novelty[3] = 3.6
+    answers = Streamed(answered, truth, np.zeros(40, bool), sigma, np.ones(40), None, novelty)
+    limits = {"uncertainty_m": 0.1, "uncertainty_rad": 0.02, "novelty": 2.0, "drift": 0.1}
+    posed = np.ones(40, bool)
+    posed[38] = False
+    found = limit_metrics(answers, truth, posed, limits)
+    assert (found["frames"], found["beyond"]) == (38, 4)
+    assert found["inside_median_translation_m"] == pytest.approx(0.02)
+    assert found["beyond_median_translation_m"] == pytest.approx(0.3)
+    said = said_of_limits(found)
+    assert said.startswith("the robot's gate: 4 of 38 poses are beyond the limits of the file and would be withheld; ")
+    assert "they are 0.300 m, 0.0 deg off" in said and "the others 0.020 m" in said
+    scale = float(re.search(r"gate_scale:=([\d.]+) lets 95 % pass", said)[1])
+    again = limit_metrics(answers, truth, posed, {name: scale * limit for name, limit in limits.items()})
+    assert again["beyond"] <= 0.05 * 38
+
+    wide = limit_metrics(answers, truth, posed, {name: 10 * limit for name, limit in limits.items()})
+    assert said_of_limits(wide) == "the robot's gate: all 38 poses are within the limits of the file"
+    assert "gate_scale" not in said_of_limits(limit_metrics(answers, truth, posed, {"novelty": 2.0})), "1 of 38"
+    assert limit_metrics(answers, truth, posed, {}) == limit_metrics(answers, truth, posed, {"drift": 0.1}) == {}
+    assert limit_metrics(nothing_answered(40), truth, posed, {"uncertainty_m": 0.1}) == {}
 
 
 def test_the_motion_between_poses_leaves_out_borders_and_counts_failures() -> None:

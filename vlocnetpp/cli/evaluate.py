@@ -37,6 +37,8 @@ def evaluate(args: argparse.Namespace) -> int:
         print(contents(args.out, FILES))
         return 0
     print(f"{args.model.name} on {args.split}: {result.verdict}")
+    if result.gate:
+        print(result.gate)
     for table in result.tables:
         print_table(*table)
     _print_metrics(result.metrics)

@@ -13,6 +13,7 @@ from vlocnetpp.data import Dataset, Frame, Sequence
 from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.evaluation.answers import CONVENTIONS, write_answers, write_odometry
 from vlocnetpp.evaluation.baselines import Baseline, baseline_table, run_baselines, verdict
+from vlocnetpp.evaluation.limits import limit_metrics, said_of_limits
 from vlocnetpp.evaluation.score import check_labels, mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import stream
 from vlocnetpp.metrics import odometry_metrics
@@ -37,6 +38,8 @@ class Result(NamedTuple):
     metrics: dict[str, Any]
     tables: list[Table]
     """The model beside the baselines."""
+    gate: str = ""
+    """What the limits in the model file would withhold, one line; empty where it has none."""
 
 
 def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: bool = True) -> Result:
@@ -67,11 +70,10 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: b
     data = f"{dataset.root.resolve().name}, {split}"
     about = {"model": model.path.name, "data": data, "arithmetic": model.arithmetic}
     about["conventions"] = CONVENTIONS.format(frame=model.metadata.map_frame)
-    write_json(out / "metrics.json", {"about": about, **metrics})
     write_answers(out / "answers.csv", frames, answers, model.metadata.map_frame)
     write_odometry(out, dataset.sequences(split), answers)
     pictures = {}
-    tables, beside = [], list[Baseline]()
+    tables, beside, gate = [], list[Baseline](), ""
     if "localization" in metrics:
         posed, truth = true_poses(frames)
         stamps = np.array([frame.stamp_ns for frame in frames])
@@ -84,18 +86,23 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: b
         camera = depth_camera(model.metadata)
         beside = run_baselines(dataset, split, answers.pose_N7, camera) if baselines else []
         tables.append(baseline_table(model.metadata.preset, metrics["localization"], beside))
+        if limits := limit_metrics(answers, truth, posed, model.metadata.limits):
+            metrics["limits"] = limits
+            gate = said_of_limits(limits)
+    write_json(out / "metrics.json", {"about": about, **metrics})
     if sheet:
         plot_masks(out / "masks.png", sheet, model.metadata.classes)
         pictures["Frames and their masks"] = out / "masks.png"
     said = verdict(metrics, beside)
     notes = [
         f"result: {said}",
+        *([gate] if gate else []),
         f"model: {model.path.name}, preset {model.metadata.preset}, run in {model.arithmetic}",
         f"data: {data}",
         about["conventions"],
     ]
     write_report(out, f"{model.path.name} on {data}", metrics, tables, pictures, notes)
-    return Result(said, metrics, tables)
+    return Result(said, metrics, tables, gate)
 
 
 def depth_camera(metadata: Metadata) -> DepthCameraConfig:

@@ -33,6 +33,8 @@ class Streamed(NamedTuple):
     """From the decoded image to the answer."""
     motion_sigma_N2: Floats | None = None
     """Calibrated 68 % bounds of the motion's error: metres and radians; None where nothing bounds motions."""
+    novelty_N: Floats | None = None
+    """How unlike the training images each image is; None of a model that does not say."""
 
 
 class Answered(NamedTuple):
@@ -79,11 +81,14 @@ def stream(model: Model, dataset: Dataset, split: str, on_mask: OnMask | None = 
         np.full((len(frames), 2), np.nan),
         np.full(len(frames), np.nan),
         np.full((len(frames), 2), np.nan) if model.metadata.motion_calibration_2 else None,
+        np.full(len(frames), np.nan) if "novelty" in model.metadata.limits else None,
     )
     for i, frame, pixels, estimate, latency_ms in answer_frames(localizer, dataset, split, f"evaluating {split}"):
         answers.latency_ms_N[i] = latency_ms
         if estimate.pose_7 is not None and estimate.sigma_2 is not None:
             answers.pose_N7[i], answers.sigma_N2[i] = estimate.pose_7, estimate.sigma_2
+        if estimate.novelty is not None and answers.novelty_N is not None:
+            answers.novelty_N[i] = estimate.novelty
         if estimate.relative_7 is not None:
             answers.relative_N7[i], answers.valid_N[i] = estimate.relative_7, True
         if estimate.motion_sigma_2 is not None and answers.motion_sigma_N2 is not None:

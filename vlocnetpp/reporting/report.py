@@ -58,6 +58,17 @@ HOW = {
     "motion_between_poses": MOTION,
     "calibration": BOUNDS,
     "motion_calibration": BOUNDS,
+    "limits": {
+        "frames": "frames with an estimate and a ground-truth pose",
+        "beyond": "of them, beyond the limits in the model file: the robot's gate would withhold them",
+        "inside_median_translation_m": "half of the poses within the limits are nearer to the ground truth",
+        "inside_median_rotation_deg": "the same for the angle",
+        "inside_p95_translation_m": "95 % of them are nearer",
+        "beyond_median_translation_m": "half of the poses beyond the limits are nearer to the ground truth",
+        "beyond_median_rotation_deg": "the same for the angle",
+        "beyond_p95_translation_m": "95 % of them are nearer",
+        "scale_for_95": "limits so many times as large (the node's gate_scale) would let 95 % of all pass",
+    },
     "segmentation": {
         "mean_iou": "mean over the classes that occur in the truth or the prediction; unlabelled pixels do not count",
     },

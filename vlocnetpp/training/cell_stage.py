@@ -111,17 +111,25 @@ def choose_versions(
         version_s: measures the seconds that the features of one version take.
     """
     asked = 1 + stage.augmentations
-    counts = [count for times in range(asked.bit_length()) if fitting(count := asked >> times)] or [1]
+    counts = [count for count in version_counts(stage) if fitting(count)] or [1]
     left_s = run.schedule.stage_left_s(run.state.progress)
     if left_s is None or built(counts[0]):
         versions = counts[0]
     else:
         most = left_s / (FEATURES_SHARE * version_s())
         versions = next((count for count in counts if count <= most or built(count)), 1)
+    said = f"{versions} of {asked} versions of each image"
     if versions < asked:
         why = f"would take over a third of stage '{stage.name}'" if versions < counts[0] else "do not fit"
-        run.status.note(f"{versions} of {asked} versions of each image: the features of more {why}")
+        said += f": the features of more {why}"
+    run.status.note(said)
     return versions
+
+
+def version_counts(stage: StageConfig) -> list[int]:
+    """In how many versions the images of a stage may be learned from: all that it asks for, half as many, and so on."""
+    asked = 1 + stage.augmentations
+    return [asked >> times for times in range(asked.bit_length())]
 
 
 def seconds_per_image(posed: int, view: Callable[[int], View], columns: Callable[[Tensor], Tensor]) -> float:

@@ -21,7 +21,7 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training.ahead import FEW
-from vlocnetpp.training.cell_stage import FEATURES_SHARE, TIMED, cell_features, seconds_per_image
+from vlocnetpp.training.cell_stage import FEATURES_SHARE, TIMED, cell_features, seconds_per_image, version_counts
 from vlocnetpp.training.cell_training import in_half
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.cells import largest_size
@@ -36,7 +36,7 @@ STEP_PX = 32
 SMALLEST_PX = 96
 LEAST_S, MOST_S = 15 * 60.0, 8 * 3600.0
 VERSIONS = 4
-"""Of each image, for which a budget is proposed."""
+"""Of each image, for which at least a budget is proposed."""
 FRAME_BYTES = 6
 """Of a pixel of a decoded frame: colour, mask and depth."""
 CLOUD_BYTES = 3_000_000
@@ -162,13 +162,14 @@ def _budget(config: TrainConfig, posed: int, feature_s: float) -> tuple[str, str
     cells = next((stage for stage in config.stages if stage.cells), None)
     if cells is None or not posed:
         return "60m", "60 minutes, as in the configuration"
-    versions = min(VERSIONS, 1 + cells.augmentations)
-    features_s = posed * versions * feature_s
     share = cells.share / sum(stage.share for stage in config.stages)
-    wanted_s = float(np.clip(FEATURES_SHARE * features_s / share, LEAST_S, MOST_S))
+    version_s = FEATURES_SHARE * posed * feature_s / share
+    wanted_s = float(np.clip(min(VERSIONS, 1 + cells.augmentations) * version_s, LEAST_S, MOST_S))
     minutes = 5 * math.ceil(wanted_s / 300)
     budget = f"{minutes}m" if minutes < 120 else f"{minutes / 60:.1f}h"
+    versions = next((count for count in version_counts(cells) if count * version_s <= minutes * 60), 1)
     return budget, (
-        f"{budget}: the features of {posed} images in {versions} versions take about {duration(features_s)} of it on "
-        f"this machine, the first time; more time makes it better, with up to {1 + cells.augmentations} versions"
+        f"{budget}: the features of {posed} images in {versions} versions take about "
+        f"{duration(posed * versions * feature_s)} of it on this machine, the first time; more time makes it better"
+        + (f", with up to {1 + cells.augmentations} versions" if versions <= cells.augmentations else "")
     )

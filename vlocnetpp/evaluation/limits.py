@@ -1,0 +1,76 @@
+"""Which poses the limits in a model file would withhold on the robot, and whether those deserve it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vlocnetpp.evaluation.stream import Streamed
+from vlocnetpp.metrics import pose_errors
+from vlocnetpp.metrics.statistics import percentile
+from vlocnetpp.poses import Floats
+
+PUBLISHED = 95.0
+"""Percent of the poses that the proposed `gate_scale` lets pass."""
+
+
+def limit_metrics(
+    answers: Streamed, truth_N7: Floats, posed_N: NDArray[np.bool_], limits: dict[str, float]
+) -> dict[str, Any]:
+    """The section `limits` of the metrics: the answered poses within the file's limits, and those beyond. Empty where
+    the file has no such limits, or no pose was answered.
+
+    These are the limits of single images. The node's gate also holds poses against the odometry and waits, once lost,
+    for several good ones.
+
+    Args:
+        truth_N7: true poses, read where `posed_N`.
+        limits: `Metadata.limits`.
+    """
+    known_N = posed_N & np.isfinite(answers.pose_N7).all(axis=1)
+    values = {"uncertainty_m": answers.sigma_N2[:, 0], "uncertainty_rad": answers.sigma_N2[:, 1]}
+    if answers.novelty_N is not None:
+        values["novelty"] = answers.novelty_N
+    ratios = [values[name][known_N] / limits[name] for name in values if name in limits]
+    if not ratios or not known_N.any():
+        return {}
+    ratio_N = np.max(ratios, axis=0)
+    metres_N, degrees_N = pose_errors(answers.pose_N7[known_N], truth_N7[known_N])
+    beyond_N = ratio_N > 1.0
+    section: dict[str, Any] = {"frames": int(known_N.sum()), "beyond": int(beyond_N.sum())}
+    for name, which_N in (("inside", ~beyond_N), ("beyond", beyond_N)):
+        if which_N.any():
+            section[f"{name}_median_translation_m"] = percentile(metres_N[which_N], 50)
+            section[f"{name}_median_rotation_deg"] = percentile(degrees_N[which_N], 50)
+            section[f"{name}_p95_translation_m"] = percentile(metres_N[which_N], 95)
+    section["scale_for_95"] = percentile(ratio_N, PUBLISHED)
+    return section
+
+
+def said_of_limits(section: dict[str, Any]) -> str:
+    """The section in one line."""
+    frames, beyond = section["frames"], section["beyond"]
+    if not beyond:
+        return f"the robot's gate: all {frames} poses are within the limits of the file"
+    said = (
+        f"the robot's gate: {beyond} of {frames} poses are beyond the limits of the file and would be withheld; "
+        f"they are {section['beyond_median_translation_m']:.3f} m, {section['beyond_median_rotation_deg']:.1f} deg off "
+        f"(median; 95 % of them within {section['beyond_p95_translation_m']:.3f} m)"
+    )
+    if beyond < frames:
+        said += (
+            f", the others {section['inside_median_translation_m']:.3f} m, {section['inside_median_rotation_deg']:.1f} "
+            f"deg ({section['inside_p95_translation_m']:.3f} m)"
+        )
+    if beyond > (1 - PUBLISHED / 100.0) * frames:
+        said += (
+            f". If that is near enough for your robot, gate_scale:={_rounded_up(section['scale_for_95']):.1f} lets "
+            f"{PUBLISHED:.0f} % pass; if not, record more of the places where they are, or train longer"
+        )
+    return said
+
+
+def _rounded_up(scale: float) -> float:
+    return float(np.ceil(10.0 * scale) / 10.0)
