@@ -240,8 +240,11 @@ def test_a_head_trained_on_cells_localizes(tmp_path, store, config, front, descr
     assert max(solved(store, front, training.head, i) for i in (0, 9, 15)) < 0.08
 
 
-def two_equal_doors() -> CellBuffer:
-    """Forty images of two doors, 10 m apart, whose cells have equal features; only the images as a whole differ."""
+def two_equal_doors(mislabelled_m: float = 0.0) -> CellBuffer:
+    """Forty images of two doors, 10 m apart, whose cells have equal features; only the images as a whole differ.
+
+    Labels may be wrong by a distance.
+    """
     generator = np.random.default_rng(0)
     door = generator.normal(size=(30, 16)).astype(np.float16)
     on_door = generator.uniform(-1, 1, (30, 3)).astype(np.float32) + np.float32([0, 0, 4])
@@ -254,7 +257,7 @@ def two_equal_doors() -> CellBuffer:
     return CellBuffer(
         {
             "features": np.tile(door, (40, 1)),
-            "place": np.concatenate(place),
+            "place": np.concatenate(place) + np.float32([0, 0, mislabelled_m, 0]),
             "ray": np.tile(on_door / np.linalg.norm(on_door, axis=1, keepdims=True), (40, 1)),
             "view": np.repeat(np.arange(40, dtype=np.int32), 30),
             "pose": np.array(pose, np.float32),
@@ -409,3 +412,29 @@ def test_the_score_tells_a_street_and_a_covered_lens_from_a_kitchen(measured):
         noise = score(pooled(255 * torch.rand(4, 3, 120, 160, generator=torch.Generator().manual_seed(0))))
     assert len(street) > 3
     assert new.max() < min(street.min(), black.min(), noise.min())
+
+
+def test_triangulated_labels_guide_the_beginning_and_not_the_end():
+    cells = two_equal_doors().take(torch.arange(60))
+    unknown = replace(cells, known_N=torch.zeros_like(cells.known_N))
+    found = torch.cat((cells.point_N3 + 0.3, torch.zeros(60, 1)), dim=1).requires_grad_()
+
+    def gradient(given: Cells, weight: float) -> Tensor:
+        return torch.autograd.grad(cell_loss(found, given, weight, measured=False)[0], found)[0]
+
+    torch.testing.assert_close(gradient(cells, 0.0), gradient(unknown, 0.25))
+    along = (gradient(cells, 0.25)[:, :3] * cells.ray_N3).sum(dim=1)
+    assert along.abs().median() > 3e-4, "a label moves points along their rays"
+
+    def trained(mislabelled_m: float, share: float) -> CellCoordinates:
+        training = CellTraining(
+            head_of(two_equal_doors()),
+            two_equal_doors(mislabelled_m),
+            CellTrainingConfig(64, half=False, measured=False),
+        )
+        training.step(share)
+        return training.head
+
+    for share, same in ((0.5, False), (1.0, True)):
+        right, wrong = (trained(metres, share).fc_out.weight for metres in (0.0, 5.0))
+        assert torch.equal(right, wrong) is same

@@ -72,14 +72,14 @@ def triangulate(image: Callable[[int], NDArray[np.uint8]], K_N33: Tensor, pose_N
     count = len(pose_N7)
     taken = np.unique(np.linspace(0, count - 1, min(count, LARGEST)).astype(int)).tolist()
     rotation_N33 = rotation_matrix(pose_N7[:, 3:].double()).numpy()
-    detector = cv2.SIFT_create(KEYPOINTS, contrastThreshold=CONTRAST)
+    detector = cv2.SIFT.create(KEYPOINTS, contrastThreshold=CONTRAST)
     views = []
     for i in track(taken, "finding keypoints", len(taken)):
         pixel_M2, descriptor_MD = _keypoints(detector, image(i))
         views.append(
             _View(K_N33[i].double().numpy(), rotation_N33[i], pose_N7[i, :3].double().numpy(), pixel_M2, descriptor_MD)
         )
-    points = [np.zeros((0, 3), np.float32)] * count
+    points: list[NDArray[np.float32]] = [np.zeros((0, 3), np.float32)] * count
     centre_N3 = np.array([view.centre_3 for view in views])
     forward_N3 = np.array([view.rotation_33[:, 2] for view in views])
     for number, i in enumerate(track(taken, "triangulating keypoints", len(taken))):

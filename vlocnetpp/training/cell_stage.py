@@ -197,7 +197,9 @@ def train_cells(
         return True
     per_image = len(buffer) / buffer.views
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
-    settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
+    settings = CellTrainingConfig(
+        stage.cells, stage.learning_rate, run.config.weight_decay, measured=store.has_depth, half=stage.half
+    )
     cells.cell_head().requires_grad_(True)  # a stage of other tasks has frozen it
     training = CellTraining(cells.cell_head(), buffer, settings, run.fabric.device, run.config.seed)
     if state.optimizer is not None:

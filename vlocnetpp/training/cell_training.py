@@ -39,6 +39,9 @@ class CellTrainingConfig:
     distance_weight: float = 0.25
     """Weight of the distance between a point and its label, relative to its distance from the ray: depth along the ray
     matters little for the pose."""
+    measured: bool = True
+    """Whether labels are of a depth camera. Triangulated ones are worse than what reprojection comes to in the end:
+    they guide the beginning, and their weight falls to zero."""
     half: bool = True
     """Hidden layers in bfloat16: four times as fast. A CPU that does not multiply it computes them in float32."""
 
@@ -48,11 +51,17 @@ def in_half(wanted: bool, device: torch.device) -> bool:
     return wanted and (device.type != "cpu" or multiplies_bf16())
 
 
-def cell_loss(found_N4: Tensor, cells: Cells, distance_weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+def cell_loss(
+    found_N4: Tensor, cells: Cells, distance_weight: float, measured: bool = True
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Laplace likelihood of a cell's error: its distance from the ray, and from the label where one is known.
 
-    Without a label, the angle to the ray counts times the point's own distance, which takes no part in the gradient:
-    otherwise points would shrink into the camera. Several images of a point then decide how far it is.
+    Without a label that a depth camera measured, the angle to the ray counts times the point's own distance, which
+    takes no part in the gradient: otherwise points would shrink into the camera. Several images of a point then decide
+    how far it is.
+
+    Args:
+        distance_weight, measured: as in `CellTrainingConfig`.
 
     Returns:
         The mean over the cells, and medians of both distances in metres to be shown.
@@ -65,7 +74,8 @@ def cell_loss(found_N4: Tensor, cells: Cells, distance_weight: float) -> tuple[T
     distance_N = _length(point_N3 - cells.point_N3)
     along_N = along_N1[:, 0]
     angle_N = off_N / along_N * along_N.detach()
-    error_N = torch.where(cells.known_N, off_N + distance_weight * distance_N, angle_N)
+    labelled_N = (off_N if measured else angle_N) + distance_weight * distance_N
+    error_N = torch.where(cells.known_N, labelled_N, angle_N)
     loss = (error_N * torch.exp(-log_N) + log_N).mean()
     shown = {"off_ray_m": off_N.detach().median()}
     if cells.known_N.any():
@@ -111,7 +121,8 @@ class CellTraining:
         cells = self.buffer.draw(config.cells, self.generator, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             hidden = head.hidden(cells.features_NC.float(), cells.pooled_NC)
-        loss, shown = cell_loss(head.output(hidden.float()), cells, config.distance_weight)
+        weight = config.distance_weight * (1.0 if config.measured else 1.0 - share)
+        loss, shown = cell_loss(head.output(hidden.float()), cells, weight, config.measured)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), GRADIENT_NORM)
