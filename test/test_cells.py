@@ -24,7 +24,7 @@ from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_im
 from vlocnetpp.network.blocks.hypercolumns import STRIDE, Hypercolumns
 from vlocnetpp.network.blocks.mahalanobis import MahalanobisScore
 from vlocnetpp.network.blocks.pose_hypotheses import PoseHypotheses
-from vlocnetpp.training import cell_training, cells
+from vlocnetpp.training import cell_training, cell_views, cells
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, cell_loss, train_cells
 from vlocnetpp.training.cell_views import training_views
 from vlocnetpp.training.cells import CellBuffer, Cells, View, open_cells
@@ -136,6 +136,19 @@ def test_without_depth_triangulated_keypoints_say_where_cells_are(tmp_path, plai
     torch.testing.assert_close(seen[known_N], found.point_N3[known_N], rtol=0, atol=2e-3)
     centre, _ = buffer.extent()
     assert abs(centre[2] - WALL_M) < 0.5
+
+
+def test_poses_that_do_not_fit_the_images_are_said(plain_store, config, monkeypatch):
+    monkeypatch.setattr(cell_views, "FEW_POINTS", 2)  # the wall has little texture
+    count = len(plain_store.names)
+    mixed = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    for poses_N7, few in ((plain_store.pose_N7, False), (plain_store.pose_N7[mixed], True)):
+        said: list[str] = []
+        _, view = training_views(replace(plain_store, pose_N7=poses_N7), config, AUGMENT, 3, said.append)
+        view(0)
+        view(1)
+        assert len(said) == 1, "triangulated once"
+        assert ("which is few: the poses may not fit" in said[0]) is few
 
 
 def test_without_depth_and_keypoints_the_cameras_say_where_the_place_is(tmp_path, plain_store, config, front):

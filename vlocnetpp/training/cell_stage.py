@@ -79,7 +79,7 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     )  # fmt: skip
     shape = (network.config.view.height, network.config.view.width_px)
     layout = (cells.cell_channels(), cells.cell_stride(), shape, built_from)
-    posed, view = training_views(store, network.config, config.augment, config.seed)
+    posed, view = training_views(store, network.config, config.augment, config.seed, run.status.note)
     if not posed:
         raise TrainingError(f"{config.data.root}: no training frame has a pose, stage '{stage.name}' learns from none")
     progress = run.state.progress

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlocnetpp.data.triangulation import triangulate
+from vlocnetpp.data.triangulation import LARGEST, triangulate
 from vlocnetpp.geometry import back_project, conjugate_quaternion, multiply_quaternions, pixel_grid, rotate
 from vlocnetpp.network import NetworkConfig
 from vlocnetpp.network.blocks.hypercolumns import STRIDE
@@ -18,9 +18,17 @@ from vlocnetpp.training.cells import View
 from vlocnetpp.training.clips import FrameStore, gather_clip
 from vlocnetpp.training.config import AugmentConfig
 
+FEW_POINTS = 20
+"""Fewer triangulated points of an image, in the mean, say that the poses do not fit the images, or nothing has
+texture. The kitchen has 150."""
+
 
 def training_views(
-    store: FrameStore, config: NetworkConfig, augment: AugmentConfig, seed: int
+    store: FrameStore,
+    config: NetworkConfig,
+    augment: AugmentConfig,
+    seed: int,
+    note: Callable[[str], None] = lambda said: None,
 ) -> tuple[int, Callable[[int], View]]:
     """The number of posed frames, and a function that makes the i-th image of a buffer, the same each time. The first
     images are all posed frames unchanged, then come all in a first augmentation, all in a second, and so on.
@@ -29,12 +37,19 @@ def training_views(
 
     Args:
         config: gives the input's size; its network must want depth, or none is handed on.
+        note: is told how many points were triangulated.
     """
     posed = np.flatnonzero(store.posed_N.numpy())
 
     @cache
     def triangulated() -> list[NDArray[np.float32]]:
-        return triangulate(lambda i: store.image_N3HW[posed[i]], store.K_N33[posed], store.pose_N7[posed])
+        points = triangulate(lambda i: store.image_N3HW[posed[i]], store.K_N33[posed], store.pose_N7[posed])
+        mean = sum(map(len, points)) / min(len(points), LARGEST)
+        said = f"no depth images: {mean:.0f} points an image were triangulated"
+        if mean < FEW_POINTS:
+            said += ", which is few: the poses may not fit the images, see vlocnetpp data doctor"
+        note(said)
+        return points
 
     def view(number: int) -> View:
         again, which = divmod(number, len(posed))
