@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -26,7 +27,7 @@ from vlocnetpp.network.blocks.mahalanobis import MahalanobisScore
 from vlocnetpp.network.blocks.pose_hypotheses import PoseHypotheses
 from vlocnetpp.training import cell_training, cell_views, cells
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, cell_loss, train_cells
-from vlocnetpp.training.cell_views import training_views
+from vlocnetpp.training.cell_views import training_views, triangulated
 from vlocnetpp.training.cells import CellBuffer, Cells, View, open_cells
 from vlocnetpp.training.clips import FrameStore, open_store
 from vlocnetpp.training.config import AugmentConfig
@@ -89,7 +90,8 @@ def front(measured: Front) -> Front:
 
 
 def build(folder: Path, store: FrameStore, config: NetworkConfig, front: Front, augmentations: int = 1, **options):
-    posed, view = training_views(store, config, AUGMENT, seed=3)
+    points = None if store.has_depth else cache(lambda: triangulated(store, print))
+    posed, view = training_views(store, config, AUGMENT, 3, points)
     count = (1 + augmentations) * posed
     settings = options.pop("settings", ("wall",))
     return open_cells(folder, count, view, front, front.columns.channels, STRIDE, (HEIGHT, WIDTH), settings, **options)
@@ -138,16 +140,12 @@ def test_without_depth_triangulated_keypoints_say_where_cells_are(tmp_path, plai
     assert abs(centre[2] - WALL_M) < 0.5
 
 
-def test_poses_that_do_not_fit_the_images_are_said(plain_store, config, monkeypatch):
+def test_poses_that_do_not_fit_the_images_are_said(plain_store, monkeypatch):
     monkeypatch.setattr(cell_views, "FEW_POINTS", 2)  # the wall has little texture
-    count = len(plain_store.names)
-    mixed = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    mixed = torch.randperm(len(plain_store.names), generator=torch.Generator().manual_seed(0))
     for poses_N7, few in ((plain_store.pose_N7, False), (plain_store.pose_N7[mixed], True)):
         said: list[str] = []
-        _, view = training_views(replace(plain_store, pose_N7=poses_N7), config, AUGMENT, 3, said.append)
-        view(0)
-        view(1)
-        assert len(said) == 1, "triangulated once"
+        triangulated(replace(plain_store, pose_N7=poses_N7), said.append)
         assert ("which is few: the poses may not fit" in said[0]) is few
 
 

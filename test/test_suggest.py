@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from wall_dataset import write_wall
 from vlocnetpp.cli import main
 from vlocnetpp.cli.training import parse_overrides
 from vlocnetpp.data import open_dataset
+from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.shipped import shipped
 from vlocnetpp.training import load_config, train
 from vlocnetpp.training.suggest import CONFIG, held_out, input_size, suggest
@@ -58,7 +60,11 @@ def test_the_drive_that_the_others_cover_best_is_held_out():
 
 def test_the_time_and_a_small_validation_are_said_ahead(tmp_path, capsys):
     wall = write_wall(tmp_path / "wall", {"train": 8, "val": 3})
-    assert train(quick(wall, budget="1s", validations=2), tmp_path / "run") == 0
+    bare = quick(wall, budget="1s", validations=2)
+    camera = DepthCameraConfig(1.132, (-0.0255, 0.0, 0.0))
+    config = replace(bare, data=replace(bare.data, depth_camera=camera))
+    assert train(config, tmp_path / "run") == 0
     said = capsys.readouterr().out
-    assert "the budget of 1s, and 2 validations of 6 frames" in said
+    assert "of a camera of 1.132 times the focal length, at -0.0255, 0, 0 m in the colour camera" in said
+    assert "the budget of 1s, and at most 2 validations of 6 frames" in said
     assert "only 6 frames are held out: too few to choose" in said

@@ -8,6 +8,7 @@ from itertools import islice
 
 import torch
 
+from vlocnetpp.data.registration import REGISTERED
 from vlocnetpp.network import Network
 from vlocnetpp.progress import duration
 from vlocnetpp.training.clips import FrameStore
@@ -40,10 +41,18 @@ def validation_seconds(network: Network, stores: Sequence[FrameStore], device: t
 def said_ahead(
     config: TrainConfig, schedule: Schedule, progress: Progress, held_out: Sequence[FrameStore], validation_s: float
 ) -> Iterator[str]:
-    """Lines on the time that is left of the run, and on held-out frames too few to choose by."""
+    """Lines on a depth camera that is not registered, on the time that is left of the run, and on held-out frames too
+    few to choose by."""
+    camera = config.data.depth_camera
+    if camera != REGISTERED:
+        x, y, z = camera.offset_m
+        yield (
+            f"data.depth_camera: depth images and poses are of a camera of {camera.focal:g} times the focal length, at "
+            f"{x:g}, {y:g}, {z:g} m in the colour camera"
+        )
     frames = sum(len(store.names) for store in held_out)
     count = schedule.validations_left(progress)
-    validations = f"{count} validations of {frames} frames, about {duration(validation_s)} each"
+    validations = f"at most {count} validations of {frames} frames, about {duration(validation_s)} each"
     budget_s = schedule.left_s(progress)
     if budget_s is not None:
         rest = f"{duration(budget_s)} that are left of " if progress.total_s else ""

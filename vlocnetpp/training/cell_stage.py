@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import astuple, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from vlocnetpp.network.blocks.hypercolumns import STRIDE
 from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, in_half
-from vlocnetpp.training.cell_views import training_views
+from vlocnetpp.training.cell_views import training_views, triangulated
 from vlocnetpp.training.cells import CellBuffer, View, fits, is_built, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
@@ -79,7 +80,9 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     )  # fmt: skip
     shape = (network.config.view.height, network.config.view.width_px)
     layout = (cells.cell_channels(), cells.cell_stride(), shape, built_from)
-    posed, view = training_views(store, network.config, config.augment, config.seed, run.status.note)
+    # Only where the buffer is built; a cached one has been labelled.
+    points = None if store.has_depth else cache(lambda: triangulated(store, run.status.note))
+    posed, view = training_views(store, network.config, config.augment, config.seed, points)
     if not posed:
         raise TrainingError(f"{config.data.root}: no training frame has a pose, stage '{stage.name}' learns from none")
     progress = run.state.progress

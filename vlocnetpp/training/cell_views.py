@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from vlocnetpp.training.config import AugmentConfig
 
 FEW_POINTS = 20
 """Fewer triangulated points of an image, in the mean, say that the poses do not fit the images, or nothing has
-texture. The kitchen has 150."""
+texture. The kitchen has 216."""
 
 
 def training_views(
@@ -28,28 +27,17 @@ def training_views(
     config: NetworkConfig,
     augment: AugmentConfig,
     seed: int,
-    note: Callable[[str], None] = lambda said: None,
+    points: Callable[[], Sequence[NDArray[np.float32]]] | None = None,
 ) -> tuple[int, Callable[[int], View]]:
     """The number of posed frames, and a function that makes the i-th image of a buffer, the same each time. The first
     images are all posed frames unchanged, then come all in a first augmentation, all in a second, and so on.
 
-    Without any depth image, the first call triangulates keypoints of all frames, and cells with one have its depth.
-
     Args:
         config: gives the input's size; its network must want depth, or none is handed on.
-        note: is told how many points were triangulated.
+        points: of a store without depth, points of the map that each posed frame shows, (M, 3) metres, of which its
+            cells have their depth; asked for each image.
     """
     posed = np.flatnonzero(store.posed_N.numpy())
-
-    @cache
-    def triangulated() -> list[NDArray[np.float32]]:
-        points = triangulate(lambda i: store.image_N3HW[posed[i]], store.K_N33[posed], store.pose_N7[posed])
-        mean = sum(map(len, points)) / min(len(points), LARGEST)
-        said = f"no depth images: {mean:.0f} points an image were triangulated"
-        if mean < FEW_POINTS:
-            said += ", which is few: the poses may not fit the images, see vlocnetpp data doctor"
-        note(said)
-        return points
 
     def view(number: int) -> View:
         again, which = divmod(number, len(posed))
@@ -62,11 +50,26 @@ def training_views(
             seen_HW = depth_HW > 0
         else:
             seen_HW = seen_by(store, int(frame[0]), K_33, pose_7, tuple(depth_HW.shape))
-            if not store.has_depth:
-                depth_HW = depth_of_points(torch.from_numpy(triangulated()[which]), K_33, pose_7, tuple(depth_HW.shape))
+            if points is not None:
+                depth_HW = depth_of_points(torch.from_numpy(points()[which]), K_33, pose_7, tuple(depth_HW.shape))
         return View(clip.image_BL3HW[0], K_33, pose_7, depth_HW, seen_HW)
 
     return len(posed), view
+
+
+def triangulated(store: FrameStore, note: Callable[[str], None]) -> list[NDArray[np.float32]]:
+    """Points of the map that each posed frame shows, (M, 3) metres, from colour images and poses alone.
+
+    `note` is told how many there are.
+    """
+    posed = np.flatnonzero(store.posed_N.numpy())
+    points = triangulate(lambda i: store.image_N3HW[posed[i]], store.K_N33[posed], store.pose_N7[posed])
+    mean = sum(map(len, points)) / min(len(points), LARGEST)
+    said = f"no depth images: {mean:.0f} points an image were triangulated"
+    if mean < FEW_POINTS:
+        said += ", which is few: the poses may not fit the images, see vlocnetpp data doctor"
+    note(said)
+    return points
 
 
 def depth_of_points(point_M3: Tensor, K_33: Tensor, pose_7: Tensor, shape: tuple[int, ...]) -> Tensor:
