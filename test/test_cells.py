@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from wall_dataset import WALL_M, write_wall
 
 from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.data.transforms import GeometricConfig
+from vlocnetpp.data.triangulation import triangulate
 from vlocnetpp.export.onnx import OPSET, quiet
 from vlocnetpp.geometry import rotate
 from vlocnetpp.network import NetworkConfig, configure
@@ -90,11 +92,14 @@ def front(measured: Front) -> Front:
 
 
 def build(folder: Path, store: FrameStore, config: NetworkConfig, front: Front, augmentations: int = 1, **options):
-    points = None if store.has_depth else cache(lambda: triangulated(store, print))
-    posed, view = training_views(store, config, AUGMENT, 3, points)
+    posed, view = training_views(store, config, AUGMENT, 3, options.pop("points", None))
     count = (1 + augmentations) * posed
     settings = options.pop("settings", ("wall",))
     return open_cells(folder, count, view, front, front.columns.channels, STRIDE, (HEIGHT, WIDTH), settings, **options)
+
+
+def points_of(store: FrameStore) -> Callable[[], list[np.ndarray]]:
+    return cache(lambda: triangulate(lambda i: store.image_N3HW[i], store.K_N33, store.pose_N7))
 
 
 def everything(buffer: CellBuffer) -> Cells:
@@ -128,7 +133,7 @@ def test_without_depth_the_filled_borders_are_left_out_as_well(tmp_path, plain_s
 
 
 def test_without_depth_triangulated_keypoints_say_where_cells_are(tmp_path, plain_store, config, front):
-    buffer = build(tmp_path, plain_store, config, front)
+    buffer = build(tmp_path, plain_store, config, front, points=points_of(plain_store))
     found = everything(buffer)
     known_N = found.known_N
     assert 0.01 < known_N.float().mean() < 0.9
@@ -141,17 +146,20 @@ def test_without_depth_triangulated_keypoints_say_where_cells_are(tmp_path, plai
 
 
 def test_poses_that_do_not_fit_the_images_are_said(plain_store, monkeypatch):
-    monkeypatch.setattr(cell_views, "FEW_POINTS", 2)  # the wall has little texture
+    right = sum(map(len, points_of(plain_store)())) / len(plain_store.names)
+    monkeypatch.setattr(cell_views, "FEW_POINTS", right / 2)  # the wall has little texture
     mixed = torch.randperm(len(plain_store.names), generator=torch.Generator().manual_seed(0))
     for poses_N7, few in ((plain_store.pose_N7, False), (plain_store.pose_N7[mixed], True)):
         said: list[str] = []
-        triangulated(replace(plain_store, pose_N7=poses_N7), said.append)
-        assert ("which is few: the poses may not fit" in said[0]) is few
+        points = triangulated(replace(plain_store, pose_N7=poses_N7), said.append)
+        assert ("too few to be used; the poses may not fit" in said[0]) is few
+        assert len(points) == len(plain_store.names)
+        assert (sum(map(len, points)) == 0) is few
 
 
 def test_without_depth_and_keypoints_the_cameras_say_where_the_place_is(tmp_path, plain_store, config, front):
     blank = replace(plain_store, image_N3HW=np.full_like(plain_store.image_N3HW, 90))
-    buffer = build(tmp_path, blank, config, front)
+    buffer = build(tmp_path, blank, config, front, points=points_of(blank))
     assert not everything(buffer).known_N.any()
     centre, spread = buffer.extent()
     assert abs(centre[2]) < 1e-3
@@ -326,7 +334,18 @@ def test_without_depth_reprojection_teaches_the_places(tmp_path, plain_store, co
     buffer = build(tmp_path, plain_store, config, front, augmentations=0)
     training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=512, half=False))
     train_cells(training, steps=400)
+    assert not everything(buffer).known_N.any()
     assert max(solved(plain_store, front, training.head, i) for i in (0, 9, 15)) < 0.15
+
+
+def test_without_depth_triangulated_labels_teach_the_places(tmp_path, plain_store, config, front):
+    buffer = build(tmp_path, plain_store, config, front, augmentations=0, points=points_of(plain_store))
+    assert everything(buffer).known_N.any()
+    training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=512, half=False, measured=False))
+    shown: list[dict[str, float]] = []
+    train_cells(training, steps=400, on_step=lambda share, values: shown.append(values))
+    assert max(solved(plain_store, front, training.head, i) for i in (0, 9, 15)) < 0.15
+    assert set(shown[-1]) == {"cells", "off_ray_m"}, "distances from labels that are wrong themselves are not shown"
 
 
 def test_half_precision_trains_as_well(tmp_path, store, config, front):

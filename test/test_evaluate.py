@@ -19,7 +19,7 @@ from vlocnetpp.cli import main
 from vlocnetpp.data import Frame, Sequence, open_dataset
 from vlocnetpp.evaluation.answers import COLUMNS, jumps
 from vlocnetpp.evaluation.evaluate import motion_between_poses
-from vlocnetpp.evaluation.limits import limit_metrics, said_of_limits
+from vlocnetpp.evaluation.limits import limit_metrics, limits_sentence
 from vlocnetpp.evaluation.score import score
 from vlocnetpp.evaluation.stream import Streamed
 from vlocnetpp.evaluation.unlabelled import figures_of
@@ -191,18 +191,33 @@ def test_poses_beyond_the_limits_of_the_file_are_scored_apart() -> None:
     assert (found["frames"], found["beyond"]) == (38, 4)
     assert found["inside_median_translation_m"] == pytest.approx(0.02)
     assert found["beyond_median_translation_m"] == pytest.approx(0.3)
-    said = said_of_limits(found)
+    said = limits_sentence(found)
     assert said.startswith("the robot's gate: 4 of 38 poses are beyond the limits of the file and would be withheld; ")
-    assert "they are 0.300 m, 0.0 deg off" in said and "the others 0.020 m" in said
+    assert "off by 0.300 m, 0.0 deg" in said and "the others by 0.020 m" in said
     scale = float(re.search(r"gate_scale:=([\d.]+) lets 95 % pass", said)[1])
     again = limit_metrics(answers, truth, posed, {name: scale * limit for name, limit in limits.items()})
     assert again["beyond"] <= 0.05 * 38
 
     wide = limit_metrics(answers, truth, posed, {name: 10 * limit for name, limit in limits.items()})
-    assert said_of_limits(wide) == "the robot's gate: all 38 poses are within the limits of the file"
-    assert "gate_scale" not in said_of_limits(limit_metrics(answers, truth, posed, {"novelty": 2.0})), "1 of 38"
+    assert limits_sentence(wide) == "the robot's gate: all 38 poses are within the limits of the file"
+    assert "gate_scale" not in limits_sentence(limit_metrics(answers, truth, posed, {"novelty": 2.0})), "1 of 38"
     assert limit_metrics(answers, truth, posed, {}) == limit_metrics(answers, truth, posed, {"drift": 0.1}) == {}
     assert limit_metrics(nothing_answered(40), truth, posed, {"uncertainty_m": 0.1}) == {}
+
+
+@pytest.mark.parametrize("frames", [5, 10, 39, 59, 99])
+def test_the_proposed_scale_lets_as_many_pass_as_it_says(frames: int) -> None:
+    truth = np.tile([0.0, 0, 0, 1, 0, 0, 0], (frames, 1))
+    sigma = np.column_stack((np.linspace(0.01, 0.05, frames), np.full(frames, 0.01)))
+    beyond = frames // 20 + 1
+    sigma[-beyond:, 0] = np.linspace(0.12, 0.19, beyond)
+    answers = Streamed(truth, truth, np.zeros(frames, bool), sigma, np.ones(frames))
+    posed = np.ones(frames, bool)
+    found = limit_metrics(answers, truth, posed, {"uncertainty_m": 0.1})
+    scale = float(re.search(r"gate_scale:=([\d.]+) lets 95 % pass", limits_sentence(found))[1])
+    assert scale > 1
+    assert limit_metrics(answers, truth, posed, {"uncertainty_m": 0.1 * scale})["beyond"] <= 0.05 * frames
+    assert "gate_scale" not in limits_sentence(limit_metrics(answers, truth, posed, {"uncertainty_m": 1e-4}))
 
 
 def test_the_motion_between_poses_leaves_out_borders_and_counts_failures() -> None:

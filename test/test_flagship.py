@@ -190,6 +190,7 @@ def test_without_masks_the_network_has_none_and_its_stage_is_left_out(tmp_path, 
     said = "".join(capsys.readouterr())
     assert "no labels for segmentation; left out" in said
     assert "stage 'masks' is left out" in said
+    assert said.count("points an image were triangulated") == 1
     # The poses of both stages are the same; a network whose streams have not been trained is not the best one.
     assert load_checkpoint(tmp_path / "run/best.pt")["progress"]["stage"] == 1
 

@@ -65,6 +65,6 @@ def test_the_time_and_a_small_validation_are_said_ahead(tmp_path, capsys):
     config = replace(bare, data=replace(bare.data, depth_camera=camera))
     assert train(config, tmp_path / "run") == 0
     said = capsys.readouterr().out
-    assert "of a camera of 1.132 times the focal length, at -0.0255, 0, 0 m in the colour camera" in said
+    assert "of a camera of 1.132 times the focal length, at (-0.0255, 0, 0) m in the frame of the colour camera" in said
     assert "the budget of 1s, and at most 2 validations of 6 frames" in said
     assert "only 6 frames are held out: too few to choose" in said

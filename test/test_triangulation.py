@@ -80,10 +80,16 @@ def test_wrong_poses_give_few_points(frames):
 
 
 def test_of_many_images_some_are_taken(frames, monkeypatch):
-    monkeypatch.setattr(triangulation, "LARGEST", 5)
+    monkeypatch.setattr(triangulation, "MAX_IMAGES", 5)
     points = found(images(frames), poses(frames))
     assert len(points) == len(frames)
     assert [i for i, each in enumerate(points) if len(each)] == [0, 2, 5, 8, 11]
+
+
+def test_a_camera_that_stands_still_in_between_keeps_its_points(frames):
+    standing = [frames[4]] * 80 + frames
+    points = found(images(standing), poses(standing))
+    assert min(map(len, points)) > 50
 
 
 def test_a_cell_has_the_depth_of_the_point_nearest_to_its_middle():

@@ -2,8 +2,6 @@
 
 Where no depth camera has measured the place, these points say where it is. They are few, and as accurate as the poses
 of the recording: with hand-held ones of RedKitchen, half of them lie within 6 % of their distance.
-
-SIFT: Lowe, Distinctive Image Features from Scale-Invariant Keypoints, 2004; RootSIFT: Arandjelovic & Zisserman, 2012.
 """
 
 from __future__ import annotations
@@ -11,41 +9,44 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vlocnetpp.data.sift import find_features
 from vlocnetpp.geometry import rotation_matrix
 from vlocnetpp.progress import track
 
 Array = NDArray[np.float64]
 
-KEYPOINTS = 500
-"""Of an image at most."""
-CONTRAST = 0.01
-"""Least contrast of a keypoint; OpenCV's own 0.04 finds few on walls."""
-OTHERS = 12
-"""Images that each image is matched with."""
-NEAREST = 60
-"""The others are taken evenly from so many that were taken nearest, so that some are near and some farther off."""
-TURNED = 0.87
-"""Least cosine of the angle between the directions of view of two images that are matched: 30 degrees."""
-BAND_PX = 1.5
-"""Largest distance of a match from its epipolar line, and of a keypoint from the projection of its point."""
-ALIKE = 0.8
-"""Least product of two descriptors of a match."""
-AGREEING = 3
-"""Fewest images, besides its own, whose keypoints agree with a point."""
-KEYPOINT_PX = 0.5
-"""Standard deviation of a keypoint."""
-UNSURE = 0.05
-"""Largest standard deviation of a distance, relative to it."""
-ROUNDS = 3
-"""Gauss-Newton steps."""
-LARGEST = 1000
-"""Images at most; of more, so many are taken evenly."""
-LEAST_BASELINE_M = 1e-6
+MAX_KEYPOINTS = 500
+"""Of an image; more give more points and take more time, which grows with the square."""
+MIN_CONTRAST = 0.01
+"""Of a keypoint; OpenCV's own 0.04 finds few on the walls of a room."""
+MATCHED_IMAGES = 12
+"""Images that each image is matched with. Twice as many gave a third more points of the kitchen, in twice the time."""
+CANDIDATE_IMAGES = 60
+"""They are taken evenly from so many that stand nearest: some with a short baseline, which are easy to match, and some
+with a longer one, which tell distances."""
+MIN_BASELINE_M = 0.02
+"""Between images that are matched: a hand-held camera that stands still tells no distances."""
+MIN_VIEW_COSINE = 0.87
+"""Of the angle between the directions of view of two images that are matched, 30 degrees: SIFT stands no more."""
+MAX_OFF_PX = 1.5
+"""Largest distance of a match from its epipolar line, and of a keypoint from the projection of its point: what
+hand-held poses that are off by a centimetre allow."""
+MIN_SIMILARITY = 0.8
+"""Least product of the descriptors of a match. Agreement of several images does the rest."""
+MIN_VIEWS = 3
+"""Fewest images, besides its own, whose keypoints agree with a point; two agree by chance along one line."""
+KEYPOINT_STD_PX = 0.5
+MAX_RELATIVE_STD = 0.05
+"""Of a distance, relative to it."""
+GAUSS_NEWTON_STEPS = 3
+MAX_IMAGES = 1000
+"""Of more, so many are taken evenly, which bounds time and memory (0.25 GB of descriptors)."""
+SECONDS_AN_IMAGE = 0.15
+"""About, on one core of an AMD EPYC."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,13 @@ def triangulate(image: Callable[[int], NDArray[np.uint8]], K_N33: Tensor, pose_N
         pose_N7: camera-to-world.
     """
     count = len(pose_N7)
-    taken = np.unique(np.linspace(0, count - 1, min(count, LARGEST)).astype(int)).tolist()
+    taken = np.unique(np.linspace(0, count - 1, min(count, MAX_IMAGES)).astype(int)).tolist()
     rotation_N33 = rotation_matrix(pose_N7[:, 3:].double()).numpy()
-    detector = cv2.SIFT.create(KEYPOINTS, contrastThreshold=CONTRAST)
     views = []
     for i in track(taken, "finding keypoints", len(taken)):
-        pixel_M2, descriptor_MD = _keypoints(detector, image(i))
-        views.append(
-            _View(K_N33[i].double().numpy(), rotation_N33[i], pose_N7[i, :3].double().numpy(), pixel_M2, descriptor_MD)
-        )
+        found = find_features(np.ascontiguousarray(image(i).transpose(1, 2, 0)), MAX_KEYPOINTS, MIN_CONTRAST)
+        centre_3 = pose_N7[i, :3].double().numpy()
+        views.append(_View(K_N33[i].double().numpy(), rotation_N33[i], centre_3, *found))
     points: list[NDArray[np.float32]] = [np.zeros((0, 3), np.float32)] * count
     centre_N3 = np.array([view.centre_3 for view in views])
     forward_N3 = np.array([view.rotation_33[:, 2] for view in views])
@@ -88,25 +87,15 @@ def triangulate(image: Callable[[int], NDArray[np.uint8]], K_N33: Tensor, pose_N
     return points
 
 
-def _keypoints(detector: cv2.SIFT, image_3HW: NDArray[np.uint8]) -> tuple[Array, NDArray[np.float32]]:
-    grey_HW = cv2.cvtColor(np.ascontiguousarray(image_3HW.transpose(1, 2, 0)), cv2.COLOR_RGB2GRAY)
-    found, descriptor_MD = detector.detectAndCompute(grey_HW, None)
-    if not found:
-        return np.zeros((0, 2)), np.zeros((0, detector.descriptorSize()), np.float32)
-    root_MD = np.sqrt(descriptor_MD / np.maximum(descriptor_MD.sum(axis=1, keepdims=True), 1e-9))
-    return np.array([each.pt for each in found]), root_MD.astype(np.float32)
-
-
 def _others(number: int, centre_N3: Array, forward_N3: Array) -> NDArray[np.int64]:
-    """Images that look the same way, some taken near this one and some farther off."""
-    alike = forward_N3 @ forward_N3[number] > TURNED
-    alike[number] = False
-    candidates = np.flatnonzero(alike)
-    distance = np.linalg.norm(centre_N3[candidates] - centre_N3[number], axis=1)
-    nearest = candidates[np.argsort(distance, kind="stable")][:NEAREST]
-    if len(nearest) <= OTHERS:
+    """Images that look the same way from elsewhere, some near this one and some farther off."""
+    distance_N = np.linalg.norm(centre_N3 - centre_N3[number], axis=1)
+    alike_N = forward_N3 @ forward_N3[number] > MIN_VIEW_COSINE
+    candidates = np.flatnonzero(alike_N & (distance_N > MIN_BASELINE_M))
+    nearest = candidates[np.argsort(distance_N[candidates], kind="stable")][:CANDIDATE_IMAGES]
+    if len(nearest) <= MATCHED_IMAGES:
         return nearest
-    return nearest[np.linspace(0, len(nearest) - 1, OTHERS).astype(int)]
+    return nearest[np.linspace(0, len(nearest) - 1, MATCHED_IMAGES).astype(int)]
 
 
 def _points(view: _View, others: Sequence[_View]) -> NDArray[np.float32]:
@@ -123,33 +112,35 @@ def _points(view: _View, others: Sequence[_View]) -> NDArray[np.float32]:
     infinite_MV3 = np.empty((count, len(others), 3))
     epipole_V3 = np.empty((len(others), 3))
     for v, other in enumerate(others):
-        turn_33 = other.rotation_33.T @ view.rotation_33
-        move_3 = other.rotation_33.T @ (view.centre_3 - other.centre_3)
-        infinite_MV3[:, v] = ray_M3 @ (other.K_33 @ turn_33).T
-        epipole_V3[v] = other.K_33 @ move_3
-        match_M = _match(view, other, turn_33, move_3)
+        relative_33 = other.rotation_33.T @ view.rotation_33
+        translation_3 = other.rotation_33.T @ (view.centre_3 - other.centre_3)
+        infinite_MV3[:, v] = ray_M3 @ (other.K_33 @ relative_33).T
+        epipole_V3[v] = other.K_33 @ translation_3
+        match_M = _match(view, other, relative_33, translation_3)
         seen_MV2[match_M >= 0, v] = other.pixel_M2[match_M[match_M >= 0]]
     inverse_M, agreeing_MV = _most_agreeing(seen_MV2, infinite_MV3, epipole_V3)
     information_M = np.zeros(count)
-    for _ in range(ROUNDS):
+    for _ in range(GAUSS_NEWTON_STEPS):
         off_MV2, slope_MV2 = _projected(inverse_M, seen_MV2, infinite_MV3, epipole_V3)
         off_MV2 = np.where(agreeing_MV[..., None], off_MV2, 0.0)
         slope_MV2 = np.where(agreeing_MV[..., None], slope_MV2, 0.0)
         information_M = np.maximum(np.square(slope_MV2).sum(axis=(1, 2)), 1e-12)
         inverse_M = inverse_M - (off_MV2 * slope_MV2).sum(axis=(1, 2)) / information_M
-    deviation_M = KEYPOINT_PX / np.sqrt(information_M)
-    good_M = (agreeing_MV.sum(axis=1) >= AGREEING) & (inverse_M > 0) & (deviation_M < UNSURE * inverse_M)
+    deviation_M = KEYPOINT_STD_PX / np.sqrt(information_M)
+    off_MV2, _ = _projected(inverse_M, seen_MV2, infinite_MV3, epipole_V3)
+    agreeing_MV = np.linalg.norm(off_MV2, axis=2) < MAX_OFF_PX
+    good_M = (agreeing_MV.sum(axis=1) >= MIN_VIEWS) & (inverse_M > 0) & (deviation_M < MAX_RELATIVE_STD * inverse_M)
     camera_M3 = ray_M3[good_M] / inverse_M[good_M, None]
     return (camera_M3 @ view.rotation_33.T + view.centre_3).astype(np.float32)
 
 
-def _match(view: _View, other: _View, turn_33: Array, move_3: Array) -> NDArray[np.int64]:
+def _match(view: _View, other: _View, relative_33: Array, translation_3: Array) -> NDArray[np.int64]:
     """(M,) the keypoint of the other view that matches each of a view's; -1 for none."""
     none_M = np.full(len(view.pixel_M2), -1)
-    if len(other.pixel_M2) == 0 or np.linalg.norm(move_3) < LEAST_BASELINE_M:
+    if len(other.pixel_M2) == 0:
         return none_M
-    x, y, z = move_3
-    essential_33 = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ turn_33
+    x, y, z = translation_3
+    essential_33 = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ relative_33
     fundamental_33 = np.linalg.inv(other.K_33).T @ essential_33 @ np.linalg.inv(view.K_33)
     here_M3 = np.column_stack((view.pixel_M2, np.ones(len(view.pixel_M2)))).astype(np.float32)
     there_O3 = np.column_stack((other.pixel_M2, np.ones(len(other.pixel_M2)))).astype(np.float32)
@@ -158,11 +149,11 @@ def _match(view: _View, other: _View, turn_33: Array, move_3: Array) -> NDArray[
     length_M = np.linalg.norm(line_M3[:, :2], axis=1)
     length_O = np.linalg.norm(line_O3[:, :2], axis=1)
     alike_MO = view.descriptor_MD @ other.descriptor_MD.T
-    alike_MO[np.abs(line_M3 @ there_O3.T) > BAND_PX * np.minimum(length_M[:, None], length_O)] = 0.0
+    alike_MO[np.abs(line_M3 @ there_O3.T) > MAX_OFF_PX * np.minimum(length_M[:, None], length_O)] = 0.0
     best_M = alike_MO.argmax(axis=1)
     rows = np.arange(len(best_M))
     mutual_M = alike_MO.argmax(axis=0)[best_M] == rows
-    return np.where(mutual_M & (alike_MO[rows, best_M] > ALIKE), best_M, none_M)
+    return np.where(mutual_M & (alike_MO[rows, best_M] > MIN_SIMILARITY), best_M, none_M)
 
 
 def _most_agreeing(seen_MV2: Array, infinite_MV3: Array, epipole_V3: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -175,7 +166,7 @@ def _most_agreeing(seen_MV2: Array, infinite_MV3: Array, epipole_V3: Array) -> t
     agreeing_MV = np.zeros(seen_MV2.shape[:2], bool)
     for v in range(seen_MV2.shape[1]):
         off_MV2, _ = _projected(inverse_MV[:, v], seen_MV2, infinite_MV3, epipole_V3)
-        near_MV = np.linalg.norm(off_MV2, axis=2) < BAND_PX
+        near_MV = np.linalg.norm(off_MV2, axis=2) < MAX_OFF_PX
         better_M = (inverse_MV[:, v] > 0) & (near_MV.sum(axis=1) > agreeing_MV.sum(axis=1))
         best_M[better_M] = inverse_MV[better_M, v]
         agreeing_MV[better_M] = near_MV[better_M]

@@ -13,7 +13,7 @@ from vlocnetpp.data import Dataset, Frame, Sequence
 from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.evaluation.answers import CONVENTIONS, write_answers, write_odometry
 from vlocnetpp.evaluation.baselines import Baseline, baseline_table, run_baselines, verdict
-from vlocnetpp.evaluation.limits import limit_metrics, said_of_limits
+from vlocnetpp.evaluation.limits import limit_metrics, limits_sentence
 from vlocnetpp.evaluation.score import check_labels, mask_confusion, score, true_poses
 from vlocnetpp.evaluation.stream import stream
 from vlocnetpp.metrics import odometry_metrics
@@ -63,19 +63,24 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: b
             matrix += mask_confusion(answer_HW, truth, len(names))
 
     answers = stream(model, dataset, split, look)
+    gate = ""
     metrics = score(frames, answers, model.metadata.tasks, matrix, names)
     if "localization" in metrics:
         metrics["motion_between_poses"] = motion_between_poses(dataset.sequences(split), answers.pose_N7)
+        posed, truth = true_poses(frames)
+        if limits := limit_metrics(answers, truth, posed, model.metadata.limits):
+            metrics["limits"] = limits
+            gate = limits_sentence(limits)
     out.mkdir(parents=True, exist_ok=True)
     data = f"{dataset.root.resolve().name}, {split}"
     about = {"model": model.path.name, "data": data, "arithmetic": model.arithmetic}
     about["conventions"] = CONVENTIONS.format(frame=model.metadata.map_frame)
+    write_json(out / "metrics.json", {"about": about, **metrics})
     write_answers(out / "answers.csv", frames, answers, model.metadata.map_frame)
     write_odometry(out, dataset.sequences(split), answers)
     pictures = {}
-    tables, beside, gate = [], list[Baseline](), ""
+    tables, beside = [], list[Baseline]()
     if "localization" in metrics:
-        posed, truth = true_poses(frames)
         stamps = np.array([frame.stamp_ns for frame in frames])
         map_frame = model.metadata.map_frame
         estimated = answers.pose_N7[posed]
@@ -86,10 +91,6 @@ def evaluate(model: Model, dataset: Dataset, split: str, out: Path, baselines: b
         camera = depth_camera(model.metadata)
         beside = run_baselines(dataset, split, answers.pose_N7, camera) if baselines else []
         tables.append(baseline_table(model.metadata.preset, metrics["localization"], beside))
-        if limits := limit_metrics(answers, truth, posed, model.metadata.limits):
-            metrics["limits"] = limits
-            gate = said_of_limits(limits)
-    write_json(out / "metrics.json", {"about": about, **metrics})
     if sheet:
         plot_masks(out / "masks.png", sheet, model.metadata.classes)
         pictures["Frames and their masks"] = out / "masks.png"

@@ -14,6 +14,8 @@ from vlocnetpp.poses import Floats
 
 PUBLISHED = 95.0
 """Percent of the poses that the proposed `gate_scale` lets pass."""
+MAX_SCALE = 100.0
+"""The largest `gate_scale` that the node takes."""
 
 
 def limit_metrics(
@@ -22,8 +24,8 @@ def limit_metrics(
     """The section `limits` of the metrics: the answered poses within the file's limits, and those beyond. Empty where
     the file has no such limits, or no pose was answered.
 
-    These are the limits of single images. The node's gate also holds poses against the odometry and waits, once lost,
-    for several good ones.
+    These are the limits of single images. The node's gate also holds poses against the odometry, and once lost it is
+    stricter and waits for several good ones.
 
     Args:
         truth_N7: true poses, read where `posed_N`.
@@ -45,32 +47,31 @@ def limit_metrics(
             section[f"{name}_median_translation_m"] = percentile(metres_N[which_N], 50)
             section[f"{name}_median_rotation_deg"] = percentile(degrees_N[which_N], 50)
             section[f"{name}_p95_translation_m"] = percentile(metres_N[which_N], 95)
-    section["scale_for_95"] = percentile(ratio_N, PUBLISHED)
+    # The smallest factor below which so many lie; between two poses there is none to interpolate.
+    section["scale_for_95"] = float(np.percentile(ratio_N, PUBLISHED, method="inverted_cdf"))
     return section
 
 
-def said_of_limits(section: dict[str, Any]) -> str:
+def limits_sentence(section: dict[str, Any]) -> str:
     """The section in one line."""
     frames, beyond = section["frames"], section["beyond"]
     if not beyond:
         return f"the robot's gate: all {frames} poses are within the limits of the file"
     said = (
         f"the robot's gate: {beyond} of {frames} poses are beyond the limits of the file and would be withheld; "
-        f"they are {section['beyond_median_translation_m']:.3f} m, {section['beyond_median_rotation_deg']:.1f} deg off "
-        f"(median; 95 % of them within {section['beyond_p95_translation_m']:.3f} m)"
+        f"off by {_errors(section, 'beyond')}"
     )
     if beyond < frames:
+        said += f", the others by {_errors(section, 'inside')}"
+    scale = float(np.ceil(10.0 * section["scale_for_95"]) / 10.0)
+    if 1.0 < scale <= MAX_SCALE:
         said += (
-            f", the others {section['inside_median_translation_m']:.3f} m, {section['inside_median_rotation_deg']:.1f} "
-            f"deg ({section['inside_p95_translation_m']:.3f} m)"
-        )
-    if beyond > (1 - PUBLISHED / 100.0) * frames:
-        said += (
-            f". If that is near enough for your robot, gate_scale:={_rounded_up(section['scale_for_95']):.1f} lets "
-            f"{PUBLISHED:.0f} % pass; if not, record more of the places where they are, or train longer"
+            f". If that is near enough for your robot, gate_scale:={scale:.1f} lets {PUBLISHED:.0f} % pass; if not, "
+            "record more of the places where they are, or train longer"
         )
     return said
 
 
-def _rounded_up(scale: float) -> float:
-    return float(np.ceil(10.0 * scale) / 10.0)
+def _errors(section: dict[str, Any], which: str) -> str:
+    metres, degrees = section[f"{which}_median_translation_m"], section[f"{which}_median_rotation_deg"]
+    return f"{metres:.3f} m, {degrees:.1f} deg (median; 95 % within {section[f'{which}_p95_translation_m']:.3f} m)"

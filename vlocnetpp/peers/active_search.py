@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.pnp import solve_pnp
+from vlocnetpp.data.sift import Features, find_features
 from vlocnetpp.peers.map_points import FEWEST_INLIERS, lift
 from vlocnetpp.peers.peer import Image, Peer, PeerMap
-from vlocnetpp.peers.sift import Features, find_features
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
 

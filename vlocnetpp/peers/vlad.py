@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
+from vlocnetpp.data.sift import find_features
 from vlocnetpp.peers.peer import Image
-from vlocnetpp.peers.sift import find_features
 from vlocnetpp.progress import track
 
 Single = NDArray[np.float32]

@@ -48,7 +48,7 @@ def said_ahead(
         x, y, z = camera.offset_m
         yield (
             f"data.depth_camera: depth images and poses are of a camera of {camera.focal:g} times the focal length, at "
-            f"{x:g}, {y:g}, {z:g} m in the colour camera"
+            f"({x:g}, {y:g}, {z:g}) m in the frame of the colour camera"
         )
     frames = sum(len(store.names) for store in held_out)
     count = schedule.validations_left(progress)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from vlocnetpp.data import triangulation
 from vlocnetpp.data.cache import cache_folder
 from vlocnetpp.geometry import compose
 from vlocnetpp.network import ViewConfig
@@ -80,9 +81,7 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     )  # fmt: skip
     shape = (network.config.view.height, network.config.view.width_px)
     layout = (cells.cell_channels(), cells.cell_stride(), shape, built_from)
-    # Only where the buffer is built; a cached one has been labelled.
-    points = None if store.has_depth else cache(lambda: triangulated(store, run.status.note))
-    posed, view = training_views(store, network.config, config.augment, config.seed, points)
+    posed, unlabelled = training_views(store, network.config, config.augment, config.seed)
     if not posed:
         raise TrainingError(f"{config.data.root}: no training frame has a pose, stage '{stage.name}' learns from none")
     progress = run.state.progress
@@ -92,9 +91,13 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
             stage,
             fitting=lambda count: fits(count * posed, *layout[:3]),
             built=lambda count: is_built(folder, count * posed, *layout),
-            version_s=lambda: posed * seconds_per_image(posed, view, columns),
+            version_s=lambda: posed * seconds_per_image(posed, unlabelled, columns),
+            labels_s=0.0 if store.has_depth else triangulation.seconds(posed),
         )
     progress.versions = run.fabric.broadcast(progress.versions)
+    # Asked for where the buffer is built, by the process that builds it; a cached one has its labels.
+    points = None if store.has_depth else cache(lambda: triangulated(store, run.status.note))
+    _, view = training_views(store, network.config, config.augment, config.seed, points)
     return open_cells(folder, progress.versions * posed, view, columns, *layout)
 
 
@@ -104,6 +107,7 @@ def choose_versions(
     fitting: Callable[[int], bool],
     built: Callable[[int], bool],
     version_s: Callable[[], float],
+    labels_s: float = 0.0,
 ) -> int:
     """In how many versions the images are learned from: all that the stage asks for, or half as many, a quarter and so
     on where their features would take over a third of its time or more than a buffer may hold.
@@ -112,6 +116,7 @@ def choose_versions(
         fitting: whether the features of so many versions fit into a buffer.
         built: whether they are in the cache.
         version_s: measures the seconds that the features of one version take.
+        labels_s: seconds that the labels take beside them.
     """
     asked = 1 + stage.augmentations
     counts = [count for count in version_counts(stage) if fitting(count)] or [1]
@@ -119,7 +124,7 @@ def choose_versions(
     if left_s is None or built(counts[0]):
         versions = counts[0]
     else:
-        most = left_s / (FEATURES_SHARE * version_s())
+        most = (left_s / FEATURES_SHARE - labels_s) / version_s()
         versions = next((count for count in counts if count <= most or built(count)), 1)
     said = f"{versions} of {asked} versions of each image"
     if versions < asked:

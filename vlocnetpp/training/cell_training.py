@@ -40,8 +40,8 @@ class CellTrainingConfig:
     """Weight of the distance between a point and its label, relative to its distance from the ray: depth along the ray
     matters little for the pose."""
     measured: bool = True
-    """Whether labels are of a depth camera. Triangulated ones are worse than what reprojection comes to in the end:
-    they guide the beginning, and their weight falls to zero."""
+    """Whether labels are of a depth camera. Those of triangulated keypoints are less accurate: they guide the
+    beginning, and their weight falls to zero."""
     half: bool = True
     """Hidden layers in bfloat16: four times as fast. A CPU that does not multiply it computes them in float32."""
 
@@ -64,7 +64,8 @@ def cell_loss(
         distance_weight, measured: as in `CellTrainingConfig`.
 
     Returns:
-        The mean over the cells, and medians of both distances in metres to be shown.
+        The mean over the cells, and medians in metres to be shown: of the distances from the rays, and of those from
+        measured labels.
     """
     point_N3, log_N = found_N4[:, :3], found_N4[:, 3]
     back_N4 = conjugate_quaternion(cells.pose_N7[:, 3:])
@@ -78,7 +79,7 @@ def cell_loss(
     error_N = torch.where(cells.known_N, labelled_N, angle_N)
     loss = (error_N * torch.exp(-log_N) + log_N).mean()
     shown = {"off_ray_m": off_N.detach().median()}
-    if cells.known_N.any():
+    if measured and cells.known_N.any():
         shown["distance_m"] = distance_N.detach()[cells.known_N].median()
     return loss, shown
 
@@ -121,7 +122,7 @@ class CellTraining:
         cells = self.buffer.draw(config.cells, self.generator, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             hidden = head.hidden(cells.features_NC.float(), cells.pooled_NC)
-        weight = config.distance_weight * (1.0 if config.measured else 1.0 - share)
+        weight = config.distance_weight * (1.0 if config.measured else max(1.0 - share, 0.0))
         loss, shown = cell_loss(head.output(hidden.float()), cells, weight, config.measured)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlocnetpp.data.triangulation import LARGEST, triangulate
+from vlocnetpp.data.triangulation import MAX_IMAGES, triangulate
 from vlocnetpp.geometry import back_project, conjugate_quaternion, multiply_quaternions, pixel_grid, rotate
 from vlocnetpp.network import NetworkConfig
 from vlocnetpp.network.blocks.hypercolumns import STRIDE
@@ -18,8 +18,8 @@ from vlocnetpp.training.clips import FrameStore, gather_clip
 from vlocnetpp.training.config import AugmentConfig
 
 FEW_POINTS = 20
-"""Fewer triangulated points of an image, in the mean, say that the poses do not fit the images, or nothing has
-texture. The kitchen has 216."""
+"""Fewer triangulated points of an image, in the mean, say that the poses do not fit the images, or that these have no
+texture; they are not used then. The kitchen has 216."""
 
 
 def training_views(
@@ -58,18 +58,20 @@ def training_views(
 
 
 def triangulated(store: FrameStore, note: Callable[[str], None]) -> list[NDArray[np.float32]]:
-    """Points of the map that each posed frame shows, (M, 3) metres, from colour images and poses alone.
+    """Points of the map that each posed frame shows, (M, 3) metres, from colour images and poses alone. None where they
+    are so few that most of them must be wrong.
 
     `note` is told how many there are.
     """
     posed = np.flatnonzero(store.posed_N.numpy())
     points = triangulate(lambda i: store.image_N3HW[posed[i]], store.K_N33[posed], store.pose_N7[posed])
-    mean = sum(map(len, points)) / min(len(points), LARGEST)
+    mean = sum(map(len, points)) / min(len(points), MAX_IMAGES)
     said = f"no depth images: {mean:.0f} points an image were triangulated"
-    if mean < FEW_POINTS:
-        said += ", which is few: the poses may not fit the images, see vlocnetpp data doctor"
-    note(said)
-    return points
+    if mean >= FEW_POINTS:
+        note(said)
+        return points
+    note(f"{said}: too few to be used; the poses may not fit the images, see vlocnetpp data doctor")
+    return [np.zeros((0, 3), np.float32)] * len(points)
 
 
 def depth_of_points(point_M3: Tensor, K_33: Tensor, pose_7: Tensor, shape: tuple[int, ...]) -> Tensor:

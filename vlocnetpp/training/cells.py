@@ -34,6 +34,7 @@ from vlocnetpp.progress import track
 from vlocnetpp.training.interrupt import Interrupted
 
 FORMAT = 2
+"""Raised when the same settings give other cells, also by other constants of the triangulation."""
 INDEX_NAME = "index.json"
 BATCH = 16
 """Images that go through the front together."""
