@@ -35,7 +35,7 @@ def find_features(image_HW3: NDArray[np.uint8], keypoints: int = KEYPOINTS, cont
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     detector = cv2.SIFT.create(keypoints, contrastThreshold=contrast)
     found, descriptors = detector.detectAndCompute(grey, None)
-    if descriptors is None:
+    if not found:
         return Features(np.empty((0, 2)), np.empty((0, 128), np.float32))
     total = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-12)
     pixels = (np.array([each.pt for each in found], np.float64) + 0.5) / scale - 0.5
