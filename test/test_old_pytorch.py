@@ -25,8 +25,8 @@ dropout dropout_ elu elu_ eq exp expand expand_as eye fill_ flatten floor_divide
 gather ge grid_sampler gt index index_select le len linalg_cross linalg_vector_norm linear list log lt matmul
 max max_pool2d max_pool2d_with_indices maximum mean meshgrid minimum mul narrow ne neg nn.functional.elu
 nn.functional.pad nn.functional.relu nn.functional.relu6 norm ones ones_like pad permute pixel_unshuffle
-reciprocal relu relu6 relu6_ relu_ remainder repeat repeat_interleave round rsqrt select size slice softplus
-sqrt square squeeze stack sub sum to topk transpose unbind unflatten unsqueeze upsample_bilinear2d view_as warn
+reciprocal relu relu6 relu6_ relu_ remainder repeat repeat_interleave round rsqrt select size slice softmax
+softplus sqrt square squeeze stack sub sum to topk transpose unbind unflatten unsqueeze upsample_bilinear2d view_as warn
 where zeros_like
 """
 """Of PyTorch 2.2, where files of every network with these were read and answered alike. Before a name is added, read a
@@ -42,9 +42,9 @@ def operators(path: Path) -> set[tuple[str, str]]:
     return {call for source in sources for call in CALL.findall(source)}
 
 
-@pytest.mark.parametrize(("preset", "settings"), [("robot", {}), ("mtl", {"depth": "network"})])
+@pytest.mark.parametrize(("preset", "settings"), [("robot", {"regions": 4}), ("mtl", {"depth": "network"})])
 def test_what_is_exported_can_be_read_by_an_older_pytorch(
-    preset: str, settings: dict[str, str], tmp_path: Path
+    preset: str, settings: dict[str, str | int], tmp_path: Path
 ) -> None:
     """Together these two have every operator that any network has."""
     found = operators(export_random(tmp_path / "any.ts", preset, **settings))
