@@ -106,7 +106,8 @@ def test_fewer_versions_of_each_image_where_time_is_short(wall, tmp_path, monkey
     assert buffers(tmp_path / "cache") == [2 * frames]
     monkeypatch.setattr(cell_stage, "seconds_per_image", lambda *given: 1e-6)
     assert train(config, tmp_path / "other") == 0
-    assert "4 of 4 versions of each image" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "4 of 4 versions of each image" in said and "the features of more" not in said
     assert buffers(tmp_path / "cache") == [2 * frames, 4 * frames]
 
 

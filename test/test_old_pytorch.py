@@ -42,11 +42,13 @@ def operators(path: Path) -> set[tuple[str, str]]:
     return {call for source in sources for call in CALL.findall(source)}
 
 
-@pytest.mark.parametrize(("preset", "settings"), [("robot", {"regions": 4}), ("mtl", {"depth": "network"})])
+@pytest.mark.parametrize(
+    ("preset", "settings"), [("robot", {}), ("robot", {"regions": 4}), ("mtl", {"depth": "network"})]
+)
 def test_what_is_exported_can_be_read_by_an_older_pytorch(
     preset: str, settings: dict[str, str | int], tmp_path: Path
 ) -> None:
-    """Together these two have every operator that any network has."""
+    """Together these have every operator that any network has."""
     found = operators(export_random(tmp_path / "any.ts", preset, **settings))
     assert found <= {("torch", name) for name in KNOWN} | {("ops", f"prim.{name}") for name in PRIMITIVES}
     assert ("torch", "upsample_bilinear2d") in found

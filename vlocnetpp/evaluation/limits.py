@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.evaluation.stream import Streamed
-from vlocnetpp.metrics import pose_errors
-from vlocnetpp.metrics.statistics import percentile
+from vlocnetpp.metrics import localization_metrics
 from vlocnetpp.poses import Floats
 
 PUBLISHED = 95.0
 """Percent of the poses that the proposed `gate_scale` lets pass."""
+FIGURES = ("median_translation_m", "median_rotation_deg", "p95_translation_m")
+"""Of `localization_metrics`, by which the poses within and beyond the limits are compared."""
 MAX_SCALE = 100.0
 """The largest `gate_scale` that the node takes."""
 
@@ -39,14 +40,12 @@ def limit_metrics(
     if not ratios or not known_N.any():
         return {}
     ratio_N = np.max(ratios, axis=0)
-    metres_N, degrees_N = pose_errors(answers.pose_N7[known_N], truth_N7[known_N])
     beyond_N = ratio_N > 1.0
     section: dict[str, Any] = {"frames": int(known_N.sum()), "beyond": int(beyond_N.sum())}
     for name, which_N in (("inside", ~beyond_N), ("beyond", beyond_N)):
         if which_N.any():
-            section[f"{name}_median_translation_m"] = percentile(metres_N[which_N], 50)
-            section[f"{name}_median_rotation_deg"] = percentile(degrees_N[which_N], 50)
-            section[f"{name}_p95_translation_m"] = percentile(metres_N[which_N], 95)
+            errors = localization_metrics(answers.pose_N7[known_N][which_N], truth_N7[known_N][which_N])
+            section |= {f"{name}_{figure}": errors[figure] for figure in FIGURES}
     # The smallest factor below which so many lie; between two poses there is none to interpolate.
     section["scale_for_95"] = float(np.percentile(ratio_N, PUBLISHED, method="inverted_cdf"))
     return section

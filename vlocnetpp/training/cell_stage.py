@@ -107,7 +107,7 @@ def choose_versions(
     fitting: Callable[[int], bool],
     built: Callable[[int], bool],
     version_s: Callable[[], float],
-    labels_s: float = 0.0,
+    labels_s: float,
 ) -> int:
     """In how many versions the images are learned from: all that the stage asks for, or half as many, a quarter and so
     on where their features would take over a third of its time or more than a buffer may hold.

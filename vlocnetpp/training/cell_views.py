@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vlocnetpp.data.triangulation import MAX_IMAGES, triangulate
-from vlocnetpp.geometry import back_project, conjugate_quaternion, multiply_quaternions, pixel_grid, rotate
+from vlocnetpp.geometry import back_project, conjugate_quaternion, multiply_quaternions, pixel_grid, project, rotate
 from vlocnetpp.network import NetworkConfig
 from vlocnetpp.network.blocks.hypercolumns import STRIDE
 from vlocnetpp.training.cells import View
@@ -79,15 +79,15 @@ def depth_of_points(point_M3: Tensor, K_33: Tensor, pose_7: Tensor, shape: tuple
     in a cell, the nearest to its middle counts."""
     depth_HW = torch.zeros(shape)
     camera_M3 = rotate(conjugate_quaternion(pose_7[3:]).expand(len(point_M3), 4), point_M3 - pose_7[:3])
-    camera_M3 = camera_M3[camera_M3[:, 2] > 0]
-    pixel_M2 = (camera_M3 @ K_33.T)[:, :2] / camera_M3[:, 2:]
+    pixel_11M2, before_11M = project(camera_M3[None, None], K_33[None])
+    pixel_M2 = pixel_11M2[0, 0]
     middle_M2 = (pixel_M2.round() // STRIDE) * STRIDE + STRIDE // 2
     x_M, y_M = middle_M2.long().unbind(dim=1)
-    # The last value that is written to a pixel stays.
+    seen_M = before_11M[0, 0] & (x_M >= 0) & (x_M < shape[1]) & (y_M >= 0) & (y_M < shape[0])
     order = torch.argsort((pixel_M2 - middle_M2).square().sum(dim=1), descending=True, stable=True)
-    order = order[((x_M >= 0) & (x_M < shape[1]) & (y_M >= 0) & (y_M < shape[0]))[order]]
-    for row, column, depth in zip(y_M[order].tolist(), x_M[order].tolist(), camera_M3[order, 2], strict=True):
-        depth_HW[row, column] = depth
+    order = order[seen_M[order]]
+    # Of several values for a pixel NumPy keeps the last, PyTorch any.
+    depth_HW.numpy()[y_M[order].numpy(), x_M[order].numpy()] = camera_M3[order, 2].numpy()
     return depth_HW
 
 
