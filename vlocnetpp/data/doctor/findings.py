@@ -50,8 +50,8 @@ KINDS = {
     "blur": Kind("Images are far less sharp than those around them.", "take them out if there are many"),
     "duplicates": Kind(
         "Images are repeated: pixel for pixel the same as the one before, or unchanged although the pose moves.",
-        "look at them: where a camera stalled, take them out; of a standing robot, from-bag --min-translation 0.05 "
-        "--min-rotation 3 drops them",
+        "look at them: where a camera stalled, take them out (docs/doctor.md says how); of a standing robot, from-bag "
+        "--min-translation 0.05 --min-rotation 3 drops them",
     ),
     "stamps": Kind("Stamps do not increase within a sequence.", "sort the frames, fix the clock"),
     "gap": Kind("Time jumps within a sequence.", "split the sequence there: odometry across a gap is meaningless"),
