@@ -92,6 +92,13 @@ def test_a_camera_that_stands_still_in_between_keeps_its_points(frames):
     assert min(map(len, points)) > 50
 
 
+def test_images_of_a_camera_that_stands_still_do_not_confirm_each_other(frames):
+    two = [frames[4], frames[7]]
+    assert [len(points) for points in found(images(two), poses(two))] == [0, 0], "two views agree by chance"
+    standing = [frames[4]] * 10 + [frames[7]] * 10
+    assert not any(map(len, found(images(standing), poses(standing)))), "twenty images, and still two views"
+
+
 def test_a_cell_has_the_depth_of_the_point_nearest_to_its_middle():
     K = torch.tensor([[100.0, 0, 16], [0, 100, 16], [0, 0, 1]])
     pose_7 = torch.tensor([0.0, 0, -1, 1, 0, 0, 0])

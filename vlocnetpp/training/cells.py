@@ -33,7 +33,7 @@ from vlocnetpp.network.blocks.cell_coordinates import cell_rays
 from vlocnetpp.progress import track
 from vlocnetpp.training.interrupt import Interrupted
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the same settings give other cells, also by other constants of the triangulation."""
 INDEX_NAME = "index.json"
 BATCH = 16
