@@ -302,7 +302,7 @@ CASES: dict[tuple[Callable[[Path], object], str], list[tuple[str, Damage, str, s
     ],
     (write_folder, f"{TRAIN} --preset mtl"): [
         ("no train split", text(YAML, "train:", "training:"), "", "no split 'train'"),
-        ("no classes to train on", text(YAML, "classes:", "kinds:"), "", "has no classes"),
+        ("no classes to train on", text(YAML, "classes:", "kinds:"), "", "those of its masks in dataset.yaml"),
         ("truncated image to train on", cut("loop_a/image/000001.png"), "loop_a/image/000001.png", "is truncated"),
         (
             "images of other proportions",

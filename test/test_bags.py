@@ -6,6 +6,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ def test_folder_bag_folder(folder: Path, tmp_path: Path, storage: Any) -> None:
         np.testing.assert_array_equal(after.depth(), before.depth())
         np.testing.assert_array_equal(after.mask(), before.mask())
     assert {path.name for path in tmp_path.iterdir()} == {"bag", "again"}
+
+
+def test_masks_without_class_names_are_told_of(folder: Path, tmp_path: Path) -> None:
+    write_bag(replace(open_dataset(folder), classes=()), "train", tmp_path / "bag")
+    (note,) = read_bag(tmp_path / "bag", tmp_path / "again").notes
+    assert "/ground_truth/mask/compressed has no class names" in note and "dataset.yaml" in note
+    assert open_dataset(tmp_path / "again").frames("train")[0].mask() is not None
 
 
 def test_what_the_bag_says(folder: Path, tmp_path: Path) -> None:

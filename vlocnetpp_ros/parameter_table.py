@@ -32,7 +32,8 @@ TYPES = {str: "string", bool: "bool", int: "integer", float: "double"}
 """As `ros2 param describe` calls them."""
 FOOT = """
 Besides these: `use_sim_time`, and the standard `qos_overrides.<topic>.subscription.*` and `.publisher.*` with
-`reliability`, `depth` and `history` for every topic, which act when the topic is first created.
+`reliability`, `depth` and `history` for the topics that [node.md](node.md#inputs) names, which act when the topic is
+first created.
 """
 FILE_HEAD = """\
 # Parameters of the localization node, all at their defaults; docs/parameters.md says the same with range and type.

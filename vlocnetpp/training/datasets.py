@@ -170,7 +170,9 @@ def configure_network(config: TrainConfig, data: TrainingData) -> NetworkConfig:
             "data.depth_camera: a network that reads depth needs registered depth, on the robot as in training"
         )
     if "segmentation" in network.tasks and not data.classes:
-        raise TrainingError(f"{config.data.root}: has no classes, preset '{config.preset}' needs them; try stl_pose")
+        masks = any(f.mask_path for s in (*data.map.train, *data.map.held_out) for f in s.frames)
+        remedy = "name those of its masks in dataset.yaml (docs/recordings.md)" if masks else "try robot.yaml"
+        raise TrainingError(f"{config.data.root}: has no classes, preset '{config.preset}' needs them; {remedy}")
     if {"localization", "odometry"} & set(network.tasks) and not poses:
         raise TrainingError(
             f"{config.data.root}: no sequence of 'train' has two poses, preset '{config.preset}' trains on motion"

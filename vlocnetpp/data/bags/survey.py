@@ -103,6 +103,8 @@ def survey(
                 f"{bag}: {count} of {len(index.stamps[found.image])} images left out, no pose before and after {within}"
                 " of one (--max-pose-distance)"
             )
+    if found.mask is not None and not index.classes:
+        notes.append(f"{bag}: {found.mask} has no class names; write them into dataset.yaml (docs/recordings.md)")
     runs = max(index.runs[found.image]) + 1
     if runs > 1:
         times = "once" if runs == 2 else f"{runs - 1} times"
