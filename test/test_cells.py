@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -213,6 +215,20 @@ def test_what_fits_is_what_is_not_refused(tmp_path, store, config, front, monkey
             with pytest.raises(DataError, match="may take"):
                 build(tmp_path, store, config, front, augmentations=0, largest_bytes=bound)
     assert cells.fits(20, 568, STRIDE, (HEIGHT, WIDTH)), "the larger bound"
+
+
+def test_a_buffer_has_its_room_on_the_disk_before_it_is_filled(tmp_path, store, config, front, monkeypatch):
+    build(tmp_path / "made", store, config, front, augmentations=0)
+    files = list((tmp_path / "made").rglob("*.bin"))
+    assert files and all(file.stat().st_blocks * 512 >= file.stat().st_size for file in files)
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match="cannot hold the buffer of cells"):
+        build(tmp_path / "full", store, config, front)
+    assert not [path for path in (tmp_path / "full").iterdir() if path.is_dir()]
 
 
 def test_a_full_disk_and_a_damaged_file_are_named(tmp_path, store, config, front, monkeypatch):

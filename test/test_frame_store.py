@@ -20,6 +20,7 @@ from wall_dataset import write_wall
 from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.data import cache as caches
 from vlocnetpp.data.cache import cache_folder
+from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.network import configure
 from vlocnetpp.network.preprocess import Preprocess
 from vlocnetpp.training.clips import FrameStore, gather_clips, open_store
@@ -59,6 +60,27 @@ def test_stored_frames_are_what_the_robot_sees(config, wall, tmp_path):
         assert torch.equal(clips.depth_BL1HW[i], depth)
         assert torch.allclose(clips.K_BL33[i], K, atol=1e-5)
         assert np.allclose(clips.pose_BL7[i, 0], frame.pose_7)
+
+
+def test_unregistered_depth_is_stored_anew_where_K_changes(wall, tmp_path):
+    beside = DepthCameraConfig(1.0, (0.05, 0.0, 0.0))
+    sequence = open_dataset(wall).sequences("train")[0]
+    wider = replace(sequence, frames=tuple(replace(f, K_33=f.K_33 * [[1.5], [1.5], [1.0]]) for f in sequence.frames))
+    before = open_store([sequence], WHOLE, "loading", tmp_path, True, beside)
+    after = open_store([wider], WHOLE, "loading", tmp_path, True, beside)
+    alone = open_store([wider], WHOLE, "loading", None, True, beside)
+    assert not np.array_equal(before.depth_NHW, after.depth_NHW)
+    assert np.array_equal(after.depth_NHW, alone.depth_NHW)
+
+
+def test_unregistered_depth_of_another_size_is_refused(wall, tmp_path):
+    sequence = open_dataset(wall).sequences("train")[0]
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), np.full((24, 32), 2000, np.uint16))
+    odd = replace(sequence, frames=tuple(replace(frame, depth_path=small) for frame in sequence.frames))
+    assert open_store([odd], WHOLE, "loading", None, with_depth=True).depth_NHW.any(), "registered depth may be smaller"
+    with pytest.raises(DataError, match=r"small.png: 32 x 24, the image .*: with data.depth_camera, both must have"):
+        open_store([odd], WHOLE, "loading", None, True, DepthCameraConfig(1.1))
 
 
 def test_real_depth_and_poses_are_stored_without_rounding(tmp_path):
@@ -181,6 +203,25 @@ def test_the_oldest_cache_goes_first_and_what_others_own_stays(wall, tmp_path, m
     opened(wall, tmp_path, network(height=32, width_px=32, resize="crop", classes=4))
     assert not oldest.exists() and newer.is_dir()
     assert (tmp_path / ".ssh").is_dir() and (tmp_path / "thesis").is_dir() and not abandoned.exists()
+
+
+def test_on_a_full_disk_the_oldest_cache_makes_room(wall, tmp_path, monkeypatch):
+    opened(wall, tmp_path)
+    (oldest,) = tmp_path.glob("[0-9a-f]*")
+    os.utime(oldest, (1000, 1000))
+    opened(wall, tmp_path, CROP)
+    (newer,) = set(tmp_path.glob("[0-9a-f]*")) - {oldest}
+    size = sum(file.stat().st_size for file in oldest.iterdir())
+
+    def disk(_: object) -> SimpleNamespace:
+        return SimpleNamespace(free=0 if oldest.exists() else size)
+
+    monkeypatch.setattr(caches.shutil, "disk_usage", disk)
+    caches.make_room(tmp_path, size)
+    assert not oldest.exists() and newer.is_dir()
+    with pytest.raises(OSError, match="No space left"):
+        caches.make_room(tmp_path, 1000 * size)
+    assert newer.is_dir(), "what would not help is not removed"
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_do(wall, tmp_path, monkeypatch):

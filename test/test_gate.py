@@ -1,6 +1,8 @@
 """The gate: what is withheld, when the node is lost, and how it comes back."""
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from benchmarks.gate import blocks, decide, recording, replacements
 from vlocnetpp.runtime import Estimate
+from vlocnetpp_ros.calibration import UNCALIBRATED, file_limits
 from vlocnetpp_ros.gate import Gate, Limits
 
 LIMITS = Limits(
@@ -240,3 +243,27 @@ def test_no_pose_of_a_kitchen(drive: tuple) -> None:
     answered, replaced = with_replaced(drive, "redkitchen", [real_data("redkitchen")])
     assert not any(answered[i] for i in replaced)
     assert answered[replaced.stop :].index(True) <= 3
+
+
+@pytest.mark.parametrize(
+    ("validation", "limits", "expected", "origin"),
+    [
+        ('{"odometry": {"translation_percent": null}}', {"novelty": 2.0}, {"novelty": 2.0}, "in the model file"),
+        (
+            '{"odometry": {"translation_percent": 5.0}}',
+            {"novelty": 2.0},
+            {"drift": 0.05, "novelty": 2.0},
+            "in the model",
+        ),
+        ('{"localization": {"p95_translation_m": null, "p95_rotation_deg": 2.0}}', {}, UNCALIBRATED, "a guess"),
+        (
+            '{"localization": {"p95_translation_m": 0.5, "p95_rotation_deg": 180.0}}',
+            {},
+            {"uncertainty_m": 0.5, "uncertainty_rad": pytest.approx(np.pi)},
+            "validation",
+        ),
+    ],
+)
+def test_limits_of_a_file_whose_validation_could_not_measure_everything(validation, limits, expected, origin) -> None:
+    found, said = file_limits(SimpleNamespace(metrics={"validation": json.loads(validation)}, limits=limits))
+    assert found == expected and origin in said

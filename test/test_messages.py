@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -217,6 +218,20 @@ def test_what_work_raises_drops_one_item_and_the_thread_lives_on() -> None:
     assert bench.worked == ["good"]
     assert bench.dropped == ["undecodable", "broken", "disabled"]
     assert bench.tally.counts().pending == 0
+
+
+def test_it_says_for_how_long_it_has_been_at_work_on_an_item() -> None:
+    bench = Bench()
+    assert bench.box.busy_s == 0.0
+    began = time.monotonic()
+    bench.box.put("a")
+    bench.started.acquire()
+    first = bench.box.busy_s
+    time.sleep(0.01)
+    assert first + 0.01 <= bench.box.busy_s <= time.monotonic() - began
+    bench.go.release()
+    bench.box.close("closed")
+    assert bench.box.busy_s == 0.0 and bench.worked == ["a"]
 
 
 def test_closing_drops_what_waits() -> None:

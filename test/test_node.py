@@ -319,6 +319,18 @@ def test_reset_makes_the_next_image_a_cold_start_with_a_new_odometry_frame(activ
     assert not refused.success and "inactive" in refused.message
 
 
+def test_after_a_reset_nothing_is_localized_though_the_lens_is_covered(active: Peer) -> None:
+    answered(active)
+    active.wait(lambda: active.diagnostics["localized"] == "true", "a localized camera")
+    assert active.trigger_reset().success
+    before = active.count("dropped/no contrast")
+    active.publish_image(active.next_stamp(), data=bytes(3 * WIDTH * HEIGHT))
+    active.wait_for_count("dropped/no contrast", before + 1)
+    assert active.diagnostics["localized"] == "false"
+    (motion,) = answered(active, "odometry")
+    np.testing.assert_array_equal(frames.from_pose(motion.pose.pose), OPTICAL)
+
+
 def test_a_disabled_node_drops_images_until_it_is_enabled(active: Peer) -> None:
     before = active.count("dropped/disabled")
     assert active.set_enabled(False).success

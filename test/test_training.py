@@ -86,6 +86,7 @@ def test_configuration_round_trip_and_overrides(tmp_path):
         ("batch: 0", "not at least 1"),
         ("stages: []", "there is none"),
         ("stages: [{share: 0}]", "not positive"),
+        ("stages: [{name: a, cells: 64}, {name: b, front_rate: 0.1}]", "front_rate after the stage 'a'"),
         ("stages: [{tasks: [odometri]}]", "did you mean 'odometry'"),
         ("data: {max_skip: 0}", "not at least 1"),
         ("data: {weights: [1, 0]}", "not all positive"),

@@ -96,7 +96,9 @@ def test_images_of_a_camera_that_stands_still_do_not_confirm_each_other(frames):
     two = [frames[4], frames[7]]
     assert [len(points) for points in found(images(two), poses(two))] == [0, 0], "two views agree by chance"
     standing = [frames[4]] * 10 + [frames[7]] * 10
-    assert not any(map(len, found(images(standing), poses(standing)))), "twenty images, and still two views"
+    measured = poses(standing)
+    measured[:, :3] += 0.003 * torch.rand((20, 3), generator=torch.Generator().manual_seed(0))
+    assert not any(map(len, found(images(standing), measured))), "twenty images, and still two views"
 
 
 def test_a_cell_has_the_depth_of_the_point_nearest_to_its_middle():

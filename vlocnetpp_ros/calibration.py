@@ -23,15 +23,21 @@ def file_limits(metadata: Metadata) -> tuple[dict[str, float], str]:
     validation = metadata.metrics.get("validation", {})
     pose, odometry = validation.get("localization", {}), validation.get("odometry", {})
     found: dict[str, float] = {}
-    if "translation_percent" in odometry and math.isfinite(odometry["translation_percent"]):
-        found["drift"] = odometry["translation_percent"] / 100.0
+    if (drift := _known(odometry.get("translation_percent"))) is not None:
+        found["drift"] = drift / 100.0
     if metadata.limits:
         return {**found, **metadata.limits}, "the limits in the model file"
-    errors = (pose.get("p95_translation_m", math.inf), pose.get("p95_rotation_deg", math.inf))
-    if all(map(math.isfinite, errors)):
-        found.update(uncertainty_m=errors[0], uncertainty_rad=math.radians(errors[1]))
+    metres, degrees = _known(pose.get("p95_translation_m")), _known(pose.get("p95_rotation_deg"))
+    if metres is not None and degrees is not None:
+        found.update(uncertainty_m=metres, uncertainty_rad=math.radians(degrees))
         return found, "the errors of the model file's validation"
     return {**found, **UNCALIBRATED}, "a guess, since the model file holds no validation"
+
+
+def _known(figure: float | None) -> float | None:
+    """A figure of the metadata. Its JSON has null for what could not be measured, such as the drift of a camera that
+    stood still."""
+    return figure if figure is not None and math.isfinite(figure) else None
 
 
 def gate_limits(settings: Settings, metadata: Metadata) -> Limits:

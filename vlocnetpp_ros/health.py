@@ -68,6 +68,8 @@ def judge(now: Situation) -> Judgement:
             topic = now.settings.depth_topic
             where = f" on {topic}; publishers there: {now.who_publishes(topic)}"
         return WARN, f"no image is answered for {unanswered_s:.0f} s: {now.fault}{where}"
+    if now.worker.busy_s > SILENCE_S:
+        return WARN, f"no image is answered for {unanswered_s:.0f} s: the network has been at work on one since"
     verdict = now.pipeline.verdict
     if verdict is not None and not verdict.localized:
         return WARN, f"not localized: {verdict.reason}"

@@ -6,6 +6,7 @@ received = processed + dropped (by reason) + pending, and at rest nothing is pen
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -96,6 +97,7 @@ class Latest(Generic[Item]):
         self._held = held
         self._slot: list[Item] = []
         self._closed = False
+        self._taken_up: float | None = None
         self._changed = threading.Condition()
         self._finisher = ThreadPoolExecutor(1, "publisher")
         self._thread = threading.Thread(target=self._run, name="localizer", daemon=True)
@@ -121,6 +123,12 @@ class Latest(Generic[Item]):
     def held(self) -> str | None:
         """The reason why items wait, or None."""
         return self._held
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the item in work has been worked on, and the one before published; 0 while nothing is."""
+        taken_up = self._taken_up
+        return 0.0 if taken_up is None else time.monotonic() - taken_up
 
     def hold(self, reason: str) -> None:
         """Let the items wait in the slot."""
@@ -153,6 +161,7 @@ class Latest(Generic[Item]):
                 if self._closed:
                     return
                 item = self._slot.pop()
+            self._taken_up = time.monotonic()
             try:
                 finish = self._work(item)
                 if last is not None:
@@ -163,6 +172,7 @@ class Latest(Generic[Item]):
                 self._drop(dropped)
             except Exception as error:  # noqa: BLE001 - the thread must live on, whatever one image does
                 self._drop(self._on_error(error))
+            self._taken_up = None
             # Dropped now, not when the next item comes: an image is megabytes.
             del item
 

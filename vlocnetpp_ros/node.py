@@ -274,7 +274,10 @@ class LocalizationNode(LifecycleNode):
         # Dropped images of a slow network are normal; /diagnostics counts them.
         if dropped.reason != NEWER:
             self._warn(dropped.reason, f"image dropped: {dropped}")
-            self._report()
+            try:
+                self._report()
+            except Exception as error:  # noqa: BLE001 - called in the worker's threads, which must live on
+                self.callback_failed(error)
 
     def _on_work_error(self, error: Exception) -> Dropped:
         if not self.context.ok():

@@ -149,7 +149,8 @@ class Pipeline:
         image, encoding = self._pixels(message)
         camera = self._camera(image)
         if (fault := self._check.fault(image, encoding, image_limits(self._settings))) is not None:
-            return partial(self._reject, *fault)
+            starts_over, self._starts_over = self._starts_over, False
+            return partial(self._reject, starts_over, *fault)
         base_camera_7 = self._base_camera(message.header.frame_id)
         depth_HW = sensed_HW = self._metres(incoming.depth, image)
         K_33 = camera.K_33
@@ -219,8 +220,11 @@ class Pipeline:
             self._transforms.settings = settings
 
     def request_reset(self) -> None:
-        """Let the next image be a cold start with a new odom frame and an empty path; from any thread."""
+        """Let the next image be a cold start with a new odom frame and an empty path. Until the next trusted pose there is
+        no TF. From any thread."""
         self._reset.set()
+        if self._transforms is not None:
+            self._transforms.silence()
 
     def distrust(self, reason: str) -> None:
         """Let the next image be a cold start that says `reason`; from any thread."""
@@ -246,8 +250,9 @@ class Pipeline:
         """Status of localization and TF for /diagnostics."""
         texts: dict[str, str] = {}
         if self._gate is not None:
-            texts["localized"] = str(self.verdict is not None and self.verdict.localized).lower()
-            texts["why_not"] = self.verdict.reason if self.verdict is not None else "no pose yet"
+            verdict = self.verdict  # another thread may forget it between two looks
+            texts["localized"] = str(verdict is not None and verdict.localized).lower()
+            texts["why_not"] = verdict.reason if verdict is not None else "no pose yet"
         if self._transforms is not None:
             counts = asdict(self._transforms.counts())
             texts.update({f"corrections/{name}": str(count) for name, count in counts.items()})
@@ -341,8 +346,10 @@ class Pipeline:
             )
         return view
 
-    def _reject(self, kind: str, reason: str) -> None:
+    def _reject(self, starts_over: bool, kind: str, reason: str) -> None:
         """Drop an unusable image, after the answers before it: it counts for the gate."""
+        if starts_over:
+            self._start_over()
         if self._gate is not None:
             self.verdict = self._gate.reject(kind, f"{kind}: {reason}")
             if self._transforms is not None and not self.verdict.localized:

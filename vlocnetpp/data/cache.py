@@ -34,7 +34,7 @@ from vlocnetpp.progress import track
 FORMAT = 1
 INDEX_NAME = "index.json"
 LARGEST_BYTES = 32 * 2**30
-"""Limit for all caches of a folder together; the least recently used ones are removed first."""
+"""Limit for all caches of a folder together; the least recently used ones are removed first, sooner on a full disk."""
 ABANDONED_S = 24 * 3600.0
 """An unfinished cache older than this belongs to a process that was killed."""
 SLOW_BYTES = 2 * 2**30
@@ -217,7 +217,8 @@ def _frame_bytes(layers: Layers) -> int:
 
 
 def make_room(folder: Path, needed: int) -> None:
-    """Remove what killed processes left behind, and the caches used longest ago while all together are too large."""
+    """Remove what killed processes left behind, and the caches used longest ago while all together are too large or the
+    disk has no room for another one. Raises OSError where that does not help."""
     caches = []
     for path in folder.iterdir():
         kind = _OURS.fullmatch(path.name)
@@ -232,14 +233,16 @@ def make_room(folder: Path, needed: int) -> None:
                 caches.append((age_s, path, sum(file.stat().st_size for file in path.iterdir())))
         except FileNotFoundError:  # another process removes, too
             continue
-    if needed > shutil.disk_usage(folder).free:
+    held = sum(size for _, _, size in caches)
+    if needed > shutil.disk_usage(folder).free + held:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    total = needed + sum(size for _, _, size in caches)
     for _, path, size in sorted(caches, reverse=True):
-        if total <= LARGEST_BYTES:
+        if needed + held <= LARGEST_BYTES and needed <= shutil.disk_usage(folder).free:
             break
         _remove(path)
-        total -= size
+        held -= size
+    if needed > shutil.disk_usage(folder).free:  # a cache that another process reads leaves the disk when that ends
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _remove(path: Path) -> None:

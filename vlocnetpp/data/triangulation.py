@@ -32,9 +32,9 @@ MIN_BASELINE_M = 0.02
 """Between images that are matched: a hand-held camera that stands still tells no distances."""
 MIN_VIEW_COSINE = 0.87
 """Of the angle between the directions of view of two images that are matched, 30 degrees: SIFT stands no more."""
-STANDS_M, STANDS_COSINE = 0.001, 0.9999
-"""Nearer than this to an earlier image, and turned by less than a degree, an image shows nothing new. Of a camera that
-stands still one image counts, or those of its place would agree with each other in any mistake."""
+MIN_SPACING_M = 0.01
+"""Between the images that one image is matched with: those of a camera that stands still would agree with each other in
+any mistake."""
 MAX_OFF_PX = 1.5
 """Largest distance of a match from its epipolar line, and of a keypoint from the projection of its point: what
 hand-held poses that are off by a centimetre allow."""
@@ -89,34 +89,25 @@ def triangulate(image: Callable[[int], NDArray[np.uint8]], K_N33: Tensor, pose_N
     points: list[NDArray[np.float32]] = [np.zeros((0, 3), np.float32)] * count
     centre_N3 = np.array([view.centre_3 for view in views])
     forward_N3 = np.array([view.rotation_33[:, 2] for view in views])
-    stop_N = _stops(centre_N3, forward_N3)
     for number, i in enumerate(track(taken, "triangulating keypoints", len(taken))):
-        others = _others(number, centre_N3, forward_N3, stop_N)
+        others = _others(number, centre_N3, forward_N3)
         points[i] = _points(views[number], [views[k] for k in others])
     return points
 
 
-def _stops(centre_N3: Array, forward_N3: Array) -> NDArray[np.int64]:
-    """(N,) for each image the first of those in a row that were taken from its place; of a moving camera, itself."""
-    stop_N = np.arange(len(centre_N3))
-    for i in range(1, len(stop_N)):
-        first = stop_N[i - 1]
-        near = np.linalg.norm(centre_N3[i] - centre_N3[first]) < STANDS_M
-        if near and forward_N3[i] @ forward_N3[first] > STANDS_COSINE:
-            stop_N[i] = first
-    return stop_N
-
-
-def _others(number: int, centre_N3: Array, forward_N3: Array, stop_N: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Images that look the same way from elsewhere, some near this one and some farther off; one of each stop."""
+def _others(number: int, centre_N3: Array, forward_N3: Array) -> NDArray[np.int64]:
+    """Images that look the same way from elsewhere: some near this one, some farther off, each from its own place."""
     distance_N = np.linalg.norm(centre_N3 - centre_N3[number], axis=1)
     alike_N = forward_N3 @ forward_N3[number] > MIN_VIEW_COSINE
-    first_N = stop_N == np.arange(len(stop_N))
-    candidates = np.flatnonzero(alike_N & (distance_N > MIN_BASELINE_M) & first_N)
-    nearest = candidates[np.argsort(distance_N[candidates], kind="stable")][:CANDIDATE_IMAGES]
-    if len(nearest) <= MATCHED_IMAGES:
-        return nearest
-    return nearest[np.linspace(0, len(nearest) - 1, MATCHED_IMAGES).astype(int)]
+    left = np.flatnonzero(alike_N & (distance_N > MIN_BASELINE_M))
+    left = left[np.argsort(distance_N[left], kind="stable")]
+    nearest = []
+    while len(left) and len(nearest) < CANDIDATE_IMAGES:
+        nearest.append(left[0])
+        left = left[np.linalg.norm(centre_N3[left] - centre_N3[left[0]], axis=1) > MIN_SPACING_M]
+    if len(nearest) > MATCHED_IMAGES:
+        nearest = [nearest[k] for k in np.linspace(0, len(nearest) - 1, MATCHED_IMAGES).astype(int)]
+    return np.array(nearest, int)
 
 
 def _points(view: _View, others: Sequence[_View]) -> NDArray[np.float32]:

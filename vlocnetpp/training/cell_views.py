@@ -19,7 +19,7 @@ from vlocnetpp.training.config import AugmentConfig
 
 FEW_POINTS = 20
 """Fewer triangulated points of an image, in the mean, say that the poses do not fit the images, or that these have no
-texture; they are not used then. The kitchen has 144."""
+texture; they are not used then. The kitchen has 149."""
 
 
 def training_views(

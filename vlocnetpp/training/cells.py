@@ -289,9 +289,14 @@ def _build(
         shutil.rmtree(partial, ignore_errors=True)
         make_room(folder, sum(_bytes(layer) for layer in layers.values()))
         partial.mkdir()
-        for layer, size in layers.items():
-            with (partial / f"{layer}.bin").open("wb") as file:
-                file.truncate(_bytes(size))
+        try:
+            for layer, size in layers.items():
+                with (partial / f"{layer}.bin").open("wb") as file:
+                    # Written through a memory map, where a full disk would end the process by a signal.
+                    os.posix_fallocate(file.fileno(), 0, _bytes(size))
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     arrays: dict[str, np.memmap] = {
         layer: np.memmap(partial / f"{layer}.bin", kind, "r+", shape=shape) for layer, (shape, kind) in layers.items()
     }

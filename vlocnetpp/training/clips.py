@@ -133,7 +133,8 @@ def open_store(
         config.view.height, config.view.width_px, config.view.resize, config.scene.classes if "mask" in layers else None
     )  # fmt: skip
     if depth_camera != REGISTERED:
-        settings = (*settings, depth_camera)
+        # Where a pixel of such depth falls depends on K, which the cache's name has nothing of otherwise.
+        settings = (*settings, depth_camera, [_intrinsics(frame, config).tolist() for frame in frames])
     arrays = frame_arrays(frames, layers, prepare, settings, cache, description)
     cameras = [
         scale_intrinsics(_intrinsics(frame, config), shape[1] / width, shape[0] / height)
@@ -188,6 +189,9 @@ def _resized(
         colour = replace(frame, K_33=_intrinsics(frame, config).numpy(), depth_camera=depth_camera)
         metres, units = colour.depth(), torch.zeros(shape)
         if metres is not None:
+            if depth_camera != REGISTERED and metres.shape != pixels.shape[:2]:
+                sizes = f"{metres.shape[1]} x {metres.shape[0]}, the image {pixels.shape[1]} x {pixels.shape[0]}"
+                raise data.DataError(f"{frame.depth_path}: {sizes}: with data.depth_camera, both must have one size")
             units = resize_depth(torch.from_numpy(metres)[None, None], *shape)[0, 0] * frame.depth_units_per_m
         made["depth"] = units.round().numpy().astype(np.uint16)
     if "mask" in layers:

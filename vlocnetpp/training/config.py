@@ -229,6 +229,13 @@ class TrainConfig:
         _check(self.accumulate >= 1, f"accumulate: {self.accumulate} is not at least 1")
         _check(self.validations >= 1, f"validations: {self.validations} is not at least 1")
         _check(bool(self.stages), "stages: there is none")
+        cells = next((number for number, stage in enumerate(self.stages) if stage.cells), len(self.stages))
+        for stage in self.stages[cells + 1 :]:
+            _check(
+                not stage.front_rate,
+                f"stage '{stage.name}': front_rate after the stage '{self.stages[cells].name}', whose cells need the "
+                "front as it was; put it before",
+            )
         _check(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"betas: {list(self.betas)} are not two numbers within 0 and 1",
