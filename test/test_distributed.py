@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from wall_dataset import write_wall
 from vlocnetpp.training import load_checkpoint, train
 from vlocnetpp.training.config import DataConfig, StageConfig, save_config
 from vlocnetpp.training.devices import SharedNorm, share_norms
+from vlocnetpp.training.run import time_of_the_first
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +111,21 @@ def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
     # The terms, of either sign, are rounded to float32 before they are added up, so that the bound is absolute.
     assert sum_of_parts == pytest.approx(total, abs=1e-5)
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6 * float(whole.abs().max()))
+
+
+def time_in_process(rank: int, folder: str) -> None:
+    """What a process that has measured `rank` + 1 seconds goes by is saved."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    run = SimpleNamespace(fabric=SimpleNamespace(world_size=2, device=torch.device("cpu")))
+    torch.save(time_of_the_first(run, rank + 1.0), f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_all_processes_go_by_one_clock(tmp_path):
+    multiprocessing.spawn(time_in_process, (str(tmp_path),), nprocs=2)
+    assert [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)] == [1.0, 1.0]
+    alone = SimpleNamespace(fabric=SimpleNamespace(world_size=1))
+    assert time_of_the_first(alone, 2.0) == 2.0
 
 
 def norm_in_process(rank: int, folder: str) -> None:

@@ -220,8 +220,8 @@ class Pipeline:
             self._transforms.settings = settings
 
     def request_reset(self) -> None:
-        """Let the next image be a cold start with a new odom frame and an empty path. Until the next trusted pose there is
-        no TF. From any thread."""
+        """Let the next image be a cold start with a new odom frame and an empty path, and send no TF until a pose is
+        trusted; from any thread."""
         self._reset.set()
         if self._transforms is not None:
             self._transforms.silence()

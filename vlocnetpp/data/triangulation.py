@@ -101,9 +101,9 @@ def _others(number: int, centre_N3: Array, forward_N3: Array) -> NDArray[np.int6
     alike_N = forward_N3 @ forward_N3[number] > MIN_VIEW_COSINE
     left = np.flatnonzero(alike_N & (distance_N > MIN_BASELINE_M))
     left = left[np.argsort(distance_N[left], kind="stable")]
-    nearest = []
+    nearest: list[int] = []
     while len(left) and len(nearest) < CANDIDATE_IMAGES:
-        nearest.append(left[0])
+        nearest.append(int(left[0]))
         left = left[np.linalg.norm(centre_N3[left] - centre_N3[left[0]], axis=1) > MIN_SPACING_M]
     if len(nearest) > MATCHED_IMAGES:
         nearest = [nearest[k] for k in np.linspace(0, len(nearest) - 1, MATCHED_IMAGES).astype(int)]

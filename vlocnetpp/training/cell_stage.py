@@ -29,7 +29,17 @@ from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig
 from vlocnetpp.training.datasets import TrainingError
 from vlocnetpp.training.interrupt import Interrupted
-from vlocnetpp.training.run import SAVE_EVERY_S, Run, agree, end_stage, judge, note_losses, save, show_losses
+from vlocnetpp.training.run import (
+    SAVE_EVERY_S,
+    Run,
+    agree,
+    end_stage,
+    judge,
+    note_losses,
+    save,
+    show_losses,
+    time_of_the_first,
+)
 from vlocnetpp.training.run_folder import LAST_NAME
 from vlocnetpp.training.stage import stage_part
 
@@ -213,8 +223,9 @@ def train_cells(
     if state.optimizer is not None:
         training.optimizer.load_state_dict(state.optimizer)
     # Building the buffer is part of what the stage costs.
-    progress.elapsed_s += time.monotonic() - began
-    progress.total_s += time.monotonic() - began
+    spent = time_of_the_first(run, time.monotonic() - began)
+    progress.elapsed_s += spent
+    progress.total_s += spent
     refuse_features_alone(run)
     began = time.monotonic()
     while run.schedule.share(progress) < 1:

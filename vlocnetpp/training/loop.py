@@ -50,6 +50,7 @@ from vlocnetpp.training.run import (
     settle,
     show,
     show_losses,
+    time_of_the_first,
 )
 from vlocnetpp.training.run_folder import (
     CONFIG_NAME,
@@ -245,7 +246,7 @@ def train_stage(run: Run) -> bool:
                 stepper.zero_grad(set_to_none=True)
                 progress.step += 1
                 run.costs.lap("optimizer")
-            spent = time.monotonic() - began
+            spent = time_of_the_first(run, time.monotonic() - began)
             began = time.monotonic()
             progress.elapsed_s += spent
             progress.total_s += spent

@@ -78,6 +78,15 @@ def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
     return dict(zip(counts, numbers, strict=True)), stops > 0
 
 
+def time_of_the_first(run: Run, seconds: float) -> float:
+    """What the first process has measured. All must decide by it whether a stage ends, or one would wait for ever."""
+    if run.fabric.world_size == 1:
+        return seconds
+    measured = torch.tensor(seconds, dtype=torch.float64, device=run.fabric.device)
+    distributed.broadcast(measured, 0)
+    return float(measured)
+
+
 def end_stage(run: Run) -> None:
     """Move on to the next stage."""
     run.state.optimizer = None
