@@ -134,7 +134,7 @@ def test_data_to_bag_and_back(folder, capsys):
         (["data", "to-bag", "absent", "bag"], "absent"),
         (["data", "from-bag", "absent", "out"], "absent"),
         (["train", "absent.yaml", "--out", "run"], "absent.yaml: cannot be read"),
-        (["export", "absent", "--out", "m.ts"], "last.pt: no such checkpoint"),
+        (["export", "absent", "--out", "m.ts"], "absent: no such folder of a run"),
         (["evaluate", "absent.ts", "data", "--out", "out"], "absent.ts: no such file"),
         (["inspect", "absent.ts"], "absent.ts: no such file"),
         (["inspect", "stl_pos"], "did you mean 'stl_pose'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,14 +15,15 @@ from hypothesis import strategies as st
 from made_room import K_33, SIZE, pose_7
 from scipy.spatial.transform import Rotation
 
-from vlocnetpp.data import Frame
+from vlocnetpp.data import Frame, LabelClass
 from vlocnetpp.data.doctor.conventions import _focal
 from vlocnetpp.data.doctor.hypotheses import ALL, AXES, FORMS, QUATERNIONS, STORED, Hypothesis, fit_scale, judge, motion
-from vlocnetpp.data.doctor.masks import numbering_costs
+from vlocnetpp.data.doctor.masks import check_masks, numbering_costs
 from vlocnetpp.data.doctor.matches import Pair
 from vlocnetpp.data.doctor.placing import Link, misplaced
 from vlocnetpp.data.doctor.splits import nearest_poses
 from vlocnetpp.data.doctor.surfaces import Fit
+from vlocnetpp.data.doctor.survey import ExaminedFrame
 from vlocnetpp.training import load_config
 
 
@@ -115,6 +117,28 @@ def test_numbering_needs_known_classes_and_finds_the_shift(shift):
     costs = numbering_costs(share, height, names)
     assert min(costs, key=lambda key: costs[key]) == shift
     assert numbering_costs(share, height, ["a", "b", "c", "d"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("heights", "severity", "kind", "says"),
+    [
+        ((0.12, 0.45, 0.5, 0.82), "info", "evidence", "by shift of the ids"),
+        ((0.5, 0.5, 0.5, 0.5), "info", "cannot-tell", "ids moved by one fit about as well"),
+        ((0.45, 0.5, 0.82, 0.12), "error", "mask-shift", "ids are 1 too low"),
+    ],
+)
+def test_the_numbering_of_masks_is_right_wrong_or_cannot_be_judged(heights, severity, kind, says):
+    names = ("ceiling", "wall", "person", "floor")
+    pixels = np.zeros(256, np.int64)
+    pixels[:4] = 1000
+    rows = np.zeros(256)
+    rows[:4] = 1000 * np.array(heights)
+    frame = Frame("f", 0, Path("f.png"), K_33)
+    examined = ExaminedFrame(frame, "train", "s", 0, masked=True, mask_pixels=pixels, mask_rows=rows)
+    dataset = SimpleNamespace(classes=[LabelClass(name, (0, 0, 0)) for name in names])
+    findings = list(check_masks(SimpleNamespace(frames=[examined], dataset=dataset, splits=("train",))))
+    assert [(each.severity, each.kind) for each in findings] == [(severity, kind)]
+    assert says in findings[0].what
 
 
 def test_nearest_pose_weighs_metres_and_degrees():

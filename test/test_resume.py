@@ -16,6 +16,7 @@ from training_runs import differences, outcome, quick
 from wall_dataset import write_wall
 
 from vlocnetpp import data
+from vlocnetpp.export.choice import why_this_checkpoint
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, train
 from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.checkpoint import save_checkpoint
@@ -58,7 +59,9 @@ def test_an_interrupted_run_ends_bit_for_bit_like_one_that_was_not(wall, undistu
     for place in (2, 4, 7, 8):
         assert train(config, out, resume=place > 2) == signal.SIGTERM
         assert load_checkpoint(out / "last.pt")["progress"]["step"] == place
+        assert "the training is not finished, it was stopped in stage" in why_this_checkpoint(out / "last.pt")
     assert train(config, out, resume=True) == 0 and not steps
+    assert "not finished" not in why_this_checkpoint(out / "last.pt")
     assert differences(outcome(undisturbed), outcome(out)) == []
     assert differences(outcome(undisturbed, "best.pt"), outcome(out, "best.pt")) == []
 
@@ -166,7 +169,7 @@ print(len(load_checkpoint(path)["w"]), sorted(p.name for p in path.parent.iterdi
 
 
 def test_a_run_that_cannot_go_on_is_told_in_one_line(wall, undisturbed, tmp_path):
-    with pytest.raises(CheckpointError, match=r"last\.pt: no such checkpoint"):
+    with pytest.raises(CheckpointError, match="absent: no such folder of a run"):
         train(quick(wall), tmp_path / "absent", resume=True)
     old = {**load_checkpoint(undisturbed / "last.pt"), "progress": {"done": False}}
     del old["rows"], old["format"]

@@ -43,6 +43,8 @@ def data_doctor(args: argparse.Namespace) -> int:
             _show(finding)
         if args.out is not None:
             print(contents(args.out, FILES))
+        if not report.errors:
+            print(f"next: vlocnetpp train --suggest {args.root}")
     return 1 if report.errors else 0
 
 

@@ -30,7 +30,7 @@ def why_this_checkpoint(source: Path) -> str:
     steps = f"step {saved['progress']['step']} of {last['progress']['step']}"
     if source.name != BEST_NAME:
         other = "" if (source.with_name(BEST_NAME)).is_file() else "; no validation chose another one"
-        return f"{source}: the newest, {steps}, after {count}{other}"
+        return f"{source}: the newest, {steps}, after {count}{other}{_unfinished(last)}"
     chosen_by = saved["train_config"]["best"] or next(
         metric for task, metric in FIRST_METRIC.items() if task in saved["metrics"]
     )
@@ -49,7 +49,16 @@ def why_this_checkpoint(source: Path) -> str:
         words.append(f"last.pt has {_figure(last, task, name)}")
     if frames and frames < FEW and saved["progress"]["step"] < last["progress"]["step"]:
         words.append(f"{frames} frames are too few to choose by: evaluate last.pt too (--checkpoint last)")
-    return f"{source}: {'; '.join(words)}"
+    return f"{source}: {'; '.join(words)}{_unfinished(last)}"
+
+
+def _unfinished(last: dict[str, Any]) -> str:
+    """What to say of a run that was stopped before its end; empty for one that has reached it."""
+    if last["progress"]["done"]:
+        return ""
+    stages, at = last["train_config"]["stages"], last["progress"]["stage"]
+    said = f"the training is not finished, it was stopped in stage '{stages[at]['name']}' ({at + 1} of {len(stages)})"
+    return f"; {said}: train with --resume goes on"
 
 
 def _figure(saved: dict[str, Any], task: str, name: str) -> str:

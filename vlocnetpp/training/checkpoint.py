@@ -46,6 +46,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Every record is checked against its checksum: a damaged file is refused.
     """
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path.parent}: no such folder of a run; it is the --out of train")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint; has this run been trained?")
     try:

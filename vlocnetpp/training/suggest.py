@@ -77,7 +77,7 @@ def suggest(root: Path, layout: str | None = None, out: str = "runs/first") -> S
     labels = f"{len(posed)} with a pose, {deep} with depth, {masked} with a mask"
     reasons = [
         f"{len(frames)} training frames of {columns} x {rows} px: {labels}",
-        f"{CONFIG}: learns what the data has labels for; the input of {width} x {height} px has the camera's aspect",
+        f"{CONFIG}: learns what the data has labels for; the input of {width} x {height} px fits the camera",
     ]
     held, reason = held_out(dataset)
     reasons.append(reason)

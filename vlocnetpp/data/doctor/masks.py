@@ -97,6 +97,9 @@ def _numbering(masked: list[ExaminedFrame], classes: list[str]) -> Iterator[Find
         yield Finding(
             "error", "mask-shift", "masks", f"{text}; ids are {abs(best)} too {'high' if best > 0 else 'low'}", sure
         )
+    elif best:
+        text = f"the numbering cannot be judged: ids moved by one fit about as well ({said}; 0 would be a perfect fit)"
+        yield Finding("info", "cannot-tell", "masks", text, 0.0)
     else:
         rival = min(cost for shift, cost in costs.items() if shift)
         yield Finding("info", "evidence", "masks", text, float(np.clip(1 - costs[0] / rival, 0, 0.99)))
