@@ -18,7 +18,7 @@ from conftest import real_data
 from torch import Tensor
 from wall_dataset import WALL_M, write_wall
 
-from vlocnetpp.data import DataError, open_dataset
+from vlocnetpp.data import DataError, open_dataset, triangulation
 from vlocnetpp.data.transforms import GeometricConfig
 from vlocnetpp.data.triangulation import triangulate
 from vlocnetpp.export.onnx import OPSET, quiet
@@ -151,6 +151,21 @@ def test_without_depth_triangulated_keypoints_say_where_cells_are(tmp_path, plai
     assert abs(centre[2] - WALL_M) < 0.5
 
 
+def test_where_some_images_have_depth_keypoints_say_it_of_the_others(tmp_path, store, config, front):
+    deep_N = np.arange(len(store.names)) < 6
+    assert triangulation.wanted(deep_N) and not triangulation.wanted([True] * 20 + [False])
+    some = replace(store, depth_NHW=store.depth_NHW * deep_N[:, None, None], deep_N=deep_N)
+    said: list[str] = []
+    triangulated(some, said.append)
+    assert said[0].startswith(f"{len(store.names) - 6} of {len(store.names)} images have no depth: ")
+    found = everything(build(tmp_path, some, config, front, augmentations=0, points=points_of(some)))
+    first, second = slice(0, 6 * CELLS), slice(6 * CELLS, None)
+    assert found.measured_N[first].all() and not found.measured_N[second].any()
+    known_N = found.known_N[second]
+    assert 0.01 < known_N.float().mean() < 0.9
+    assert (found.point_N3[second][known_N, 2] - WALL_M).abs().median() < 0.05
+
+
 def test_poses_that_do_not_fit_the_images_are_said(plain_store, monkeypatch):
     right = sum(map(len, points_of(plain_store)())) / len(plain_store.names)
     monkeypatch.setattr(cell_views, "FEW_POINTS", right / 2)  # the wall has little texture
@@ -279,10 +294,10 @@ def test_a_head_trained_on_cells_localizes(tmp_path, store, config, front, descr
     assert max(solved(store, front, training.head, i) for i in (0, 9, 15)) < 0.08
 
 
-def two_equal_doors(mislabelled_m: float = 0.0) -> CellBuffer:
+def two_equal_doors(mislabelled_m: float = 0.0, origin: float = cells.MEASURED) -> CellBuffer:
     """Forty images of two doors, 10 m apart, whose cells have equal features; only the images as a whole differ.
 
-    Labels may be wrong by a distance.
+    Labels may be wrong by a distance, and of another origin.
     """
     generator = np.random.default_rng(0)
     door = generator.normal(size=(30, 16)).astype(np.float16)
@@ -290,7 +305,7 @@ def two_equal_doors(mislabelled_m: float = 0.0) -> CellBuffer:
     place, pooled, pose = [], [], []
     for image in range(40):
         x = 10.0 * (image % 2)
-        place.append(np.column_stack((on_door + np.float32([x, 0, 0]), np.ones(30, np.float32))))
+        place.append(np.column_stack((on_door + np.float32([x, 0, 0]), np.full(30, origin, np.float32))))
         pooled.append(generator.normal(image % 2, 0.2, 16))
         pose.append([x, 0, 0, 1, 0, 0, 0])
     return CellBuffer(
@@ -361,7 +376,7 @@ def test_without_depth_reprojection_teaches_the_places(tmp_path, plain_store, co
 def test_without_depth_triangulated_labels_teach_the_places(tmp_path, plain_store, config, front):
     buffer = build(tmp_path, plain_store, config, front, augmentations=0, points=points_of(plain_store))
     assert everything(buffer).known_N.any()
-    training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=512, half=False, measured=False))
+    training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=512, half=False))
     shown: list[dict[str, float]] = []
     train_cells(training, steps=400, on_step=lambda share, values: shown.append(values))
     assert max(solved(plain_store, front, training.head, i) for i in (0, 9, 15)) < 0.15
@@ -412,8 +427,8 @@ def test_the_loss_does_not_pull_unlabelled_points_into_the_camera():
     pose = torch.tensor([[0.0, 0, 0, 1, 0, 0, 0]])
     ray = torch.nn.functional.normalize(torch.tensor([[0.1, 0.0, 1.0]]), dim=1)
     found = torch.tensor([[0.0, 0.0, 2.0, 0.0]], requires_grad=True)
-    unknown = Cells(torch.zeros(1, 1), torch.zeros(1, 3), torch.tensor([False]), ray, pose, torch.zeros(1, 1))
-    cell_loss(found, unknown, 0.25)[0].backward()
+    unknown = Cells(torch.zeros(1, 1), torch.zeros(1, 3), *2 * [torch.tensor([False])], ray, pose, torch.zeros(1, 1))
+    cell_loss(found, unknown, 0.25, 0.0)[0].backward()
     along = (found.grad[0, :3] * torch.nn.functional.normalize(found.detach()[0, :3], dim=0)).sum()
     assert abs(along) < 1e-5
     assert found.grad[0, 0] < -0.5
@@ -465,22 +480,22 @@ def test_the_score_tells_a_street_and_a_covered_lens_from_a_kitchen(measured):
 
 
 def test_triangulated_labels_guide_the_beginning_and_not_the_end():
-    cells = two_equal_doors().take(torch.arange(60))
-    unknown = replace(cells, known_N=torch.zeros_like(cells.known_N))
-    found = torch.cat((cells.point_N3 + 0.3, torch.zeros(60, 1)), dim=1).requires_grad_()
+    guided = two_equal_doors(origin=cells.TRIANGULATED).take(torch.arange(60))
+    unknown = replace(guided, known_N=torch.zeros_like(guided.known_N))
+    found = torch.cat((guided.point_N3 + 0.3, torch.zeros(60, 1)), dim=1).requires_grad_()
 
-    def gradient(given: Cells, weight: float) -> Tensor:
-        return torch.autograd.grad(cell_loss(found, given, weight, measured=False)[0], found)[0]
+    def gradient(given: Cells, share: float) -> Tensor:
+        return torch.autograd.grad(cell_loss(found, given, 0.25, share)[0], found)[0]
 
-    torch.testing.assert_close(gradient(cells, 0.0), gradient(unknown, 0.25))
-    along = (gradient(cells, 0.25)[:, :3] * cells.ray_N3).sum(dim=1)
+    torch.testing.assert_close(gradient(guided, 1.0), gradient(unknown, 0.0))
+    along = (gradient(guided, 0.0)[:, :3] * guided.ray_N3).sum(dim=1)
     assert along.abs().median() > 3e-4, "a label moves points along their rays"
 
     def trained(mislabelled_m: float, share: float) -> CellCoordinates:
         training = CellTraining(
             head_of(two_equal_doors()),
-            two_equal_doors(mislabelled_m),
-            CellTrainingConfig(64, half=False, measured=False),
+            two_equal_doors(mislabelled_m, cells.TRIANGULATED),
+            CellTrainingConfig(64, half=False),
         )
         training.step(share)
         return training.head

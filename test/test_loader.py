@@ -67,6 +67,7 @@ def numbered(lengths: list[int]) -> FrameStore:
         names=tuple(map(str, range(count))),
         image_N3HW=np.zeros((count, 3, 32, 32), np.uint8),
         depth_NHW=None,
+        deep_N=np.zeros(count, bool),
         depth_units_per_m_N=np.ones(count, np.float32),
         mask_NHW=None,
         K_N33=torch.eye(3).repeat(count, 1, 1),

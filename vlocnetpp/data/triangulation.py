@@ -46,6 +46,8 @@ KEYPOINT_STD_PX = 0.5
 MAX_RELATIVE_STD = 0.05
 """Of a distance, relative to it."""
 GAUSS_NEWTON_STEPS = 3
+LACKING_SHARE = 0.05
+"""Of the images; where fewer have no depth, the others teach what these show."""
 MAX_IMAGES = 1000
 """Of more, so many are taken evenly, which bounds time and memory (0.25 GB of descriptors)."""
 SECONDS_AN_IMAGE = 0.05
@@ -63,6 +65,11 @@ class _View:
     pixel_M2: Array
     descriptor_MD: NDArray[np.float32]
     """Of length one."""
+
+
+def wanted(deep_N: Sequence[bool] | NDArray[np.bool_]) -> bool:
+    """Whether so many images lack depth that it is worth the time. `deep_N`: whether each one has a depth image."""
+    return len(deep_N) - int(np.sum(deep_N)) > LACKING_SHARE * len(deep_N)
 
 
 def seconds(images: int) -> float:

@@ -94,6 +94,7 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     posed, unlabelled = training_views(store, network.config, config.augment, config.seed)
     if not posed:
         raise TrainingError(f"{config.data.root}: no training frame has a pose, stage '{stage.name}' learns from none")
+    lacking = triangulation.wanted(store.deep_N[store.posed_N.numpy() > 0])
     progress = run.state.progress
     if not progress.versions and run.fabric.is_global_zero:
         progress.versions = choose_versions(
@@ -102,11 +103,11 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
             fitting=lambda count: fits(count * posed, *layout[:3]),
             built=lambda count: is_built(folder, count * posed, *layout),
             version_s=lambda: posed * seconds_per_image(posed, unlabelled, columns),
-            labels_s=0.0 if store.has_depth else triangulation.seconds(posed),
+            labels_s=triangulation.seconds(posed) if lacking else 0.0,
         )
     progress.versions = run.fabric.broadcast(progress.versions)
     # Asked for where the buffer is built, by the process that builds it; a cached one has its labels.
-    points = None if store.has_depth else cache(lambda: triangulated(store, run.status.note))
+    points = cache(lambda: triangulated(store, run.status.note)) if lacking else None
     _, view = training_views(store, network.config, config.augment, config.seed, points)
     return open_cells(folder, progress.versions * posed, view, columns, *layout)
 
@@ -215,9 +216,7 @@ def train_cells(
         return True
     per_image = len(buffer) / buffer.views
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
-    settings = CellTrainingConfig(
-        stage.cells, stage.learning_rate, run.config.weight_decay, measured=store.has_depth, half=stage.half
-    )
+    settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
     cells.cell_head().requires_grad_(True)  # a stage of other tasks has frozen it
     training = CellTraining(cells.cell_head(), buffer, settings, run.fabric.device, run.config.seed)
     if state.optimizer is not None:

@@ -38,10 +38,8 @@ class CellTrainingConfig:
     weight_decay: float = 1e-4
     distance_weight: float = 0.25
     """Weight of the distance between a point and its label, relative to its distance from the ray: depth along the ray
-    matters little for the pose."""
-    measured: bool = True
-    """Whether labels are of a depth camera. Those of triangulated keypoints are less accurate: they guide the
-    beginning, and their weight falls to zero."""
+    matters little for the pose. Labels of triangulated keypoints are less accurate than those of a depth camera: they
+    guide the beginning, and their weight falls to zero."""
     half: bool = True
     """Hidden layers in bfloat16: four times as fast. A CPU that does not multiply it computes them in float32."""
 
@@ -51,9 +49,7 @@ def in_half(wanted: bool, device: torch.device) -> bool:
     return wanted and (device.type != "cpu" or multiplies_bf16())
 
 
-def cell_loss(
-    found_N4: Tensor, cells: Cells, distance_weight: float, measured: bool = True
-) -> tuple[Tensor, dict[str, Tensor]]:
+def cell_loss(found_N4: Tensor, cells: Cells, distance_weight: float, share: float) -> tuple[Tensor, dict[str, Tensor]]:
     """Laplace likelihood of a cell's error: its distance from the ray, and from the label where one is known.
 
     Without a label that a depth camera measured, the angle to the ray counts times the point's own distance, which
@@ -61,7 +57,8 @@ def cell_loss(
     how far it is.
 
     Args:
-        distance_weight, measured: as in `CellTrainingConfig`.
+        distance_weight: as in `CellTrainingConfig`.
+        share: of the training that is done, 0 to 1.
 
     Returns:
         The mean over the cells, and medians in metres to be shown: of the distances from the rays, and of those from
@@ -75,12 +72,13 @@ def cell_loss(
     distance_N = _length(point_N3 - cells.point_N3)
     along_N = along_N1[:, 0]
     angle_N = off_N / along_N * along_N.detach()
-    labelled_N = (off_N if measured else angle_N) + distance_weight * distance_N
-    error_N = torch.where(cells.known_N, labelled_N, angle_N)
+    guided_N = angle_N + distance_weight * max(1.0 - share, 0.0) * distance_N
+    measured_N = off_N + distance_weight * distance_N
+    error_N = torch.where(cells.measured_N, measured_N, torch.where(cells.known_N, guided_N, angle_N))
     loss = (error_N * torch.exp(-log_N) + log_N).mean()
     shown = {"off_ray_m": off_N.detach().median()}
-    if measured and cells.known_N.any():
-        shown["distance_m"] = distance_N.detach()[cells.known_N].median()
+    if cells.measured_N.any():
+        shown["distance_m"] = distance_N.detach()[cells.measured_N].median()
     return loss, shown
 
 
@@ -122,8 +120,7 @@ class CellTraining:
         cells = self.buffer.draw(config.cells, self.generator, self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             hidden = head.hidden(cells.features_NC.float(), cells.pooled_NC)
-        weight = config.distance_weight * (1.0 if config.measured else max(1.0 - share, 0.0))
-        loss, shown = cell_loss(head.output(hidden.float()), cells, weight, config.measured)
+        loss, shown = cell_loss(head.output(hidden.float()), cells, config.distance_weight, share)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(head.parameters(), GRADIENT_NORM)

@@ -34,8 +34,8 @@ def training_views(
 
     Args:
         config: gives the input's size; its network must want depth, or none is handed on.
-        points: of a store without depth, points of the map that each posed frame shows, (M, 3) metres, of which its
-            cells have their depth; asked for each image.
+        points: of the map that each posed frame shows, (M, 3) metres, of which the cells of frames without depth have
+            theirs; asked for such a frame.
     """
     posed = np.flatnonzero(store.posed_N.numpy())
 
@@ -46,13 +46,14 @@ def training_views(
         clip = gather_clip(store, frame, config, augment if again else None, generator)
         depth_HW = clip.depth_BL1HW[0, 0]
         K_33, pose_7 = clip.K_BL33[0], clip.pose_BL7[0]
-        if bool((depth_HW > 0).any()):
+        measured = bool((depth_HW > 0).any())
+        if measured:
             seen_HW = depth_HW > 0
         else:
             seen_HW = seen_by(store, int(frame[0]), K_33, pose_7, tuple(depth_HW.shape))
             if points is not None:
                 depth_HW = depth_of_points(torch.from_numpy(points()[which]), K_33, pose_7, tuple(depth_HW.shape))
-        return View(clip.image_BL3HW[0], K_33, pose_7, depth_HW, seen_HW)
+        return View(clip.image_BL3HW[0], K_33, pose_7, depth_HW, seen_HW, measured)
 
     return len(posed), view
 
@@ -66,7 +67,8 @@ def triangulated(store: FrameStore, note: Callable[[str], None]) -> list[NDArray
     posed = np.flatnonzero(store.posed_N.numpy())
     points = triangulate(lambda i: store.image_N3HW[posed[i]], store.K_N33[posed], store.pose_N7[posed])
     mean = sum(map(len, points)) / min(len(points), MAX_IMAGES)
-    said = f"no depth images: {mean:.0f} points an image were triangulated"
+    lacking = int((~store.deep_N[posed]).sum())
+    said = f"{lacking} of {len(posed)} images have no depth: {mean:.0f} points an image were triangulated"
     if mean >= FEW_POINTS:
         note(said)
         return points

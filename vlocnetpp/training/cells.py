@@ -33,6 +33,8 @@ from vlocnetpp.network.blocks.cell_coordinates import cell_rays
 from vlocnetpp.progress import track
 from vlocnetpp.training.interrupt import Interrupted
 
+TRIANGULATED, MEASURED = 1.0, 2.0
+"""Where the place of a cell is known from, as it is stored; 0 where it is not known."""
 FORMAT = 3
 """Raised when the same settings give other cells, also by other constants of the triangulation."""
 INDEX_NAME = "index.json"
@@ -59,6 +61,8 @@ class View:
     """Metres, 0 where unknown."""
     seen_HW: Tensor
     """bool: the pixels that the original image has; the others were filled at the border and are not trained on."""
+    measured: bool = True
+    """Whether the depth is of a depth camera; else of triangulated keypoints."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Cells:
     """Where in the map the cell is, metres; 0 where not known."""
     known_N: Tensor
     """Whether it is known, from a depth image or a triangulated keypoint."""
+    measured_N: Tensor
+    """Whether it is known from a depth image."""
     ray_N3: Tensor
     """Unit vector in the camera through the middle of the cell."""
     pose_N7: Tensor
@@ -117,6 +123,7 @@ class CellBuffer:
             self._features_NC.index_select(0, index_N),
             place_N4[:, :3],
             place_N4[:, 3] > 0,
+            place_N4[:, 3] == MEASURED,
             self._ray_N3.index_select(0, index_N),
             self._pose_V7.index_select(0, view_N),
             self._pooled_VC.index_select(0, view_N),
@@ -355,7 +362,8 @@ def _cells_of(view: View, features_CHW: Tensor, stride: int, kept: int, number: 
     z_N = view.depth_HW[middle, middle].flatten().to(ray_N3.dtype)
     points_N3 = rotate(view.pose_7[3:], ray_N3 * (z_N / ray_N3[:, 2])[:, None]) + view.pose_7[:3]
     known_N = z_N > 0
-    place_N4 = torch.cat((points_N3 * known_N[:, None], known_N[:, None]), dim=1)
+    origin_N = known_N * (MEASURED if view.measured else TRIANGULATED)
+    place_N4 = torch.cat((points_N3 * known_N[:, None], origin_N[:, None]), dim=1)
     index = torch.nonzero(view.seen_HW[middle, middle].flatten())[:, 0]
     if len(index) > kept:
         index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(number))[:kept]]

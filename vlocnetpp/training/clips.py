@@ -69,6 +69,8 @@ class FrameStore:
     image_N3HW: NDArray[np.uint8]
     depth_NHW: NDArray[np.uint16] | None
     """In the units that the dataset stores, so that nothing is rounded; None where no frame has a wanted depth."""
+    deep_N: NDArray[np.bool_]
+    """Whether each frame has a depth image, wanted or not."""
     depth_units_per_m_N: NDArray[np.float32]
     mask_NHW: NDArray[np.uint8] | None
     """None where no frame has a wanted mask."""
@@ -147,6 +149,7 @@ def open_store(
         names=tuple(frame.name for frame in frames),
         image_N3HW=arrays["image"],
         depth_NHW=arrays.get("depth"),
+        deep_N=np.array([frame.depth_path is not None for frame in frames]),
         depth_units_per_m_N=np.array([frame.depth_units_per_m for frame in frames], np.float32),
         mask_NHW=arrays.get("mask"),
         K_N33=torch.stack(cameras).float(),

@@ -85,7 +85,8 @@ def suggest(root: Path, layout: str | None = None, out: str = "runs/first") -> S
         overrides["data.validation_sequences"] = f"[{held}]"
     config = load_config(shipped(CONFIG), overrides)
     feature_s, megabytes, gigabytes = _measure(config, posed)
-    labels_s = 0.0 if any(frame.depth_path for frame in posed) else triangulation.seconds(len(posed))
+    lacking = triangulation.wanted([frame.depth_path is not None for frame in posed])
+    labels_s = triangulation.seconds(len(posed)) if lacking else 0.0
     budget, text = _budget(config, len(posed), feature_s, labels_s)
     reasons += [text, f"beside that, reading all frames takes about {duration(read_s * len(frames))}, the first time"]
     if gigabytes:
@@ -182,7 +183,7 @@ def _budget(config: TrainConfig, posed: int, feature_s: float, labels_s: float) 
     features = f"{versions} versions" if versions > 1 else "one version"
     said = f"{minutes}m: the features of {posed} images in {features}"
     if labels_s:
-        said += ", and triangulating keypoints, since there is no depth,"
+        said += ", and triangulating keypoints, since depth is lacking,"
     said += f" take about {duration(posed * versions * feature_s + labels_s)} of it on this machine, the first time; "
     said += "more time makes it better"
     if versions <= cells.augmentations:
