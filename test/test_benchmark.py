@@ -152,7 +152,7 @@ def test_peers_are_given_the_colour_camera_and_judged_at_the_recorded_one(wall, 
 
     def build(train_frames):
         given.extend(train_frames)
-        return PeerMap(lambda frame, image_HW3: frame.pose_7, 0)
+        return PeerMap(lambda frame, image_HW3, depth_HW: frame.pose_7, 0)
 
     job = Job(Peer("repeats the truth", build, "", oracle=True), None, ("test",), None)
     record, errors = make(job, Shared(dataset, settings, tmp_path), "")("test")
@@ -164,6 +164,20 @@ def test_peers_are_given_the_colour_camera_and_judged_at_the_recorded_one(wall, 
         assert frame.K_33[0, 0] == pytest.approx(recorded.K_33[0, 0] / 1.1143)
         assert frame.depth_camera.offset_m == (-0.0255, 0.0, 0.0)
         assert np.linalg.norm(frame.pose_7[:3] - recorded.pose_7[:3]) == pytest.approx(0.0255)
+
+
+def test_a_depth_camera_that_only_one_method_would_get_is_refused(wall, tmp_path):
+    plain = {"section": "localization", "order": 1, "note": "mine", "train": {"preset": "stl_pose"}}
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "mine.yaml").write_text(yaml.safe_dump(plain))
+    settings = Settings(budget="1s", seeds=1, methods_in=str(mine))
+    assert "mine" in [job.name for job in plan(open_dataset(wall), settings).jobs]
+    plain["train"]["data"] = {"depth_camera": {"focal": 1.1}}
+    (mine / "mine.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(BenchmarkError, match=r"mine: its file sets data\.depth_camera, which peers would not get"):
+        plan(open_dataset(wall), settings)
+    assert plan(open_dataset(wall), replace(settings, peers=False)).jobs
 
 
 # --- plan -----------------------------------------------------------------------------------------------------------

@@ -147,6 +147,18 @@ def test_a_row_is_judged_on_the_splits_that_have_its_labels(wall):
     ]
 
 
+def test_a_peer_that_reads_depth_is_not_judged_on_a_split_without(wall):
+    dataset = open_dataset(wall)
+    bare = tuple(
+        replace(each, frames=tuple(replace(frame, depth_path=None) for frame in each.frames))
+        for each in dataset.splits["lane"]
+    )
+    planned = plan(replace(dataset, splits={**dataset.splits, "lane": bare}), Settings("1s", 1, splits=("all",)))
+    splits = {job.name: job.splits for job in planned.jobs}
+    assert splits["SCoRe forest"] == ("test",) and splits["ORB + depth map + PnP"] == ("test", "lane")
+    assert ("SCoRe forest", "the frames of 'lane' have no depth") in [tuple(each) for each in planned.skipped]
+
+
 # --- tables and the picture -----------------------------------------------------------------------------------------
 
 

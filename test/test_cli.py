@@ -14,6 +14,7 @@ from wall_dataset import write_wall
 from vlocnetpp.cli import build_parser, main
 from vlocnetpp.cli.training import parse_overrides
 from vlocnetpp.errors import ConfigError
+from vlocnetpp.reporting.out_folder import result_folder
 from vlocnetpp.training import load_checkpoint
 
 CONFIG = """
@@ -87,8 +88,20 @@ def test_an_export_says_which_checkpoint_it_is_and_replaces_only_when_asked(fold
     assert main(words) == 2
     assert f"{folder}/again.ts: exists already; --replace replaces it" in capsys.readouterr().err
     assert (folder / "again.ts").read_bytes() == before
+    (folder / "again.onnx").write_bytes(b"of an earlier export")
     assert main([*words, "--replace", "--checkpoint", "last"]) == 0
-    assert "run/last.pt: the newest, step" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "run/last.pt: the newest, step" in said
+    assert f"{folder}/again.onnx: was of the earlier export and is removed" in said
+    assert not (folder / "again.onnx").exists()
+
+
+def test_results_may_go_into_the_folder_where_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text("stays")
+    with result_folder(Path(), ("report.md",), replace=False) as out:
+        (out / "report.md").write_text("result")
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "report.md"}
 
 
 def test_baselines_can_be_left_out_and_other_files_stay(folder, capsys):

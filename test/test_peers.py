@@ -43,7 +43,7 @@ def yawed(x: float, degrees: float) -> list[float]:
 def answers(name: str, train, test) -> np.ndarray:
     """What a peer that looks at no image says."""
     place = PEER[name].build(train)
-    return np.array([place.locate(each, BLACK) for each in test])
+    return np.array([place.locate(each, BLACK, None) for each in test])
 
 
 @pytest.fixture

@@ -155,6 +155,9 @@ WRITTEN = {
     "rostopic": "%time,field.header.stamp,field.pose.position.x,field.pose.position.y,field.pose.position.z,"
     "field.pose.orientation.x,field.pose.orientation.y,field.pose.orientation.z,field.pose.orientation.w\n"
     "1700000000123456789,1700000000123456789,1,2,3,0.5,0.5,0.5,-0.5",
+    "flattened": "header.stamp.sec,header.stamp.nanosec,frame_id,pose.position.x,pose.position.y,pose.position.z,"
+    "pose.orientation.x,pose.orientation.y,pose.orientation.z,pose.orientation.w\n"
+    "1700000000,123456789,map,1,2,3,0.5,0.5,0.5,-0.5",
     "RTAB-Map": "#timestamp x y z qx qy qz qw id\n1700000000.123456789 1 2 3 0.5 0.5 0.5 -0.5 4",
 }
 
@@ -172,6 +175,15 @@ def test_every_way_of_writing_poses(tmp_path: Path, kind: str) -> None:
 def test_whole_numbers_are_milli_micro_or_nanoseconds(tmp_path: Path, digits: int, unit: int) -> None:
     (tmp_path / "poses.csv").write_text(f"{str(START)[:digits]},1,2,3,0,0,0,1\n")
     assert read_pose_file(tmp_path / "poses.csv")[0].tolist() == [START // unit * unit]
+
+
+def test_nanoseconds_below_a_tenth_of_a_second_keep_their_zeros(tmp_path: Path) -> None:
+    file = tmp_path / "poses.csv"
+    file.write_text("secs,nsecs,x,y,z,qx,qy,qz,qw\n7,42,1,2,3,0,0,0,1\n")
+    assert read_pose_file(file)[0].tolist() == [7 * 10**9 + 42]
+    file.write_text("secs,nsecs,x,y,z,qx,qy,qz,qw\n7.5,42,1,2,3,0,0,0,1\n")
+    with pytest.raises(DataError, match=r"poses\.csv:2: '7.5' and '42' are not whole seconds and nanoseconds"):
+        read_pose_file(file)
 
 
 def test_lines_that_are_no_poses_and_stamps_twice(tmp_path: Path) -> None:

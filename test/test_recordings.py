@@ -154,6 +154,25 @@ def test_a_looped_bag_gives_a_sequence_for_each_time(tmp_path: Path) -> None:
     assert xs(tmp_path / "out") == [list(range(60))] * 2
 
 
+def test_two_publishers_of_another_transform_with_two_clocks_cut_nothing(
+    record: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    recorder = record()
+    recorder.tf(START, "base", "cam_optical", (0, 0, 0, 1, 0, 0, 0), "/tf_static")
+    for index in range(60):
+        stamp = START + index * 33 * MS
+        recorder.info(stamp)
+        recorder.tf(stamp, "map", "base", (float(index), 0, 0, 1, 0, 0, 0))
+        recorder.image(stamp, rgb(), "rgb8")
+        recorder.tf(stamp, "base", "wheel", (1, 0, 0, 1, 0, 0, 0))
+        recorder.tf(stamp - 5000 * MS, "base", "wheel", (1, 0, 0, 1, 0, 0, 0), late=5000 * MS)
+    recorder.writer.close()
+    summary = read_bag(tmp_path / "bag", tmp_path / "out")
+    (drive,) = xs(tmp_path / "out")
+    np.testing.assert_allclose(drive, np.arange(60), atol=1e-6)
+    assert not any("clock goes back" in note for note in summary.notes)
+
+
 # --- pixels
 
 
@@ -279,12 +298,47 @@ def test_depth_of_another_frame_is_told(record: Callable[..., Recorder], tmp_pat
     )
 
 
+def test_K_of_another_frame_and_depth_of_another_clock_are_told(
+    record: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    recorder = record()
+    recorder.frame = "depth_optical"
+    recorder.info(START)
+    recorder.frame = "cam_optical"
+    for index in range(4):
+        recorder.image(START + index * 33 * MS, rgb(), "rgb8")
+        recorder.image(START + 9000 * MS, np.ones((8, 12), np.float32), "32FC1", DEPTH)
+    recorder.writer.close()
+    said = "\n".join(read_bag(tmp_path / "bag", tmp_path / "out").notes)
+    assert "/cam/camera_info is of frame 'depth_optical', the image of 'cam_optical'; K may be another camera's" in said
+    assert "4 of 4 frames have no depth, /cam/depth has none within 0.02 s" in said
+
+
+def test_an_infrared_image_is_no_depth_and_a_mosaic_no_picture(record: Callable[..., Recorder], tmp_path: Path) -> None:
+    recorder = record()
+    recorder.info(START)
+    recorder.image(START, rgb(), "rgb8")
+    recorder.image(START, np.full((8, 12), 900, np.uint16), "mono16", "/ir/image_raw")
+    recorder.writer.close()
+    read_bag(tmp_path / "bag", tmp_path / "out")
+    assert open_dataset(tmp_path / "out").frames("train")[0].depth() is None
+    read_bag(tmp_path / "bag", tmp_path / "asked", depth_topic="/ir/image_raw")
+    assert open_dataset(tmp_path / "asked").frames("train")[0].depth() is not None
+    mosaic = Recorder(tmp_path / "mosaic")
+    mosaic.info(START)
+    mosaic.jpeg(START, cv2.imencode(".jpg", rgb()[..., 0])[1].tobytes(), said="bayer_rggb8; jpeg compressed ")
+    mosaic.writer.close()
+    with pytest.raises(DataError, match="a compressed 'bayer_rggb8' is a mosaic without colours"):
+        read_bag(tmp_path / "mosaic", tmp_path / "grey")
+
+
 # --- the command
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
+        (["from-bag", "bag", "."], ".: exists already"),
         (["from-bag", "nowhere", "out"], "nowhere: does not exist"),
         (["from-bag", "bag", "bag"], "bag: exists already"),
         (["from-bag", "bag", "out", "--pose-topic", "/odom"], "has no message on topic '/odom'; there is"),

@@ -143,6 +143,16 @@ def test_the_scores_are_those_of_the_recorded_bag(result: tuple[Path, str], bag:
     assert counts == {f"/localizer/{topic}": FRAMES for topic in topics}
 
 
+def test_a_bag_that_was_played_in_a_loop_is_refused(bag: Path, tmp_path: Path) -> None:
+    once = sorted(iter_bag(bag), key=lambda each: each.log_time_ns)
+    recorder = Recorder(tmp_path / "loop")
+    for at, each in enumerate([*once, *once]):
+        recorder.write(each.topic, START + at * MS, each.message())
+    recorder.writer.close()
+    with pytest.raises(DataError, match="loop: images come again with stamps of before"):
+        survey(tmp_path / "loop")
+
+
 def test_trajectories_picture_and_report_are_there(result: tuple[Path, str], bag: Path) -> None:
     out, printed = result
     source = survey(bag)

@@ -359,6 +359,9 @@ def test_full_mask_covers_the_image_and_only_what_was_seen(model, tmp_path):
     assert full.shape == IMAGE_SHAPE
     # 48 x 64 becomes 73 x 98, of which the middle 64 x 64 is seen.
     assert (full[:, :10] == 255).all() and (full[:2] == 255).all() and (full[24, 20:44] < 255).all()
+    assert localizer.seen_part(image()).shape == image().shape
+    seen = cropped.seen_part(full[..., None])
+    assert (seen < 255).all() and abs(seen.size - (full < 255).sum()) <= 48 + 64, "but for a border of one pixel"
     posed = Localizer(load_model(export_random(tmp_path / "p.ts", "stl_pose"), "cpu"))
     with pytest.raises(ValueError, match="no segmentation"):
         posed.full_mask(posed.localize(image(), K_33, 1))

@@ -66,13 +66,20 @@ def test_a_useless_model_beside_no_better_baseline_is_compared_with_the_mean_pos
     )
 
 
+def test_a_baseline_that_is_exact_is_no_error():
+    mean, retrieval, *_ = beside(0.1)
+    exact = Baseline(retrieval.peer, figures(0.0), retrieval.ours, 40)
+    said = f"20.0 times nearer than {MEAN}, farther off than thumbnail retrieval (0.000 m, 1.0 deg)"
+    assert compared([mean, exact]) == f"{said}: train longer, or see docs/choosing.md"
+
+
 def test_orb_gets_the_colour_camera_of_the_recordings_that_the_model_was_trained_on(tmp_path, monkeypatch):
     """In its place a peer that repeats the pose that it is given: exact, wherever the depth camera is."""
     dataset, given = open_dataset(write_wall(tmp_path / "wall", {"train": 3, "test": 4}, masks=False)), []
 
     def build(train_frames):
         given.extend(train_frames)
-        return PeerMap(lambda frame, image_HW3: frame.pose_7, 0)
+        return PeerMap(lambda frame, image_HW3, depth_HW: frame.pose_7, 0)
 
     monkeypatch.setattr(baselines, "ORB_PNP", Peer("repeats the truth", build, "", oracle=True))
     camera = DepthCameraConfig(focal=1.1143, offset_m=(-0.0255, 0.0, 0.0))

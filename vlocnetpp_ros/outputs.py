@@ -171,6 +171,8 @@ class Outputs:
             colors = images.colored(mask, self._palette)
         else:
             colors = images.to_rgb(result.image, result.encoding)
+            if result.depth_HW is None:  # the coordinates are those of what the network saw
+                colors = localizer.seen_part(colors if result.view is None else result.view.image(colors))
         colors = clouds.at_size(colors, *points.shape[:2])
         header = Header(stamp=result.header.stamp, frame_id=frame)
         publisher.publish(clouds.cloud_message(header, points.reshape(-1, 3), colors.reshape(-1, 3)))

@@ -87,7 +87,7 @@ def _peer(peer: Peer, shared: Shared, about: dict[str, Any]) -> Judge:
     def judge(split: str) -> RowResult:
         test = shared.posed(split)
         asked = [of_colour_camera(frame, camera) for frame in test]
-        found_N7, latency_ms_N = locate_frames(peer_map, asked, f"{peer.name}, {split}")
+        found_N7, latency_ms_N = locate_frames(peer_map, asked, f"{peer.name}, {split}", peer.reads)
         pose_N7 = recorded_poses(found_N7, camera)
         metrics = {
             "localization": localization_metrics(pose_N7, true_poses(test)[1]),

@@ -134,7 +134,7 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
             skipped.append(Skipped(what.name, reason))
             return
         label = "mask" if section == "segmentation" else "pose"
-        read = what.needs if isinstance(what, OdometryPeer) else ()
+        read = what.reads if isinstance(what, Peer) else what.needs if isinstance(what, OdometryPeer) else ()
         lacking = {split: _lacking(split, label, read, test[split]) for split in splits}
         skipped.extend(Skipped(what.name, reason) for reason in lacking.values() if reason)
         good = tuple(split for split, reason in lacking.items() if not reason)
@@ -147,6 +147,7 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
     if settings.peers and "odometry" in settings.sections:
         for motion in ODOMETRY_PEERS:
             add(motion, "odometry", (), [None], asked * PEER_FRAME_S)
+    beside = depth_camera(settings)
     training_s = seconds(settings.budget) + BESIDE_TRAINING_S if settings.budget else None
     for method in methods(settings.methods_in).values():
         if method.section in settings.sections and (not settings.methods or method.name in settings.methods):
@@ -154,6 +155,11 @@ def plan(dataset: Dataset, settings: Settings) -> Plan:
             config = configuration(method, 0, dataset, settings)
             # Refuses what the trainer would, before anything is run.
             configure(config.preset, config.width, **config.network)
+            if settings.peers and config.data.depth_camera != beside:
+                raise BenchmarkError(
+                    f"{method.name}: its file sets data.depth_camera, which peers would not get; give it to all rows "
+                    "with --set data.depth_camera..., or leave the peers out with --no-peers"
+                )
             add(method, method.section, needs(method), range(settings.seeds), expected_s)
     if not jobs:
         reasons = "; ".join(f"{each.name}: {each.reason}" for each in skipped[:3])

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,11 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
 def alone(out: Path) -> Iterator[None]:
     """Refuse a second benchmark in the folder for as long as this one runs. Raises BenchmarkError."""
     with (out / SETTINGS_NAME).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BenchmarkError(f"{out}: another benchmark is running here; wait for it or end it") from None
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BenchmarkError(f"{out}: another benchmark is running here; wait for it or end it") from None
         yield
 
 

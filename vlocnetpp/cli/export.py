@@ -12,8 +12,8 @@ def export(args: argparse.Namespace) -> int:
     """Write the files for the robot and print how far they differ from the network, and which checkpoint it is."""
     from vlocnetpp.reporting.out_folder import refuse_earlier
 
-    suffixes = (".onnx", ".parity.json") if args.onnx else (".parity.json",)
-    refuse_earlier([args.out, *(args.out.parent / f"{args.out.stem}{suffix}" for suffix in suffixes)], args.replace)
+    onnx, parity = (args.out.parent / f"{args.out.stem}{suffix}" for suffix in (".onnx", ".parity.json"))
+    refuse_earlier([args.out, onnx, parity], args.replace)
     from vlocnetpp.export import export_run
     from vlocnetpp.export.choice import why_this_checkpoint
     from vlocnetpp.export.parity import in_words, table
@@ -28,6 +28,9 @@ def export(args: argparse.Namespace) -> int:
     print(f"preset {made.metadata.preset}, {', '.join(made.metadata.tasks)}")
     for file in made.files:
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if not args.onnx and onnx.is_file():
+        onnx.unlink()
+        print(f"{onnx}: was of the earlier export and is removed; --onnx writes a new one")
     return 0
 
 

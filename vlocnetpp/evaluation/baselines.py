@@ -153,7 +153,9 @@ def compared(baselines: Sequence[Baseline]) -> str:
     if near and _factor(near[0]) > 1 / ALIKE:
         said.append(f"as near as {_named(near[0])}")
     elif near:
-        said.append(f"{1 / _factor(near[0]):.1f} times farther off than {_named(near[0])}")
+        factor = _factor(near[0])
+        times = f"{1 / factor:.1f} times " if factor > 0 else ""
+        said.append(f"{times}farther off than {_named(near[0])}")
     advice = ": train longer, or see docs/choosing.md" if not farther or farther.peer is MEAN_POSE else ""
     return ", ".join(said) + advice
 

@@ -29,6 +29,7 @@ def percentile(values: Floats, percent: float) -> float:
 
 
 def latency_metrics(ms_N: ArrayLike) -> dict[str, float]:
-    """Percentiles of times in milliseconds, linearly interpolated; `nan` without any."""
+    """Percentiles of times in milliseconds, linearly interpolated; NaN is none, and `nan` comes of none at all."""
     times = np.asarray(ms_N, dtype=np.float64).reshape(-1)
+    times = times[~np.isnan(times)]
     return {"p50": percentile(times, 50), "p95": percentile(times, 95), "p99": percentile(times, 99)}

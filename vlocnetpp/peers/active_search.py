@@ -21,7 +21,7 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.pnp import solve_pnp
 from vlocnetpp.data.sift import Features, find_features
 from vlocnetpp.peers.map_points import FEWEST_INLIERS, lift
-from vlocnetpp.peers.peer import Image, Peer, PeerMap
+from vlocnetpp.peers.peer import Depth, Image, Peer, PeerMap
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
 
@@ -78,9 +78,9 @@ def build(train_frames: Sequence[Frame]) -> PeerMap:
         descriptors.append(found.descriptors_ND[known_N])
     made = make_map(np.concatenate(points), np.concatenate(descriptors))
     if made is None:
-        return PeerMap(lambda frame, image_HW3: None, 0)
+        return PeerMap(lambda frame, image_HW3, depth_HW: None, 0)
 
-    def locate(frame: Frame, image_HW3: Image) -> Floats | None:
+    def locate(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats | None:
         features = find_features(image_HW3)
         point_P, keypoint_P = search(made, features)
         points_P3 = made.points_N3[point_P].astype(np.float64)

@@ -16,7 +16,7 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.geometry import scale_intrinsics
 from vlocnetpp.network.blocks.alignment import DirectAlignment, grey_image
 from vlocnetpp.peers.odometry import IDENTITY_7, OdometryPeer, Step
-from vlocnetpp.peers.peer import Image
+from vlocnetpp.peers.peer import Depth, Image
 from vlocnetpp.poses import Floats
 
 WIDTH_PX = 320
@@ -37,14 +37,13 @@ def start(alignment: DirectAlignment | None = None) -> Step:
     last_B1hw: Tensor | None = None
 
     @torch.inference_mode()
-    def step(frame: Frame, image_HW3: Image) -> Floats | None:
+    def step(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats | None:
         nonlocal last_B1hw
         height, width = image_HW3.shape[:2]
         rows = max(CELL_PX * round(height * WIDTH_PX / width / CELL_PX), LEAST_ROWS)
         resized = cv2.resize(image_HW3, (WIDTH_PX, rows), interpolation=cv2.INTER_AREA)
         grey_B1hw = grey_image(torch.from_numpy(resized).permute(2, 0, 1)[None].float())
         before_B1hw, last_B1hw = last_B1hw, grey_B1hw
-        depth_HW = frame.depth()
         if before_B1hw is None or before_B1hw.shape != grey_B1hw.shape or depth_HW is None:
             return None
         K_B33 = scale_intrinsics(torch.from_numpy(frame.K_33)[None].float(), WIDTH_PX / width, rows / height)

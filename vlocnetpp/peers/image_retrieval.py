@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlocnetpp.data.frames import Frame
-from vlocnetpp.peers.peer import Image, Peer, PeerMap, poses_of
+from vlocnetpp.peers.peer import Depth, Image, Peer, PeerMap, poses_of
 from vlocnetpp.peers.vlad import Single, build_index
 from vlocnetpp.poses import Floats, weighted_mean
 
@@ -22,7 +22,7 @@ def build_nearest(train_frames: Sequence[Frame]) -> PeerMap:
     train = poses_of(train_frames)
     index = build_index(train_frames, NEAREST.name)
 
-    def locate(frame: Frame, image_HW3: Image) -> Floats | None:
+    def locate(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats | None:
         descriptor = index.describe(image_HW3)
         return None if descriptor is None else train[index.frame_N[index.nearest(descriptor, 1)[0]]]
 
@@ -36,7 +36,7 @@ def build_interpolated(train_frames: Sequence[Frame]) -> PeerMap:
     train = poses_of(train_frames)
     index = build_index(train_frames, INTERPOLATION.name)
 
-    def locate(frame: Frame, image_HW3: Image) -> Floats | None:
+    def locate(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats | None:
         descriptor = index.describe(image_HW3)
         if descriptor is None:
             return None

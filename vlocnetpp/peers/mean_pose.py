@@ -12,7 +12,7 @@ from vlocnetpp.poses import weighted_mean
 def build(train_frames: Sequence[Frame]) -> PeerMap:
     """The mean of the training positions and of their orientations."""
     mean = weighted_mean(poses_of(train_frames))
-    return PeerMap(lambda frame, image_HW3: mean, mean.nbytes)
+    return PeerMap(lambda frame, image_HW3, depth_HW: mean, mean.nbytes)
 
 
 MEAN_POSE = Peer("mean pose", build, "one pose for every frame: knows where the training ran, and nothing else")

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.frames import Sequence as Recording
-from vlocnetpp.peers.peer import Image, pose_of
+from vlocnetpp.peers.peer import Depth, Image, pose_of
 from vlocnetpp.poses import Floats, relative
 from vlocnetpp.progress import track
 
-Step = Callable[[Frame, Image], "Floats | None"]
+Step = Callable[[Frame, Image, "Depth | None"], "Floats | None"]
 """The next frame of a sequence and its image -> its motion since the last, `inv(T_prev) @ T_cur` (7,), or None."""
 
 IDENTITY_7 = np.array([0.0, 0, 0, 1, 0, 0, 0])
@@ -39,7 +39,7 @@ def run_odometry_peer(peer: OdometryPeer, sequences: Sequence[Recording]) -> tup
 
     Returns, with a row for each frame, what `odometry_metrics` takes: motions `inv(T_prev) @ T_cur` (N, 7), NaN where
     the peer has no answer; valid (N,), False for the first frame of a sequence and where it or the frame before has no
-    pose to judge by; and latency (N,) in ms, without the reading of the image.
+    pose to judge by; and latency (N,) in ms, without the reading of image and depth, NaN where it was not asked.
     A frame without a pose is not passed to the peer; after it the sequence starts anew.
     """
     motions, valid, times = [], [], []
@@ -50,11 +50,11 @@ def run_odometry_peer(peer: OdometryPeer, sequences: Sequence[Recording]) -> tup
             step, fresh, last = peer.start(), True, recording
         motion, began, ended = None, 0.0, 0.0
         if frame.pose_7 is not None:
-            image = frame.image()
+            image, depth_HW = frame.image(), frame.depth() if "depth" in peer.needs else None
             began = time.perf_counter()
-            motion = step(frame, image)
+            motion = step(frame, image, depth_HW)
             ended = time.perf_counter()
-        times.append(1e3 * (ended - began))
+        times.append(1e3 * (ended - began) if frame.pose_7 is not None else np.nan)
         valid.append(frame.pose_7 is not None and not fresh)
         motions.append(np.full(7, np.nan) if motion is None or fresh else motion)
         fresh = frame.pose_7 is None
@@ -63,14 +63,14 @@ def run_odometry_peer(peer: OdometryPeer, sequences: Sequence[Recording]) -> tup
 
 def start_still() -> Step:
     """A camera that never moves."""
-    return lambda frame, image_HW3: IDENTITY_7
+    return lambda frame, image_HW3, depth_HW: IDENTITY_7
 
 
 def start_constant_velocity() -> Step:
     """ORACLE: each frame repeats the true motion of the frame before; the first of a sequence is guessed as none."""
     poses: list[Floats] = []
 
-    def step(frame: Frame, image_HW3: Image) -> Floats:
+    def step(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats:
         motion = relative(*(np.stack([pose]) for pose in poses[-2:]))[0] if len(poses) > 1 else IDENTITY_7
         poses.append(pose_of(frame))
         return motion

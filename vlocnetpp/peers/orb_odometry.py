@@ -13,7 +13,7 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.poses import pose_from_matrix
 from vlocnetpp.peers.odometry import IDENTITY_7, OdometryPeer, Step
 from vlocnetpp.peers.orb import Keypoints, find_keypoints, match
-from vlocnetpp.peers.peer import Image, pose_of
+from vlocnetpp.peers.peer import Depth, Image, pose_of
 from vlocnetpp.poses import Floats
 
 MIN_MATCHES = 12
@@ -32,7 +32,7 @@ def start() -> Step:
     """
     last: tuple[Keypoints, Floats] | None = None
 
-    def step(frame: Frame, image_HW3: Image) -> Floats | None:
+    def step(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats | None:
         nonlocal last
         before, here = last, find_keypoints(image_HW3)
         last = here, pose_of(frame)

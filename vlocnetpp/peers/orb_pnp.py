@@ -16,7 +16,7 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.pnp import solve_pnp
 from vlocnetpp.peers.map_points import FEWEST_INLIERS, lift
 from vlocnetpp.peers.orb import find_keypoints, match
-from vlocnetpp.peers.peer import Image, Peer, PeerMap
+from vlocnetpp.peers.peer import Depth, Image, Peer, PeerMap
 from vlocnetpp.peers.vlad import build_index
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
@@ -39,7 +39,7 @@ def build(train_frames: Sequence[Frame]) -> PeerMap:
     index = build_index(mapped, ORB_PNP.name)
     landmarks = [find_landmarks(frame) for frame in track(mapped, f"{ORB_PNP.name}: landmarks")]
 
-    def locate(frame: Frame, image_HW3: Image) -> Floats | None:
+    def locate(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats | None:
         descriptor = index.describe(image_HW3)
         if descriptor is None:
             return None

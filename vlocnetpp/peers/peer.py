@@ -16,13 +16,17 @@ from vlocnetpp.progress import track
 
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
+Depth = NDArray[np.float32]
+"""(H, W) metres, 0 = unknown."""
 
 
 class PeerMap(NamedTuple):
     """A peer's map of the training frames."""
 
-    locate: Callable[[Frame, Image], Floats | None]
-    """A frame and its image -> the camera-to-world pose (7,), or None: no answer. Only an oracle looks at its pose."""
+    locate: Callable[[Frame, Image, Depth | None], Floats | None]
+    """A frame, its image, and its depth where the peer reads it -> the camera-to-world pose (7,), or None: no answer.
+    Only an oracle looks at the frame's pose.
+    """
     map_bytes: int
     """Size of the map: every array that `locate` needs."""
 
@@ -38,6 +42,8 @@ class Peer(NamedTuple):
     """True if it looks at the ground truth of the test frames: a bound to compare with, not a method."""
     needs: tuple[str, ...] = ()
     """What training frames must have beside image, K and pose: `depth`."""
+    reads: tuple[str, ...] = ()
+    """What test frames must have beside image and K: `depth`."""
 
 
 class Answers(NamedTuple):
@@ -46,7 +52,7 @@ class Answers(NamedTuple):
     pose_N7: Floats
     """Camera-to-world; a row of NaN where it had no answer."""
     latency_ms_N: Floats
-    """Of each answer, without the reading of the image."""
+    """Of each answer, without the reading of image and depth."""
     map_bytes: int
     build_s: float
     """From training images on disk to the map."""
@@ -55,7 +61,7 @@ class Answers(NamedTuple):
 def run_peer(peer: Peer, train_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> Answers:
     """Build a peer's map and locate each test frame. Raises DataError as `build_map` and `ask` do."""
     peer_map, build_s = build_map(peer, train_frames)
-    return Answers(*locate_frames(peer_map, test_frames, peer.name), peer_map.map_bytes, build_s)
+    return Answers(*locate_frames(peer_map, test_frames, peer.name, peer.reads), peer_map.map_bytes, build_s)
 
 
 def build_map(peer: Peer, train_frames: Sequence[Frame]) -> tuple[PeerMap, float]:
@@ -72,16 +78,20 @@ def build_map(peer: Peer, train_frames: Sequence[Frame]) -> tuple[PeerMap, float
     return peer_map, time.perf_counter() - began
 
 
-def locate_frames(peer_map: PeerMap, test_frames: Sequence[Frame], name: str) -> tuple[Floats, Floats]:
-    """Poses (N, 7), NaN without an answer, and latencies in ms; `name` is shown with the progress.
+def locate_frames(
+    peer_map: PeerMap, test_frames: Sequence[Frame], name: str, reads: Sequence[str] = ()
+) -> tuple[Floats, Floats]:
+    """Poses (N, 7), NaN without an answer, and latencies in ms.
+
+    `name` is shown with the progress, `reads` is as in `Peer`.
 
     Raises DataError if an oracle meets a frame without a pose.
     """
     pose_N7, latency_ms_N = np.full((len(test_frames), 7), np.nan), np.zeros(len(test_frames))
     for i, frame in enumerate(track(test_frames, f"{name}: test images")):
-        image = frame.image()
+        image, depth_HW = frame.image(), frame.depth() if "depth" in reads else None
         began = time.perf_counter()
-        pose = peer_map.locate(frame, image)
+        pose = peer_map.locate(frame, image, depth_HW)
         latency_ms_N[i] = 1e3 * (time.perf_counter() - began)
         if pose is not None:
             pose_N7[i] = pose

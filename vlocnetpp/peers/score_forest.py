@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vlocnetpp.data.frames import Frame
 from vlocnetpp.data.poses import pose_from_matrix
 from vlocnetpp.peers.map_points import camera_points
-from vlocnetpp.peers.peer import Image, Peer, PeerMap, pose_of
+from vlocnetpp.peers.peer import Depth, Image, Peer, PeerMap, pose_of
 from vlocnetpp.poses import Floats, transform
 from vlocnetpp.progress import track
 
@@ -120,15 +120,14 @@ def build(train_frames: Sequence[Frame]) -> PeerMap:
         points.append(transform(pose_of(frame), found.camera_N3))
     answers_NQ, points_N3 = np.concatenate(answers), np.concatenate(points)
     if len(points_N3) < MIN_INLIERS:
-        return PeerMap(lambda frame, image_HW3: None, 0)
+        return PeerMap(lambda frame, image_HW3, depth_HW: None, 0)
     forest = ExtraTreesRegressor(
         TREES, max_depth=DEPTH, min_samples_leaf=LEAF, max_features=TRIED, random_state=SEED
     ).fit(answers_NQ, points_N3)
     leaf_NT = forest.apply(answers_NQ)
     modes = [find_modes(leaf_N, points_N3) for leaf_N in leaf_NT.T]
 
-    def locate(frame: Frame, image_HW3: Image) -> Floats | None:
-        depth_HW = frame.depth()
+    def locate(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats | None:
         if depth_HW is None:
             return None
         of_image = np.random.default_rng(SEED)
@@ -220,4 +219,5 @@ SCORE_FOREST = Peer(
     "map coordinates of pixels by a regression forest on colour and depth differences, preemptive RANSAC; it reads the "
     "depth of the image that it locates",
     needs=("depth",),
+    reads=("depth",),
 )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import Frame
-from vlocnetpp.peers.peer import Image, Peer, PeerMap, poses_of
+from vlocnetpp.peers.peer import Depth, Image, Peer, PeerMap, poses_of
 from vlocnetpp.poses import Floats
 from vlocnetpp.progress import track
 
@@ -23,7 +23,7 @@ def build(train_frames: Sequence[Frame]) -> PeerMap:
     frames = track(train_frames, "thumbnail retrieval: training images")
     known = np.stack([thumbnail(frame.image()) for frame in frames])
 
-    def locate(frame: Frame, image_HW3: Image) -> Floats:
+    def locate(frame: Frame, image_HW3: Image, depth_HW: Depth | None) -> Floats:
         return train[np.argmax(known @ thumbnail(image_HW3))]
 
     return PeerMap(locate, known.nbytes + train.nbytes)

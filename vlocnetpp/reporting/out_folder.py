@@ -31,7 +31,8 @@ def result_folder(out: Path, files: Sequence[str], replace: bool) -> Iterator[Pa
             )
         if out.exists() and not (out.is_dir() and os.access(out, os.W_OK)):
             raise DataError(f"{out}: is not a folder that can be written to")
-        partial = out.with_name(f"{out.name}.partial")
+        whole = out.resolve()
+        partial = whole.with_name(f"{whole.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was killed
         partial.mkdir(parents=True)
     except OSError as error:

@@ -186,6 +186,15 @@ class Localizer:
         full[:, (x < 0) | (x >= w)] = VOID
         return full
 
+    def seen_part(self, image_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The part of an image, (h, w, C) of its own pixels, that the network sees: all of it, or its middle."""
+        height, width = image_HWC.shape[:2]
+        meta = self.model.metadata
+        rows, columns, top, left = self._view(height, width)
+        y = slice(round(top * height / rows), round((top + meta.input_height) * height / rows))
+        x = slice(round(left * width / columns), round((left + meta.input_width) * width / columns))
+        return image_HWC[y, x]
+
     def _view(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Size of the image after the resize, and where the network's crop starts in it."""
         meta = self.model.metadata

@@ -110,6 +110,7 @@ class Session:
         self._node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, reliable)
         self._change_state = self._node.create_client(ChangeState, f"{NODE}/change_state")
         self._subscribed = len(self._expected) + len(extras)
+        self._broken: Exception | None = None
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="replay", daemon=True)
@@ -189,8 +190,9 @@ class Session:
         if self._count("pending"):
             return False
         accounted = len(self._played.answered_at) + self._unanswered()
-        # An image that the transport lost is never reported.
-        quiet = time.monotonic() - self._last_news > QUIET_S and accounted >= self._count("received")
+        # An image that the transport lost is never reported, nor is an answer that it lost.
+        settled = self._count("processed") + self._count("dropped") >= self._count("received")
+        quiet = time.monotonic() - self._last_news > QUIET_S and settled
         return quiet or accounted >= len(self._played.published_at)
 
     def _stop_if_hopeless(self) -> None:
@@ -220,6 +222,8 @@ class Session:
         return int(self._played.node.get(key, "0"))
 
     def _check_process(self) -> None:
+        if self._broken is not None:
+            raise ReplayError(f"the node's answers cannot be recorded: {self._broken}") from self._broken
         if self._process.status is not None:
             raise ReplayError(f"the node ended with status {self._process.status}: {self._process.last_words()}")
 
@@ -241,6 +245,8 @@ class Session:
             self._executor.spin()
         except ExternalShutdownException:
             return
+        except Exception as error:  # noqa: BLE001 - of whatever kind: the main thread tells of it
+            self._broken = error
 
     def _keeper(self, topic: str, msgtype: str) -> Callable[[bytes], None]:
         expected = {name for name, _ in self._expected}

@@ -98,6 +98,9 @@ def survey(
     stamps_ns = np.array(index.stamps.get(topics.image, []), dtype=np.int64)
     if index.cameras and not any(index.cameras):
         raise DataError(index.not_calibrated[0])
+    others_ns = stamps_ns[np.diff(stamps_ns, prepend=-1) != 0]
+    if len(np.unique(others_ns)) < len(others_ns):
+        raise DataError(f"{bag}: images come again with stamps of before, as in a bag played in a loop: cut it")
     if not len(stamps_ns) or not index.cameras:
         raise DataError(f"{bag}: {topics.camera_info if len(stamps_ns) else topics.image} has no message")
     truth_N7: NDArray[np.float64] = np.full((len(stamps_ns), 7), np.nan)

@@ -52,6 +52,10 @@ class Index:
         return positions, np.array(self.stamps[topic], np.int64)[positions]
 
 
+NO_RUN = -1
+"""Of what is matched with no image."""
+
+
 class _Clock:
     """Counts how often the clock of a recording was set back, by stamps that go back farther than messages out of order
     do.
@@ -62,9 +66,15 @@ class _Clock:
         self._jump_ns = jump_ns
         self._latest: dict[str, int] = {}
 
-    def run_of(self, key: str, stamp_ns: int) -> int:
-        """The run that a message with this stamp belongs to; `key` is whose stamps are in order among each other."""
+    def run_of(self, key: str, stamp_ns: int, leads: bool = True) -> int:
+        """The run that a message with this stamp belongs to; `key` is whose stamps are in order among each other.
+
+        Where not `leads`, a stamp that goes back begins no run, and belongs to `NO_RUN` until one begins: two
+        publishers of one transform may have different clocks.
+        """
         if 0 < stamp_ns < self._latest.get(key, 0) - self._jump_ns:
+            if not leads:
+                return NO_RUN
             self.run += 1
             self._latest.clear()
         self._latest[key] = max(stamp_ns, self._latest.get(key, 0))
@@ -97,7 +107,7 @@ def read_index(bag: Path, wishes: Topics, frames: FrameWishes, jump_ns: int, pos
                 index.frames.setdefault(each.topic, set())
                 for parent, child, stamp, pose_7 in messages.transforms(each.message()):
                     static = is_static(each.topic)
-                    run = clock.run if static else clock.run_of(f"{each.topic} {parent} {child}", stamp)
+                    run = clock.run if static else clock.run_of(f"{each.topic} {parent} {child}", stamp, False)
                     index.samples.tree.add(parent, child, stamp, pose_7, static=static, run=run)
             else:
                 _take(index, each, clock, bag)

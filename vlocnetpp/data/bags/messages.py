@@ -88,6 +88,8 @@ def color(message: Any, where: str) -> tuple[NDArray[np.uint8], bytes | None]:
     """(H, W, 3) uint8 RGB, and the bytes themselves where they are JPEG or PNG and can be stored unchanged."""
     if message.__msgtype__ == COMPRESSED:
         data = bytes(message.data)
+        if (before := encoding_before(message)).startswith("bayer_"):
+            raise DataError(f"{where}: a compressed '{before}' is a mosaic without colours; record image_proc's output")
         # An orientation tag would turn the pixels away from what camera_info describes; the node ignores it, too.
         bgr = decode_image(data, where, cv2.IMREAD_COLOR)
         keep = data.startswith((b"\xff\xd8\xff", b"\x89PNG")) and b"Exif\0\0" not in data[:65536]

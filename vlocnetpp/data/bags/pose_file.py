@@ -1,8 +1,8 @@
 """Poses from a separate file, written by an offline SLAM, a total station or a motion capture system.
 
 TUM text is `stamp tx ty tz qx qy qz qw` between blanks. A CSV either has the same columns in this order or names them
-in a first line, as EuRoC's ground truth, `ros2 topic echo --csv` and spreadsheets do. Stamps are seconds; whole numbers
-of 12 digits and more are milli-, micro- or nanoseconds.
+in a first line, as EuRoC's ground truth and flattened ROS messages do; these may have nanoseconds in a column of their
+own. Stamps are seconds; whole numbers of 12 digits and more are milli-, micro- or nanoseconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from vlocnetpp.data.poses import known_pose, note_of_lost
 from vlocnetpp.errors import DataError
 
 ORDER = ("stamp", "x", "y", "z", "qx", "qy", "qz", "qw")
+NANOSECONDS = ("nanosec", "nanosecs", "nsec", "nsecs")
+"""Ends of the names of a column that adds to one of seconds."""
 UNITS_NS = {10: 1_000_000_000, 13: 1_000_000, 16: 1_000, 19: 1}
 """Digits of a whole number that is a time of today -> nanoseconds that it counts."""
 
@@ -29,6 +31,7 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
     Raises DataError, naming file and line, for any other content.
     """
     columns: tuple[int, ...] | None = None
+    nanoseconds: int | None = None
     found: dict[int, NDArray[np.float64]] = {}
     lost: list[str] = []
     given = 0
@@ -40,6 +43,7 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
         if columns is None:
             columns = _named(cells)
             if columns is not None:
+                nanoseconds = _nanoseconds(cells)
                 continue
             columns = tuple(range(len(ORDER)))
         if text.startswith("#"):
@@ -47,6 +51,10 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
         if len(cells) <= max(columns):
             raise DataError(f"{where}: has {len(cells)} columns instead of {max(columns) + 1}, {' '.join(ORDER)}")
         stamp, *values = (cells[column] for column in columns)
+        if nanoseconds is not None and nanoseconds < len(cells):
+            if not (stamp.isdecimal() and cells[nanoseconds].isdecimal()):
+                raise DataError(f"{where}: '{stamp}' and '{cells[nanoseconds]}' are not whole seconds and nanoseconds")
+            stamp = f"{stamp}.{cells[nanoseconds]:0>9}"
         x, y, z, qx, qy, qz, qw = numbers(values, where)
         given += 1
         pose = known_pose((x, y, z, qw, qx, qy, qz), where, lost)
@@ -67,11 +75,21 @@ def _stamp(text: str, where: str) -> int:
     return stamp_of(text, where)
 
 
+def _words(cells: list[str]) -> list[str]:
+    return [re.sub(r"\[.*?\]|[^a-z]", "", cell.lower()) for cell in cells]
+
+
+def _nanoseconds(cells: list[str]) -> int | None:
+    """The column of the nanoseconds where seconds have one of their own."""
+    return next((place for place, name in enumerate(_words(cells)) if name.endswith(NANOSECONDS)), None)
+
+
 def _named(cells: list[str]) -> tuple[int, ...] | None:
     """Where each of `ORDER` stands if the cells are names of all of them, else None."""
-    names = [re.sub(r"\[.*?\]|[^a-z]", "", cell.lower()) for cell in cells]
     places: dict[str, int] = {}
-    for place, name in enumerate(names):
+    for place, name in enumerate(_words(cells)):
+        if name.endswith(NANOSECONDS):
+            continue
         turn = name.startswith("q") or "orientation" in name or "rotation" in name or "quat" in name
         way = "position" in name or "translation" in name or name in ("x", "y", "z") or name[:1] in ("t", "p")
         if ("time" in name or "stamp" in name or name in ("t", "sec", "secs")) and "stamp" not in places:

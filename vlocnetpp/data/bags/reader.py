@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 from collections.abc import Collection, Iterator
@@ -9,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 from vlocnetpp.data.bags.bag_metadata import METADATA, BagMetadata, differences, read_bag_metadata
@@ -202,6 +203,15 @@ def open_bag(bag: Path) -> Iterator[Bag]:
                 storage = open_storage(file)
             except (DataError, ModuleNotFoundError):
                 raise
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM):
+                    what = (
+                        f"unpacked into {gettempdir()} (TMPDIR names another folder)"
+                        if path.suffix == PACKED
+                        else "read"
+                    )
+                    raise DataError(f"{path}: cannot be {what}: {error.strerror}") from error
+                raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
             except Exception as error:  # the readers have no common error: a cut file can fail anywhere inside them
                 raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
             stack.callback(storage.close)

@@ -21,6 +21,8 @@ from vlocnetpp.data.frames import LabelClass
 from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
 
+LACKING_SHARE = 0.1
+"""Of the frames; where more have no depth or mask, although there is a topic of it, it is said."""
 MOST_IMAGES = 3000
 """About so many images are used to estimate a clock's offset."""
 LONGEST_STEP_S = 0.5
@@ -103,6 +105,11 @@ def survey(
                 f"{bag}: {count} of {len(index.stamps[found.image])} images left out, no pose before and after {within}"
                 " of one (--max-pose-distance)"
             )
+    for kind, topic in (("depth", found.depth), ("mask", found.mask)):
+        without = sum(getattr(frame, kind) is None for frame in planned)
+        if topic is not None and without > LACKING_SHARE * len(planned):
+            within = f"within {limits.association_ns / SECOND_NS:g} s (--max-association)"
+            notes.append(f"{bag}: {without} of {len(planned)} frames have no {kind}, {topic} has none {within}")
     if found.mask is not None and not index.classes:
         notes.append(f"{bag}: {found.mask} has no class names; write them into dataset.yaml (docs/recordings.md)")
     runs = max(index.runs[found.image]) + 1
@@ -173,6 +180,13 @@ def _notes(bag: Path, index: Index) -> list[str]:
             f"{bag}: {found.camera_info} has lens distortion, which is not corrected; record a rectified image"
         )
     image_frames = index.frames[found.image]
+    camera_frames = index.frames[found.camera_info] - {""}
+    if camera_frames and camera_frames.isdisjoint(image_frames):
+        camera_of, image_of = (" and ".join(sorted(names)) for names in (camera_frames, image_frames))
+        notes.append(
+            f"{bag}: {found.camera_info} is of frame '{camera_of}', the image of '{image_of}'; K may be another "
+            "camera's: name the image's own with --camera-info-topic"
+        )
     if found.depth is not None and index.frames[found.depth] != image_frames:
         depth_of, image_of = (" and ".join(sorted(names)) for names in (index.frames[found.depth], image_frames))
         notes.append(

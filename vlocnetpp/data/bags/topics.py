@@ -71,6 +71,8 @@ def find_topics(bag: Bag, wishes: Topics) -> Found:
             continue  # a file may count messages that it does not hold
         message = first.message()
         encoding = message.encoding if msgtype == messages.RAW else messages.encoding_before(message)
+        if encoding == "mono16" and "depth" not in name.lower():
+            continue  # infrared or thermal, more likely; --depth-topic takes it all the same
         (depths if encoding in messages.DEPTH_ENCODINGS else colors).append(name)
     image = _choose(bag.path, types, "image", wishes.image, (messages.RAW, messages.COMPRESSED), colors)
     if not image:

@@ -18,6 +18,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence as Listing
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -85,6 +86,8 @@ class FolderWriter:
         settings: Mapping[str, str | int | float] | None = None,
     ) -> None:
         self.root = Path(root)
+        if self.root.exists():
+            raise DataError(f"{self.root}: exists already and is not overwritten; remove it or name another folder")
         self.partial = self.root.with_name(self.root.name + ".partial")
         self.classes = tuple(classes)
         self.map_frame = map_frame
@@ -94,8 +97,6 @@ class FolderWriter:
         self._lock: IO[bytes] | None = None
         self._splits: dict[str, list[str]] = {}
         self._rows: dict[str, list[list[str]]] = {}
-        if self.root.exists():
-            raise DataError(f"{self.root}: exists already and is not overwritten; remove it or name another folder")
 
     def __enter__(self) -> FolderWriter:
         try:
@@ -151,11 +152,12 @@ class FolderWriter:
         import fcntl
 
         self._lock = (self.partial / SETTINGS).open("rb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise DataError(f"{self.partial}: another run is writing here; wait for it or end it") from None
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock.close()
+                raise DataError(f"{self.partial}: another run is writing here; wait for it or end it") from None
 
     def keep(self, sequence: str, split: str) -> bool:
         """Whether an earlier run completed this sequence; then it is part of the dataset as it is.
