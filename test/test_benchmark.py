@@ -168,13 +168,13 @@ def test_peers_are_given_the_colour_camera_and_judged_at_the_recorded_one(wall, 
 
 def test_a_depth_camera_that_only_one_method_would_get_is_refused(wall, tmp_path):
     plain = {"section": "localization", "order": 1, "note": "mine", "train": {"preset": "stl_pose"}}
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "mine.yaml").write_text(yaml.safe_dump(plain))
-    settings = Settings(budget="1s", seeds=1, methods_in=str(mine))
+    for folder, train in (("plain", {}), ("beside", {"data": {"depth_camera": {"focal": 1.1}}})):
+        (tmp_path / folder).mkdir()
+        mine = plain | {"train": plain["train"] | train}
+        (tmp_path / folder / "mine.yaml").write_text(yaml.safe_dump(mine))
+    settings = Settings(budget="1s", seeds=1, methods_in=str(tmp_path / "plain"))
     assert "mine" in [job.name for job in plan(open_dataset(wall), settings).jobs]
-    plain["train"]["data"] = {"depth_camera": {"focal": 1.1}}
-    (mine / "mine.yaml").write_text(yaml.safe_dump(plain))
+    settings = replace(settings, methods_in=str(tmp_path / "beside"))
     with pytest.raises(BenchmarkError, match=r"mine: its file sets data\.depth_camera, which peers would not get"):
         plan(open_dataset(wall), settings)
     assert plan(open_dataset(wall), replace(settings, peers=False)).jobs
