@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shlex
@@ -10,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from vlocnetpp.benchmark.record import read_errors, read_record, write_record
 from vlocnetpp.benchmark.report import About, Result, write_benchmark
 from vlocnetpp.benchmark.suite_report import write_suite
 from vlocnetpp.data import dataset_digest, open_dataset
+from vlocnetpp.data.files import lock
 from vlocnetpp.progress import duration
 from vlocnetpp.reporting.files import write_json
 from vlocnetpp.reporting.out_folder import remove_results
@@ -69,12 +69,9 @@ def benchmark(root: Path, out: Path, settings: Settings, command: str = "") -> O
 @contextmanager
 def alone(out: Path) -> Iterator[None]:
     """Refuse a second benchmark in the folder for as long as this one runs. Raises BenchmarkError."""
-    with (out / SETTINGS_NAME).open("rb") as lock:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BenchmarkError(f"{out}: another benchmark is running here; wait for it or end it") from None
+    with (out / SETTINGS_NAME).open("rb") as held:
+        if not lock(held.fileno()):
+            raise BenchmarkError(f"{out}: another benchmark is running here; wait for it or end it")
         yield
 
 

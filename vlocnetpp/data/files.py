@@ -1,4 +1,4 @@
-"""The files of a folder, without those that operating systems add."""
+"""The files of a folder, without those that operating systems add, and the lock of an open file."""
 
 from __future__ import annotations
 
@@ -18,3 +18,18 @@ def visible(folder: Path) -> list[Path]:
 def natural(name: str) -> list[str | int]:
     """Key to sort names as people number them, 2 before 10."""
     return [int(part) if part.isdigit() else part for part in re.split("([0-9]+)", name)]
+
+
+def lock(descriptor: int) -> bool:
+    """Lock an open file until it is closed. False where another process holds it; True too where the file system has no
+    locks.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

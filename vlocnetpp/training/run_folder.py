@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import importlib.metadata
 import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from vlocnetpp.data.files import lock
 from vlocnetpp.encodings import VOID
 from vlocnetpp.losses import Term, term_names
 from vlocnetpp.reporting.files import replacing, write_json
@@ -51,11 +51,8 @@ def only_run_in(out: Path) -> Iterator[None]:
     """Refuse a second training in an existing folder for as long as this one runs. Raises TrainingError."""
     folder = os.open(out, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise TrainingError(f"{out}: another training is running here; wait for it or end it") from None
+        if not lock(folder):
+            raise TrainingError(f"{out}: another training is running here; wait for it or end it")
         yield
     finally:
         os.close(folder)

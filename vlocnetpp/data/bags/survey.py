@@ -179,19 +179,21 @@ def _notes(bag: Path, index: Index) -> list[str]:
         notes.append(
             f"{bag}: {found.camera_info} has lens distortion, which is not corrected; record a rectified image"
         )
+
+    def of(topic: str) -> str:
+        return " and ".join(sorted(index.frames[topic]))
+
     image_frames = index.frames[found.image]
     camera_frames = index.frames[found.camera_info] - {""}
     if camera_frames and camera_frames.isdisjoint(image_frames):
-        camera_of, image_of = (" and ".join(sorted(names)) for names in (camera_frames, image_frames))
         notes.append(
-            f"{bag}: {found.camera_info} is of frame '{camera_of}', the image of '{image_of}'; K may be another "
-            "camera's: name the image's own with --camera-info-topic"
+            f"{bag}: {found.camera_info} is of frame '{of(found.camera_info)}', the image of '{of(found.image)}'; "
+            "K may be another camera's: name the image's own with --camera-info-topic"
         )
     if found.depth is not None and index.frames[found.depth] != image_frames:
-        depth_of, image_of = (" and ".join(sorted(names)) for names in (index.frames[found.depth], image_frames))
         notes.append(
-            f"{bag}: {found.depth} is of frame '{depth_of}', the image of '{image_of}'; it must be registered to the "
-            "image, pixel by pixel"
+            f"{bag}: {found.depth} is of frame '{of(found.depth)}', the image of '{of(found.image)}'; it must be "
+            "registered to the image, pixel by pixel"
         )
     return notes
 

@@ -18,7 +18,6 @@ import re
 import shutil
 from collections.abc import Mapping
 from collections.abc import Sequence as Listing
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +28,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
+from vlocnetpp.data.files import lock
 from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, LabelClass, Sequence, decode_image
 from vlocnetpp.data.layouts.text_files import inside
 from vlocnetpp.data.poses import checked_intrinsics, checked_pose, known_pose, note_of_lost
@@ -149,15 +149,10 @@ class FolderWriter:
 
     def _hold(self) -> None:
         """Lock the folder for as long as this process lives."""
-        import fcntl
-
         self._lock = (self.partial / SETTINGS).open("rb")
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                self._lock.close()
-                raise DataError(f"{self.partial}: another run is writing here; wait for it or end it") from None
+        if not lock(self._lock.fileno()):
+            self._lock.close()
+            raise DataError(f"{self.partial}: another run is writing here; wait for it or end it")
 
     def keep(self, sequence: str, split: str) -> bool:
         """Whether an earlier run completed this sequence; then it is part of the dataset as it is.
