@@ -41,10 +41,10 @@ def data_doctor(args: argparse.Namespace) -> int:
         print(f"{args.root}: {_summary(report.errors, report.findings)}")
         for finding in report.findings:
             _show(finding)
-        if args.out is not None:
-            print(contents(args.out, FILES))
         if not report.errors:
             print(f"next: vlocnetpp train --suggest {args.root}")
+        if args.out is not None:
+            print(contents(args.out, FILES))
     return 1 if report.errors else 0
 
 
