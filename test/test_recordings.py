@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from rosbags.rosbag2 import CompressionMode
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import DataError, iter_bag, open_dataset, read_bag
+from vlocnetpp.data.bags import reader
 
 
 @pytest.fixture
@@ -97,6 +100,17 @@ def test_several_recordings_in_a_folder_are_not_one(tmp_path: Path) -> None:
         (tmp_path / name / f"{name}.mcap").rename(tmp_path / "both" / f"{name}.mcap")
     with pytest.raises(DataError, match=r"both: has several recordings, evening\.mcap, morning\.mcap; name one"):
         read_bag(tmp_path / "both", tmp_path / "out")
+
+
+def test_a_full_disk_is_no_damage_of_the_bag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    piece(tmp_path / "bag", "mcap", 0, 2)
+
+    def full(file: Path) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(reader, "open_storage", full)
+    with pytest.raises(DataError, match=r"bag\.mcap: cannot be read: No space left on device"):
+        read_bag(tmp_path / "bag", tmp_path / "out")
 
 
 # --- clocks

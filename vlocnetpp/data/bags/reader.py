@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SECOND_NS = 1_000_000_000
 READ = ("cdr", "ros1")
 """Encodings of messages that are read."""
+NO_DAMAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
+"""Errors of the system that say nothing of the file itself."""
 PACKED, ZSTD = ".zstd", b"\x28\xb5\x2f\xfd"
 _PART = re.compile(r"(_\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)?_\d+$")
 
@@ -203,16 +205,11 @@ def open_bag(bag: Path) -> Iterator[Bag]:
                 storage = open_storage(file)
             except (DataError, ModuleNotFoundError):
                 raise
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM):
-                    what = (
-                        f"unpacked into {gettempdir()} (TMPDIR names another folder)"
-                        if path.suffix == PACKED
-                        else "read"
-                    )
-                    raise DataError(f"{path}: cannot be {what}: {error.strerror}") from error
-                raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
             except Exception as error:  # the readers have no common error: a cut file can fail anywhere inside them
+                if isinstance(error, OSError) and error.errno in NO_DAMAGE:
+                    unpacked = f"unpacked into {gettempdir()} (TMPDIR names another folder)"
+                    what = unpacked if path.suffix == PACKED else "read"
+                    raise DataError(f"{path}: cannot be {what}: {error.strerror}") from error
                 raise DataError(f"{path}: is not a whole bag: {_reason(error, path)}") from error
             stack.callback(storage.close)
             storages.append((path, storage))
