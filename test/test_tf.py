@@ -52,6 +52,8 @@ class Robot:
         self.buffer = tf2_ros.Buffer()
         self.sent: list[tuple[int, np.ndarray, int]] = []
         """Of each map->odom: stamp, pose, and when it came (monotonic), nanoseconds."""
+        self.placed: list[tuple[int, np.ndarray]] = []
+        """Of each map->camera: stamp and pose."""
         self._listener = tf2_ros.TransformListener(self.buffer, peer.node)
         self._corrections = peer.node.create_subscription(TFMessage, "/tf", self._keep, 100)
         self._moving = tf2_ros.TransformBroadcaster(peer.node)
@@ -69,6 +71,8 @@ class Robot:
             if each.child_frame_id == "odom":
                 pose_7 = frames.from_transform(each.transform)
                 self.sent.append((stamp_ns(each.header.stamp), pose_7, time.monotonic_ns()))
+            elif each.child_frame_id == FRAME:
+                self.placed.append((stamp_ns(each.header.stamp), frames.from_transform(each.transform)))
 
     def send(self, stamp: int) -> None:
         """odom -> base_link at a stamp, base_link -> camera once and for all."""
@@ -186,6 +190,27 @@ def test_map_to_odom_corrects_the_robot_s_odometry_and_poses_are_of_the_base(
     np.testing.assert_allclose(matrix[3:, 3:], rotation * np.eye(3), atol=1e-6)
     np.testing.assert_allclose(np.abs(matrix[:3, 3:]), rotation * np.abs(crossed_33), atol=1e-6)
     assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_map_to_camera_is_sent_once_at_the_image_s_stamp(peer: Peer, robot: Robot, model: Path, tmp_path: Path) -> None:
+    """Sent ahead or again, it would say that a moving camera stands still."""
+    begin = peer.next_stamp(60_000_000_000)
+    with node_process(tmp_path, model=str(model), publish_tf="map_to_camera", tf_rate_hz=200.0, autostart=True):
+
+        def seen() -> bool:
+            peer.publish_info()
+            peer.publish_image(peer.next_stamp())
+            return any(stamp > begin for stamp in peer.received["pose"]) and bool(robot.placed)
+
+        peer.wait(seen, "map -> camera in TF")
+        peer.next_report()
+        peer.next_report()
+        stamps = [stamp for stamp, _ in robot.placed]
+        assert stamps == sorted(set(stamps)), "each image once"
+        assert set(stamps) <= set(peer.received["pose"]), "no other time"
+        for stamp, pose_7 in robot.placed:
+            published_7 = frames.from_pose(peer.answer(stamp, "pose")[0].pose)
+            np.testing.assert_allclose(pose_7, published_7, atol=1e-9)
 
 
 def test_map_to_camera_and_the_names_of_the_classes(peer: Peer, robot: Robot, model: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def _node(peer: Peer, model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     settings = {"publish_tf": "map_to_odom", "base_frame": "base_link", "tf_keep_alive_s": 0.1}
     with node_process(tmp_path_factory.mktemp("node"), model=str(model), autostart=True, **settings) as process:
         peer.begin_anew(lambda: peer.diagnostics.get("pid") == str(process.pid) and peer.active_and_matched())
+        peer.calibrate()
         yield
 
 

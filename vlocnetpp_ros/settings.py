@@ -144,7 +144,7 @@ class Settings:
     )
     tf_future_s: float = _parameter(
         0.1,
-        "Seconds that the TF is stamped ahead of the image, so that looking up the newest time works until the next.",
+        "Seconds map->odom is stamped ahead of the image, so that looking up the newest time works until the next.",
         range=(0.0, 5.0),
         live=True,
     )

@@ -49,8 +49,7 @@ def require_packages(settings: Settings) -> Any:
 class _Held:
     """The correction of the last trusted pose, which is sent repeatedly."""
 
-    child: str
-    pose_7: Floats
+    map_odom_7: Floats
     image_ns: int
     """Stamp of its image."""
     at_ns: int
@@ -64,12 +63,13 @@ class Transforms:
     thread of its own (`corrections`), and nothing else does.
 
     map->odom is held: between two poses it is sent again at a rate of its own, so that a lookup at the newest time
-    finds it (REP-105: odometry continues, the correction is constant). Its stamp advances from the image's by the ROS
-    time that has passed, which is right for a camera, a simulation and a bag without /clock. It ends when the gate says
-    that the camera is lost, or when no pose came for `tf_keep_alive_s`.
+    finds it (REP-105: odometry continues, the correction is constant). Its stamp is ahead of the image's, and advances
+    by the ROS time that has passed, which is right for a camera, a simulation and a bag without /clock. It ends when
+    the gate says that the camera is lost, or when no pose came for `tf_keep_alive_s`. Stamps only increase, so that a
+    lookup finds the newest correction. They go back when the images do, as when a bag begins again; the TF buffer is
+    then cleared, or it would reject the new odometry as too old.
 
-    Stamps only increase, so that a lookup finds the newest correction. They go back when the images do, as when a bag
-    begins again; the TF buffer is then cleared, or it would reject the new odometry as too old.
+    map->camera is sent once, at the image's stamp: the camera moves, so that it is nowhere but there and then.
     """
 
     def __init__(self, node: Node, settings: Settings, map_frame: str, tf2_ros: Any) -> None:
@@ -116,7 +116,7 @@ class Transforms:
         if mode == "map_to_odom":
             self._corrections.add(image_ns, image.frame_id, map_camera_7, self._now_ns())
         else:
-            self._hold(image.frame_id, map_camera_7, image_ns, self._now_ns())
+            self._broadcaster.sendTransform(self._message(image.frame_id, map_camera_7, image_ns))
 
     def broadcast_odometry(self, image: Header, map_camera_7: Floats, odometry_camera_7: Floats) -> None:
         """Connect the map and the network's own odometry frame, where that is asked for: they meet at this pose."""
@@ -184,17 +184,14 @@ class Transforms:
     def _correct(self, pose: TrustedPose, odom_camera_7: Floats) -> None:
         """Send map->odom; called in the thread of the corrections."""
         map_odom_7 = compose(pose.map_camera_7, inverse(odom_camera_7))
-        self._hold(self.settings.odom_frame, map_odom_7, pose.image_ns, pose.answered_ns)
+        with self._sending:
+            self._held = _Held(map_odom_7, pose.image_ns, pose.answered_ns)
+            # The answer to a slow image, or to one of a slowly played bag, comes after TF was sent for a later time.
+            self._send(self._held, max(pose.image_ns + self._ahead_ns(), self._sent_ns + 1))
 
     def _given_up(self, _: str) -> None:
         if failure := self.failure():
             self._node.get_logger().warning(failure, throttle_duration_sec=GIVEN_UP_LOG_S)
-
-    def _hold(self, child: str, pose_7: Floats, image_ns: int, answered_ns: int) -> None:
-        with self._sending:
-            self._held = _Held(child, pose_7, image_ns, answered_ns)
-            # The answer to a slow image, or to one of a slowly played bag, comes after TF was sent for a later time.
-            self._send(self._held, max(image_ns + self._ahead_ns(), self._sent_ns + 1))
 
     def _send_again(self) -> None:
         with self._sending:
@@ -212,7 +209,7 @@ class Transforms:
         return round(self.settings.tf_future_s * 1e9)
 
     def _send(self, held: _Held, at_ns: int) -> None:
-        self._broadcaster.sendTransform(self._message(held.child, held.pose_7, at_ns))
+        self._broadcaster.sendTransform(self._message(self.settings.odom_frame, held.map_odom_7, at_ns))
         self._sent_ns = at_ns
 
     def _message(self, child: str, pose_7: Floats, at_ns: int) -> TransformStamped:
