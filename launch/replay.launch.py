@@ -9,7 +9,7 @@ Without launch, `ros2 run vlocnetpp_ros replay --help` does the same and has mor
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
@@ -36,11 +36,13 @@ OPTIONS = {
 SWITCHES = {"replace": "--replace", "no_gate": "--no-gate"}
 
 
-def ended(event: ProcessExited, context: LaunchContext) -> Shutdown:
-    """End as replay did: an exception is what makes `ros2 launch` end with another status than 0."""
+def ended(event: ProcessExited, context: LaunchContext) -> list[LogInfo]:
+    """End as replay did: an exception is what makes `ros2 launch` end with another status than 0. RViz stays open."""
     if event.returncode and not context.is_shutdown:
         raise RuntimeError(f"replay ended with status {event.returncode}; what it said is above")
-    return Shutdown(reason="the bag is played")
+    if context.is_shutdown or context.launch_configurations["rviz"] == "false":
+        return []
+    return [LogInfo(msg="the bag is played; RViz shows where it ended until you close it or press Ctrl+C")]
 
 
 def words(given: dict[str, str]) -> list[str]:
@@ -99,7 +101,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(DeclareLaunchArgument(name, default_value="", description=text) for name, (_, text) in OPTIONS.items()),
             DeclareLaunchArgument(
-                "rviz", default_value="false", choices=["true", "false"], description="Show it in RViz while it runs."
+                "rviz", default_value="false", choices=["true", "false"], description="Show it in RViz, which stays open afterwards."
             ),
             OpaqueFunction(function=nodes),
         ]

@@ -153,15 +153,19 @@ def test_the_arguments_of_replay_become_options_that_it_has(tmp_path: Path) -> N
 def test_replay_ends_the_launch_as_it_ended() -> None:
     module = loaded("replay")
     from launch import LaunchContext
-    from launch.actions import Shutdown
     from launch.events.process import ProcessExited
+
+    context = LaunchContext()
 
     def ended(status: int) -> ProcessExited:
         return ProcessExited(action=None, name="replay", cmd=["replay"], cwd=None, env=None, pid=1, returncode=status)
 
-    assert isinstance(module.ended(ended(0), LaunchContext()), Shutdown)
-    with pytest.raises(RuntimeError, match="replay ended with status 2"):
-        module.ended(ended(2), LaunchContext())
+    for rviz, words in (("false", []), ("true", ["RViz shows where it ended"])):
+        context.launch_configurations["rviz"] = rviz
+        said = module.ended(ended(0), context)
+        assert all(word in each.msg[0].text for each, word in zip(said, words, strict=True))
+        with pytest.raises(RuntimeError, match="replay ended with status 2"):
+            module.ended(ended(2), context)
 
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda path: path.stem)
