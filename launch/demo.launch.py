@@ -22,7 +22,10 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument("out", default_value="out/demo", description="Result folder."),
             DeclareLaunchArgument(
-                "rviz", default_value="false", choices=["true", "false"], description="Show it in RViz, which stays open afterwards."
+                "rviz",
+                default_value="false",
+                choices=["true", "false"],
+                description="In RViz, which stays open afterwards.",
             ),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(SHARE / "launch" / "replay.launch.py")),

@@ -101,7 +101,10 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(DeclareLaunchArgument(name, default_value="", description=text) for name, (_, text) in OPTIONS.items()),
             DeclareLaunchArgument(
-                "rviz", default_value="false", choices=["true", "false"], description="Show it in RViz, which stays open afterwards."
+                "rviz",
+                default_value="false",
+                choices=["true", "false"],
+                description="In RViz, which stays open afterwards.",
             ),
             OpaqueFunction(function=nodes),
         ]
