@@ -6,6 +6,7 @@
 Without launch, `make demo` in the repository does the same.
 """
 
+import sys
 from pathlib import Path
 
 from launch import LaunchDescription
@@ -13,12 +14,14 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
+from vlocnetpp_ros.parameter_names import unknown_argument
+
 SHARE = Path(__file__).resolve().parent.parent
 
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
-    return LaunchDescription(
+    description = LaunchDescription(
         [
             DeclareLaunchArgument("out", default_value="out/demo", description="Result folder."),
             DeclareLaunchArgument(
@@ -38,3 +41,6 @@ def generate_launch_description() -> LaunchDescription:
             ),
         ]
     )
+    if line := unknown_argument(__file__, {each.name for each in description.get_launch_arguments()}, sys.argv):
+        raise ValueError(line)
+    return description

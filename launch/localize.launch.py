@@ -8,6 +8,7 @@ them all; docs/node.md shows how a robot's bring-up includes this file.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -17,6 +18,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from vlocnetpp_ros.environment import FAST_DDS_VARIABLES, with_fast_dds_profile
+from vlocnetpp_ros.parameter_names import unknown_argument
 from vlocnetpp_ros.settings import DECLARATIONS, Value
 
 SHARE = Path(__file__).resolve().parent.parent
@@ -82,7 +84,7 @@ def nodes(context: LaunchContext) -> list[Node]:
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
     profile = with_fast_dds_profile(dict(os.environ))
-    return LaunchDescription(
+    description = LaunchDescription(
         [
             DeclareLaunchArgument(
                 "camera",
@@ -121,3 +123,6 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=nodes),
         ]
     )
+    if line := unknown_argument(__file__, {each.name for each in description.get_launch_arguments()}, sys.argv):
+        raise ValueError(line)
+    return description

@@ -6,6 +6,7 @@
 Without launch, `ros2 run vlocnetpp_ros replay --help` does the same and has more options.
 """
 
+import sys
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
@@ -14,6 +15,8 @@ from launch.conditions import IfCondition
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+
+from vlocnetpp_ros.parameter_names import unknown_argument
 
 SHARE = Path(__file__).resolve().parent.parent
 OPTIONS = {
@@ -78,7 +81,7 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 def generate_launch_description() -> LaunchDescription:
     """What `ros2 launch` runs."""
-    return LaunchDescription(
+    description = LaunchDescription(
         [
             DeclareLaunchArgument("model", description="Path of the model file, written by 'vlocnetpp export'."),
             DeclareLaunchArgument("bag", description="rosbag2 folder, .mcap, .db3, or a rosbag1 .bag."),
@@ -109,3 +112,6 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=nodes),
         ]
     )
+    if line := unknown_argument(__file__, {each.name for each in description.get_launch_arguments()}, sys.argv):
+        raise ValueError(line)
+    return description

@@ -35,6 +35,7 @@ from sensor_msgs.msg import PointCloud2
 
 from vlocnetpp_ros import environment
 from vlocnetpp_ros.outputs import MAP, POINTS, TOPICS
+from vlocnetpp_ros.parameter_names import unknown_argument
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import command
 from vlocnetpp_ros.settings import DECLARATIONS, Settings
@@ -104,6 +105,29 @@ def test_the_arguments_read_from_the_text_are_those_of_launch(name: str) -> None
     entities = loaded(name).generate_launch_description().entities  # its own, not those of a file that it includes
     arguments = [entity for entity in entities if isinstance(entity, DeclareLaunchArgument)]
     assert launch_arguments(name) == {argument.name for argument in arguments}
+
+
+def test_a_mistyped_launch_argument_is_an_error() -> None:
+    known = ("gate_scale", "model")
+    command = ["/opt/ros/bin/ros2", "launch", "vlocnetpp_ros", "localize.launch.py", "model:=a:=b.ts"]
+    assert unknown_argument("/share/localize.launch.py", known, command) is None
+    line = unknown_argument("/share/localize.launch.py", known, [*command, "gate_scal:=0.7"])
+    assert line is not None
+    assert line.startswith(
+        "localize.launch.py has no argument 'gate_scal' (--show-args lists them), did you mean 'gate_scale'?"
+    )
+    # A bring-up that includes the file has arguments of its own.
+    assert unknown_argument("/share/localize.launch.py", known, ["ros2", "launch", "robot.launch.py", "x:=1"]) is None
+
+
+@pytest.mark.parametrize("name", LAUNCH_FILES)
+def test_a_launch_file_looks_at_its_command_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded(name)
+    monkeypatch.setattr(sys, "argv", ["ros2", "launch", "vlocnetpp_ros", f"{name}.launch.py", "rviz:=true"])
+    assert module.generate_launch_description()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "rvizz:=true"])
+    with pytest.raises(ValueError, match=rf"^{name}.launch.py has no argument 'rvizz' \(.*\), did you mean 'rviz'"):
+        module.generate_launch_description()
 
 
 def test_every_documented_argument_reaches_its_launch_file() -> None:
