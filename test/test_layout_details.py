@@ -229,6 +229,17 @@ def test_interpolation_is_linear_and_slerp_and_never_extrapolates() -> None:
     np.testing.assert_array_equal(got[5], poses[0])
 
 
+def test_nothing_is_interpolated_across_a_gap() -> None:
+    """Tracking was lost from 1100 to 1500; the robot may have gone anywhere."""
+    stamps = np.array([1000, 1020, 1040, 1060, 1080, 1100, 1500, 1520])
+    poses = np.tile([0.0, 0, 0, 1, 0, 0, 0], (len(stamps), 1))
+    at = np.array([1090, 1100, 1105, 1495, 1500, 1510])
+    got = interpolate_poses(stamps, poses, at, limit_ns=25)
+    assert [pose is None for pose in got] == [False, False, True, True, False, False]
+    sparse = stamps * 20  # poses that are always far apart have no gap in 400 of them
+    assert interpolate_poses(sparse[:6], poses[:6], np.array([20 * 1000 + 10]), limit_ns=25)[0] is not None
+
+
 # --- the real recordings
 
 

@@ -3,19 +3,23 @@ that names the part and helps. After public bug reports of people who record rob
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from bag_recorder import IMAGE, INFO, START, K, Recorder, rgb
 from odd_drives import STEP, STRAIGHT, drive, edit_metadata, notes_with, xs
 
 from vlocnetpp.data import DataError, open_dataset, read_bag
+from vlocnetpp.data.bags.from_bag import REPORT
 from vlocnetpp.data.bags.reader import open_bag
+from vlocnetpp.data.layouts.folder import FolderWriter
 from vlocnetpp_ros.replay.source import survey as replayed
 
 # --- poses that are none
@@ -67,6 +71,66 @@ def test_replay_reads_the_same_lost_poses_and_late_calibration(
         third = [each.cdr() for each in bag.messages({INFO})][2]
     assert source.first_camera_info == third
     assert "the quaternion has length 0 instead of 1: 1 of 10 poses read as unknown" in capsys.readouterr().err
+
+
+# --- images that are none
+
+
+def jpegs(folder: Path, broken: set[int], count: int = 30) -> None:
+    """Ten images a second with x from 0 on, a pause of two seconds before the last ten."""
+    whole = cv2.imencode(".jpg", rgb()[:, :, ::-1])[1].tobytes()
+    recorder = Recorder(folder)
+    recorder.info(START)
+    for index in range(count):
+        stamp = START + index * STEP + (2_000_000_000 if index >= count - 10 else 0)
+        recorder.pose(stamp, float(index))
+        recorder.jpeg(stamp, whole[: len(whole) // 2] if index in broken else whole)
+    recorder.writer.close()
+
+
+def test_images_that_cannot_be_decoded_are_left_out_and_counted(tmp_path: Path) -> None:
+    jpegs(tmp_path / "bag", broken={4, 29})
+    summary = read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert xs(tmp_path / "out") == [x for x in range(30) if x not in (4, 29)]
+    (note,) = notes_with(summary, "cannot be decoded")
+    assert "2 of 30 images left out" in note and "is truncated" in note
+    assert any("images: 28 of 30 kept; 2: cannot be decoded" in fact for fact in summary.facts)
+    report = json.loads((tmp_path / "out" / REPORT).read_text())["recordings"][0]
+    assert report["images"] == {"recorded": 30, "kept": 28, "left_out": {"cannot be decoded": 2}}
+    assert [each["frames"] for each in report["sequences"].values()] == [19, 9]
+
+
+def test_a_sequence_of_broken_images_alone_is_none(tmp_path: Path) -> None:
+    jpegs(tmp_path / "bag", broken=set(range(100, 110)), count=110)
+    read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert [each.name for each in open_dataset(tmp_path / "out").sequences("train")] == ["train-00"]
+
+
+def test_where_one_in_ten_cannot_be_decoded_the_format_is_not_understood(tmp_path: Path) -> None:
+    jpegs(tmp_path / "bag", broken={3, 4, 5, 6})
+    with pytest.raises(DataError, match=r"/compressed at .* s: is truncated"):
+        read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+
+
+def test_what_an_interrupted_conversion_left_out_is_counted_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpegs(tmp_path / "bag", broken={4, 29})
+    add = FolderWriter.add
+
+    def full(self: FolderWriter, sequence: str, *layers: Any, **more: Any) -> str:
+        if sequence == "train-01":
+            raise DataError("the disk is full")
+        return add(self, sequence, *layers, **more)
+
+    monkeypatch.setattr(FolderWriter, "add", full)
+    with pytest.raises(DataError, match="the disk is full"):
+        read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    monkeypatch.undo()
+    assert (tmp_path / "out.partial" / "train-00").is_dir()
+    summary = read_bag(tmp_path / "bag", tmp_path / "out", pose_frame="")
+    assert summary.frames == 28 and "2 of 30 images left out" in notes_with(summary, "cannot be decoded")[0]
 
 
 # --- cameras and frames

@@ -10,6 +10,9 @@ from vlocnetpp.poses import TOLERANCE as TOLERANCE
 from vlocnetpp.poses import PoseError as PoseError
 from vlocnetpp.poses import checked_pose as checked_pose
 
+GAP = 3
+"""A distance in time between two poses is a gap where it is so many times the usual one."""
+
 
 def pose_from_matrix(T_44: ArrayLike, where: object) -> NDArray[np.float64]:
     """(4, 4) rigid transform, metres -> (7,) x, y, z, qw, qx, qy, qz with w >= 0.
@@ -94,8 +97,9 @@ def interpolate_poses(
     """Poses at other stamps: translation linear, rotation slerp, between the pose before and the pose after.
 
     None where a stamp lies outside of the poses (nothing is extrapolated), farther than `limit_ns` from the nearer of
-    its two, or beside an unknown pose, a row with a NaN. A stamp that a pose has gets that very pose. The poses need
-    not be sorted; of equal stamps the first counts.
+    its two, beside an unknown pose, a row with a NaN, or in a gap: between two poses that are farther apart than three
+    usual ones and than twice `limit_ns`. Across a gap the camera may have gone anywhere. A stamp that a pose has gets
+    that very pose. The poses need not be sorted; of equal stamps the first counts.
     """
     from scipy.spatial.transform import Rotation, Slerp
 
@@ -107,7 +111,10 @@ def interpolate_poses(
     before, next_ = np.clip(after - 1, 0, None), np.clip(after, None, len(stamps_N) - 1)
     near = np.minimum(at_M - stamps_N[before], stamps_N[next_] - at_M) <= limit_ns
     result: list[NDArray[np.float64] | None] = [None] * len(at_M)
-    between = inside & near & known_N[before] & known_N[next_]
+    spacing = np.diff(stamps_N)
+    gap_ns = max(2 * limit_ns, GAP * float(np.median(spacing))) if len(spacing) else 0
+    bridged = stamps_N[next_] - stamps_N[before] <= gap_ns
+    between = inside & near & bridged & known_N[before] & known_N[next_]
     if between.any():
         seconds = (stamps_N - stamps_N[0]) / 1e9  # relative, so that a double resolves nanoseconds
         at = (at_M - stamps_N[0]) / 1e9

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.index import seconds
@@ -28,6 +29,12 @@ from vlocnetpp.progress import track
 
 REPORT = "conversion.json"
 REPORT_FORMAT = 1
+UNREADABLE = "cannot be decoded"
+"""Why an image is left out, or its depth or mask."""
+UNREADABLE_SHARE = 0.1
+"""Largest share of such frames: a recorder that was killed breaks some, a format that is not understood breaks all."""
+Layers = tuple[NDArray[np.uint8], bytes | None, NDArray[np.float32] | None, NDArray[np.uint8] | None]
+"""Image, its bytes where they can be kept, depth and mask."""
 
 
 def read_bag(
@@ -71,6 +78,7 @@ def read_bag(
     pose are left out and counted; a bag without any pose topic gives frames without poses.
     max_association_s: how near depth and mask must be to the image.
     gap_s: a longer pause between images begins a new sequence, and so does a clock that goes back by more.
+    Frames that cannot be decoded are left out and counted, up to one in ten.
     min_translation_m, min_rotation_deg: a frame that has moved less than both since the last one kept is left out; 0
     asks for no motion of that kind.
     jpeg_quality: of images recorded raw; JPEG and PNG bytes are copied unchanged, except with an Exif tag.
@@ -115,10 +123,9 @@ def read_bag(
     if len({each.classes for each in recordings}) > 1:
         raise DataError(f"{out}: the bags' masks have different classes")
     writer.classes = recordings[0].classes
-    report = {"format": REPORT_FORMAT, "recordings": [_report(each) for each in recordings], "options": options}
     with writer:
-        for recording in recordings:
-            _copy(recording, writer)
+        recordings = [_copy(recording, writer) for recording in recordings]
+        report = {"format": REPORT_FORMAT, "recordings": [_report(each) for each in recordings], "options": options}
         _write_report(writer.partial / REPORT, report)
     return _summary(Path(out), recordings)
 
@@ -145,8 +152,8 @@ def _common_map_frame(recordings: Sequence[Recording], out: Path) -> str:
     return frames.pop() if frames else "map"
 
 
-def _copy(recording: Recording, writer: FolderWriter) -> None:
-    """Second pass: write each planned frame as soon as all its messages have come by.
+def _copy(recording: Recording, writer: FolderWriter) -> Recording:
+    """Second pass: write each planned frame as soon as all its messages have come by. Returns what was written.
 
     Sequences that an interrupted run completed are kept.
     """
@@ -162,6 +169,7 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
     held: dict[tuple[str, int], BagMessage] = {}
     seen: Counter[str] = Counter()
     done = 0
+    unreadable: list[DataError] = []
     topics = {topic for topic in (found.image, found.depth, found.mask) if topic}
     with open_bag(recording.bag) as bag:
         total = sum(bag.topics[name].msgcount for name in topics)
@@ -171,7 +179,14 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
             if uses[key]:
                 held[key] = each
             while done < len(parts) and all(key in held for key in parts[done]):
-                _write(recording, frames[done], held, writer)
+                try:
+                    pixels = _decode(recording, frames[done], held)
+                except DataError as error:
+                    unreadable.append(error)
+                    if len(unreadable) > UNREADABLE_SHARE * len(recording.frames):
+                        raise unreadable[0] from error
+                else:
+                    _write(recording, frames[done], pixels, writer)
                 for key in parts[done]:
                     uses[key] -= 1
                     if not uses[key]:
@@ -181,9 +196,23 @@ def _copy(recording: Recording, writer: FolderWriter) -> None:
                     writer.complete(frames[done - 1].sequence)
     if done < len(parts):
         raise DataError(f"{recording.bag}: has changed while it was read")
+    return _as_written(recording, writer, unreadable)
 
 
-def _write(recording: Recording, frame: Planned, held: dict[tuple[str, int], BagMessage], writer: FolderWriter) -> None:
+def _as_written(recording: Recording, writer: FolderWriter, unreadable: Sequence[DataError]) -> Recording:
+    """The recording with the frames that the folder has. Those that an interrupted run left out are counted, too."""
+    written = {(name, stamp_ns) for name in recording.spans() for stamp_ns in writer.stamps(name)}
+    frames = [frame for frame in recording.frames if (frame.sequence, frame.stamp_ns) in written]
+    if not (missing := len(recording.frames) - len(frames)):
+        return recording
+    why = f", e.g. {unreadable[0]}" if unreadable else ""
+    note = f"{recording.bag}: {missing} of {recording.images} images left out, they or their depth or mask {UNREADABLE}"
+    left_out = {**recording.left_out, UNREADABLE: missing}
+    return replace(recording, frames=frames, left_out=left_out, notes=(*recording.notes, note + why))
+
+
+def _decode(recording: Recording, frame: Planned, held: Mapping[tuple[str, int], BagMessage]) -> Layers:
+    """Raises DataError for a message that cannot be used."""
     found, at = recording.found, seconds(frame.stamp_ns)
     where = f"{recording.bag}: {found.image} at {at}"
     image_HW3, encoded = messages.color(held[found.image, frame.image].message(), where)
@@ -203,6 +232,16 @@ def _write(recording: Recording, frame: Planned, held: dict[tuple[str, int], Bag
                 f"{where}: the {kind} is {pixels.shape[1]} x {pixels.shape[0]}, the image "
                 f'{image_HW3.shape[1]} x {image_HW3.shape[0]}; {kind}_topic "" leaves it out'
             )
+    return image_HW3, encoded, depth_HW, mask_HW
+
+
+def _write(
+    recording: Recording,
+    frame: Planned,
+    pixels: Layers,
+    writer: FolderWriter,
+) -> None:
+    image_HW3, encoded, depth_HW, mask_HW = pixels
     writer.add(
         frame.sequence,
         recording.split,

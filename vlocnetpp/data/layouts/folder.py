@@ -159,13 +159,21 @@ class FolderWriter:
 
         Sequences are listed in the order in which they are first named, here or by `add`.
         """
-        self._rows_of(sequence, split)
+        rows = self._rows_of(sequence, split)
+        if sequence in self._complete and not rows:
+            lines = (self.partial / sequence / TABLE).read_text(encoding="utf-8").splitlines()
+            rows += [line.split(",") for line in lines[1:]]
         return sequence in self._complete
 
     def complete(self, sequence: str) -> None:
-        """Mark a sequence as complete: from now on an interruption does not lose it."""
-        self._write_table(sequence)
-        self._complete.add(sequence)
+        """Mark a sequence as complete: from now on an interruption does not lose it. One without frames is none."""
+        if self.stamps(sequence):
+            self._write_table(sequence)
+            self._complete.add(sequence)
+
+    def stamps(self, sequence: str) -> list[int]:
+        """Stamps of the frames that a sequence has, nanoseconds."""
+        return [int(row[1]) for row in self._rows.get(sequence, ())]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -250,10 +258,13 @@ class FolderWriter:
         return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])[1].tobytes()
 
     def _finish(self) -> None:
-        if not any(self._rows.values()) and not self._complete:
+        for sequences in self._splits.values():
+            sequences[:] = [name for name in sequences if self._rows[name]]
+        self._splits = {split: sequences for split, sequences in self._splits.items() if sequences}
+        if not self._splits:
             raise DataError(f"{self.root}: not written, no frame was added")
-        for sequence in self._rows:
-            if sequence not in self._complete:
+        for sequence, rows in self._rows.items():
+            if rows and sequence not in self._complete:
                 self._write_table(sequence)
         index = {
             "format": FORMAT,
