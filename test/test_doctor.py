@@ -100,6 +100,16 @@ def test_ten_percent_of_focal_length_are_found_and_two_are_not(tmp_path, drawn, 
     if found:
         said = the(report, "intrinsics").what.split("depth " if depth else "colour ")[1].split()[0]
         assert float(said) == pytest.approx(1 / factor, rel=0.03)
+        # Beside depth images K is theirs, too, so that correcting it for the colour images alone would part them.
+        assert (f"--network.focal_correction {said} " in the(report, "intrinsics").do) != depth
+
+
+def test_beside_a_wrong_k_no_frame_is_blamed_before_that_is_mended(tmp_path):
+    changes = {"focal": 0.9, "order": broken.swapped, "pose_follows": False}
+    report = examine(broken.copy_recording(real_data("redkitchen"), tmp_path / "copy", **changes), pairs=PAIRS)
+    assert the(report, "intrinsics").severity == "error"
+    placing = the(report, "placing")
+    assert placing.severity == "warning" and placing.do.startswith("mend K first")
 
 
 def test_k_of_another_resolution(tmp_path, drawn):

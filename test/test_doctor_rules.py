@@ -47,7 +47,8 @@ def test_every_reading_is_a_rigid_transform(values):
 def test_depth_that_is_not_registered_is_remedied_by_settings_that_the_trainer_takes():
     """The Kinect of 7-Scenes: K of the depth camera, 585 pixels, fits the depth; colour has 525."""
     depth = Fit(1.0, 0.001, 1.0, 0.001, 1.0, 1.0)
-    (finding,) = _focal(depth, replace(depth, focal=525 / 585, focal_gain=2.0), 60)
+    colour = replace(depth, focal=525 / 585, focal_gain=2.0)
+    (finding,) = _focal({"depth": depth, "colour": colour}, 60, has_depth=True)
     assert (finding.severity, finding.kind) == ("warning", "registration")
     focal = re.search(r"--data\.depth_camera\.focal ([\d.]+) ", finding.do)
     example = re.search(r"'(\[[-\d., ]+\])' for a Kinect v1", finding.do)
@@ -57,6 +58,12 @@ def test_depth_that_is_not_registered_is_remedied_by_settings_that_the_trainer_t
     camera = load_config(ROOT / "config/train/robot.yaml", words).data.depth_camera
     assert camera.focal == pytest.approx(585 / 525, abs=1e-3) and camera.offset_m == (-0.0255, 0.0, 0.0)
     assert [int(each) for each in pixels.groups()] == [round(525 * abs(camera.offset_m[0]) / z) for z in (1, 3)]
+
+    (alone,) = _focal({"colour": colour}, 60, has_depth=False)
+    assert (alone.severity, alone.kind) == ("error", "intrinsics")
+    assert "--network.focal_correction 0.897 " in alone.do
+    words = {"network.focal_correction": "0.897", "data.root": "x"}
+    assert load_config(ROOT / "config/train/robot.yaml", words).network["focal_correction"] == 0.897
 
 
 def made_pair(seed: int, scale: float = 1.0) -> Pair:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vlocnetpp.data.doctor.findings import Finding, Severity
+from vlocnetpp.data.doctor.findings import KINDS, Finding, Severity
 from vlocnetpp.data.doctor.hypotheses import AXES, EXPLAINED, Hypothesis
 from vlocnetpp.data.doctor.study import LEAST_PAIRS, Study
 from vlocnetpp.data.doctor.surfaces import Fit
@@ -65,12 +65,31 @@ def check_convention(study: Study) -> Iterator[Finding]:
 def check_calibration(study: Study) -> Iterator[Finding]:
     """Unit of the translations against depth, and the focal length, by depth against depth and by epipolar lines."""
     yield from _principal_point(study)
-    if not study.verdicts or float((study.reading.errors_P < 2 * EXPLAINED).mean()) < 0.5:
-        return  # the poses do not explain the images in any reading: nothing to measure with
+    if not _measurable(study):
+        return
     if study.by_depth is not None:
         yield from _scale(study.by_depth, len(study.surfaces), study)
     if study.delay is None:
-        yield from _focal(study.by_depth, study.by_lines, len(study.pairs))
+        yield from _focal(_measured(study), len(study.pairs), has_depth=bool(study.surfaces))
+
+
+def focal_is_wrong(study: Study) -> bool:
+    """Whether K is off, so that an image may not fit its pose for this reason alone."""
+    if not _measurable(study) or study.delay is not None:
+        return False
+    measured = _measured(study)
+    wrong = _against_K(measured)
+    return bool(wrong) and not _is_registration(measured, wrong)
+
+
+def _is_registration(measured: dict[str, Fit], wrong: set[str]) -> bool:
+    """Whether depth agrees with K: then it is the colour camera that K is not of."""
+    return "depth" in measured and "depth" not in wrong
+
+
+def _measurable(study: Study) -> bool:
+    """Whether the poses explain the images in any reading; else there is nothing to measure with."""
+    return bool(study.verdicts) and float((study.reading.errors_P < 2 * EXPLAINED).mean()) >= 0.5
 
 
 def check_offset(study: Study) -> Iterator[Finding]:
@@ -139,25 +158,44 @@ def _likelier(study: Study) -> str:
     return f"the depth, {median:.3g} m in the median, is implausible, so look at the depth first"
 
 
-def _focal(by_depth: Fit | None, by_lines: Fit, pairs: int) -> Iterator[Finding]:
-    fits = {"depth": by_depth, "colour": by_lines}
-    measured = {name: fit for name, fit in fits.items() if fit is not None and fit.focal_spread < 0.03}
+def _measured(study: Study) -> dict[str, Fit]:
+    """The focal length by depth and by the colour images, where they can tell it."""
+    fits = {"depth": study.by_depth, "colour": study.by_lines}
+    return {name: fit for name, fit in fits.items() if fit is not None and fit.focal_spread < 0.03}
+
+
+def _off(fit: Fit) -> float:
+    return abs(float(np.log(fit.focal)))
+
+
+def _against_K(measured: dict[str, Fit]) -> set[str]:
+    """Which of them contradict K."""
+    return {
+        name
+        for name, fit in measured.items()
+        if _off(fit) > FOCAL_WARNING and _sure(_off(fit), fit.focal_spread) > 0 and fit.focal_gain > LEAST_GAIN
+    }
+
+
+def _remedy(by_lines: Fit) -> str:
+    return (
+        f"{KINDS['intrinsics'].do}; where you cannot have that, append --network.focal_correction {by_lines.focal:.3f} "
+        "to the command of the training: the model file then corrects K wherever it runs"
+    )
+
+
+def _focal(measured: dict[str, Fit], pairs: int, has_depth: bool) -> Iterator[Finding]:
     if not measured:
         text = f"the focal length cannot be told from {pairs} pairs: too little rotation or too few points"
         yield Finding("warning", "cannot-tell", "intrinsics", text, 0.0)
         return
     said = ", ".join(f"{name} {fit.focal:.3f} (+- {fit.focal_spread:.1%})" for name, fit in measured.items())
-    off = {name: abs(float(np.log(fit.focal))) for name, fit in measured.items()}
-    sure = {name: _sure(off[name], fit.focal_spread) for name, fit in measured.items()}
-    wrong = {
-        name
-        for name, fit in measured.items()
-        if off[name] > FOCAL_WARNING and sure[name] > 0 and fit.focal_gain > LEAST_GAIN
-    }
+    sure = {name: _sure(_off(fit), fit.focal_spread) for name, fit in measured.items()}
+    wrong = _against_K(measured)
     text = f"best factor of the focal length: {said}, on {pairs} pairs"
     if not wrong:
-        yield Finding("info", "evidence", "intrinsics", text, 1 - max(off.values()))
-    elif "depth" in measured and "depth" not in wrong:
+        yield Finding("info", "evidence", "intrinsics", text, 1 - max(map(_off, measured.values())))
+    elif _is_registration(measured, wrong):
         share = 1 / measured["colour"].focal
         remedy = (
             f"register depth to colour where it is recorded, or train with --data.depth_camera.focal {share:.3f} "
@@ -170,5 +208,6 @@ def _focal(by_depth: Fit | None, by_lines: Fit, pairs: int) -> Iterator[Finding]
     else:
         # Depth, where there is any, is the better evidence: it depends on neither light nor registration.
         witness = "depth" if "depth" in wrong else "colour"
-        severity: Severity = "error" if off[witness] > FOCAL_ERROR else "warning"
-        yield Finding(severity, "intrinsics", "K", text, sure[witness])
+        severity: Severity = "error" if _off(measured[witness]) > FOCAL_ERROR else "warning"
+        remedy = "" if has_depth else _remedy(measured[witness])
+        yield Finding(severity, "intrinsics", "K", text, sure[witness], remedy)

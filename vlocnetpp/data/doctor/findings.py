@@ -65,7 +65,7 @@ KINDS = {
     ),
     "placing": Kind(
         "The images of some frames do not fit their poses, while the dataset as a whole does: swapped or shifted.",
-        "pair images and poses again by stamp, or take the frames out",
+        "pair images and poses again by stamp, or take the frames out (docs/doctor.md says how)",
     ),
     "offset": Kind(
         "Images fit the pose of another frame better, the same few frames further for all of them.",

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vlocnetpp.data.doctor.findings import Finding, listing
+from vlocnetpp.data.doctor.conventions import focal_is_wrong
+from vlocnetpp.data.doctor.findings import Finding, Severity, listing
 from vlocnetpp.data.doctor.hypotheses import motion, point_errors
 from vlocnetpp.data.doctor.matches import Pair, features_of, match_frames
 from vlocnetpp.data.doctor.study import Study
@@ -16,6 +17,7 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.poses import relative, rotation_angle
 from vlocnetpp.progress import track
 
+AFTER_K = "mend K first (intrinsics), then look again: an image beside a wrong K may not fit the right pose"
 MOST_LINKS = 4000
 """More frames are subsampled evenly: one wrong frame in a thousand does not spoil a training."""
 OFF = 0.06
@@ -49,6 +51,8 @@ def check_placing(study: Study) -> Iterator[Finding]:
         if first + step < len(sequence)
     ]
     wanted = wanted[:: 1 + len(wanted) // MOST_LINKS]
+    blamed = focal_is_wrong(study)
+    remedy = AFTER_K if blamed else ""
     links: dict[int, list[Link]] = {}
     for sequence, first, second in track(wanted, "images against poses"):
         agrees = _agrees(study, sequence[first], sequence[second])
@@ -58,7 +62,7 @@ def check_placing(study: Study) -> Iterator[Finding]:
         wrong = misplaced(links.get(id(sequence), []))
         if len(wrong) > FRAMES_OF_A_BROKEN_SEQUENCE * len(sequence):
             text = f"the images of {len(wrong)} of {len(sequence)} frames do not fit their poses"
-            yield Finding("error", "placing", sequence[0].sequence, text, 0.9)
+            yield Finding("warning" if blamed else "error", "placing", sequence[0].sequence, text, 0.9, remedy)
         else:
             strangers += [(sequence, i) for i in wrong]
     if not strangers:
@@ -70,9 +74,8 @@ def check_placing(study: Study) -> Iterator[Finding]:
     exchanged = _exchanges(study, strangers, gap)
     hint = "; exchanged: " + listing([f"{a} with {b}" for a, b in exchanged]) if exchanged else ""
     text = f"{len(names)} of {len(study.frames)} images do not fit the pose they have, their neighbours' do{hint}"
-    yield Finding(
-        "error" if len(names) > 1 else "warning", "placing", listing(names, 6), text, 0.95 if exchanged else 0.8
-    )
+    severity: Severity = "error" if len(names) > 1 and not blamed else "warning"
+    yield Finding(severity, "placing", listing(names, 6), text, 0.95 if exchanged else 0.8, remedy)
 
 
 def misplaced(links: Sequence[Link]) -> list[int]:
