@@ -195,6 +195,22 @@ def test_one_vote_of_a_solver_may_fall_otherwise_and_most_have_to_agree(frames: 
     )
 
 
+def test_a_cold_start_that_differs_in_every_clip_is_no_vote() -> None:
+    def report(real: float) -> parity.Report:
+        rows = [
+            parity.Row("m.ts", clip, i, parity.Difference(position_m=value if i == 0 else 0.0))
+            for clip, value in (("random", 0.5), ("real", real))
+            for i in range(parity.CLIP_LENGTH)
+        ]
+        return parity.Report("fp32", parity.TOLERANCES["fp32"], tuple(rows), parity.VOTED)
+
+    assert report(0.0).beyond() == []
+    assert [text.rpartition("frame ")[2] for text in report(0.5).beyond()] == [
+        "0 of the clip 'random'",
+        "0 of the clip 'real'",
+    ]
+
+
 def test_differences_are_measured():
     cold = answering("mtl", depth="sensor")
     clip = parity.random_clip(cold.config, IMAGE_SHAPE, K_33)[:1]
