@@ -26,10 +26,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 ifneq ($(and $(ROS_DISTRO),$(AMENT_PREFIX_PATH)),)
 CLIENT := $(ROS_DISTRO)
+CLIENT_IS := that of ROS 2 $(ROS_DISTRO)
 VENV_OPTIONS := --system-site-packages
 WHEELS :=
 else
 CLIENT := wheels
+CLIENT_IS := from PyPI
 VENV_OPTIONS :=
 WHEELS := "ros-jazzy-rclpy[fastrtps]" ros-jazzy-common-interfaces
 endif
@@ -117,7 +119,7 @@ $(MADE):
 	        clear=--clear
 	    fi
 	done
-	echo "Making .venv with Python $$version for the ROS 2 client '$(CLIENT)'"
+	echo "Making .venv with Python $$version; the ROS 2 client is $(CLIENT_IS)"
 	"$$python" -m venv $(VENV_OPTIONS) $$clear .venv
 	touch $@
 

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 PLAIN_INTERVAL_S = 10.0
+ALMOST = 0.9999
 WIDE = 100
-"""Columns of a terminal from which on a bar is drawn at full length."""
+"""Columns of a terminal from which on a bar is drawn beside the share; a narrower one needs them for the text."""
 
 
 def shows_bars() -> bool:
@@ -63,7 +64,7 @@ class Status:
             # What is narrow keeps its place; the text is cut where the terminal ends.
             console = Console(stderr=True)
             columns = (
-                BarColumn(bar_width=40 if console.width >= WIDE else 8),
+                *([BarColumn(bar_width=40)] if console.width >= WIDE else []),
                 TaskProgressColumn(table_column=Column(no_wrap=True, min_width=4)),
                 TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
                 TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
@@ -89,9 +90,10 @@ class Status:
         began, first = self._began
         if left_s is None and share > first:
             left_s = (now - began) * (1 - share) / (share - first)
-        left = "" if left_s is None else f"{duration(left_s)} left, "
+        left = "" if left_s is None or left_s < 1 else f"{duration(left_s)} left, "
         if self._bar is not None:
-            self._bar.update(self._task, completed=share, description=left + text)
+            # The clock of a task that is complete stands still, while its last work goes on.
+            self._bar.update(self._task, completed=min(share, ALMOST), description=left + text)
         elif not self._quiet and now - self._said > PLAIN_INTERVAL_S:
             self._said = now
             print(f"{self._description}: {share:.1%}, {left}{text}", file=sys.stderr, flush=True)

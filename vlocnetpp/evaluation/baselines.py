@@ -102,6 +102,8 @@ def baseline_table(name: str, ours: Mapping[str, Any], baselines: Sequence[Basel
     """The model's figures beside the baselines'."""
     rows = [_row(name, ours["frames"], ours)]
     rows += [_row(each.name, each.frames, each.figures) for each in baselines]
+    if all(each.peer is not ORB_PNP for each in baselines):
+        rows.append([ORB_PNP.name, "-", "needs depth", *("-",) * 3])
     columns = ("method", "frames", "median m", "median deg", "within 5 cm 5 deg", "within 25 cm 5 deg")
     return Table("Localization beside the baselines", columns, rows)
 

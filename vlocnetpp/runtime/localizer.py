@@ -237,7 +237,8 @@ class Localizer:
             raise CameraMismatchError(
                 f"{worst} differs by {differences[worst]:.0%} from the training camera "
                 f"(at {width} x {height} it had fx {expected[0, 0]:.1f} fy {expected[1, 1]:.1f} "
-                f"cx {expected[0, 2]:.1f} cy {expected[1, 2]:.1f}); rectify to that camera or train with this one"
+                f"cx {expected[0, 2]:.1f} cy {expected[1, 2]:.1f}); rectify to that camera or train with this one; "
+                "is it that one, its camera_info is not what the training had"
             )
         self._camera_checked = key
 
