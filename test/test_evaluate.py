@@ -192,7 +192,7 @@ def test_poses_beyond_the_limits_of_the_file_are_scored_apart() -> None:
     assert found["inside_median_translation_m"] == pytest.approx(0.02)
     assert found["beyond_median_translation_m"] == pytest.approx(0.3)
     said = limits_sentence(found)
-    assert said.startswith("the robot's gate: 4 of 38 poses are beyond the limits of the file and would be withheld; ")
+    assert said.startswith("the robot's gate: 4 of 38 poses are beyond the limits of the file and would be withheld")
     assert "off by 0.300 m, 0.0 deg" in said and "the others by 0.020 m" in said
     scale = float(re.search(r"gate_scale:=([\d.]+) lets 95 % pass", said)[1])
     again = limit_metrics(answers, truth, posed, {name: scale * limit for name, limit in limits.items()})

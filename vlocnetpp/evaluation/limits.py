@@ -57,8 +57,8 @@ def limits_sentence(section: dict[str, Any]) -> str:
     if not beyond:
         return f"the robot's gate: all {frames} poses are within the limits of the file"
     said = (
-        f"the robot's gate: {beyond} of {frames} poses are beyond the limits of the file and would be withheld; "
-        f"off by {_errors(section, 'beyond')}"
+        f"the robot's gate: {beyond} of {frames} poses are beyond the limits of the file and would be withheld "
+        f"(and those around them, until several in a row are good); off by {_errors(section, 'beyond')}"
     )
     if beyond < frames:
         said += f", the others by {_errors(section, 'inside')}"

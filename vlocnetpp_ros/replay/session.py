@@ -95,7 +95,8 @@ class Session:
         self._last_news = time.monotonic()
         self._played = Played()
         self._context = rclpy.Context()
-        rclpy.init(context=self._context)
+        # Without the command line, in which rcl would take `--parameter a:=b` for a remapping.
+        rclpy.init(args=[], context=self._context)
         self._node = rclpy.create_node("replay", context=self._context)
         reliable = QoSProfile(depth=10)
         topics = source.topics
