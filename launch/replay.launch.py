@@ -55,7 +55,8 @@ def words(given: dict[str, str]) -> list[str]:
     switches = [option for name, option in SWITCHES.items() if given[name].lower() == "true"]
     # One word each, since a value may begin with a minus.
     options = [f"{option}={given[name]}" for name, (option, _) in OPTIONS.items() if given[name]]
-    return [model, bag, "--out", out, *pace, *switches, *options]
+    scale = [f"--parameter=gate_scale:={given['gate_scale']}"] if given["gate_scale"] else []
+    return [model, bag, "--out", out, *pace, *switches, *options, *scale]
 
 
 def nodes(context: LaunchContext) -> list[Node]:
@@ -94,6 +95,11 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="false",
                 choices=["true", "false"],
                 description="Publish every pose, also those that the node would withhold.",
+            ),
+            DeclareLaunchArgument(
+                "gate_scale",
+                default_value="",
+                description="Factor on the limits of the gate, as evaluate names it.",
             ),
             DeclareLaunchArgument("rate", default_value="1.0", description="Pace; 1 is as it was recorded."),
             DeclareLaunchArgument(

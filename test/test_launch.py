@@ -168,8 +168,10 @@ def test_the_arguments_of_replay_become_options_that_it_has(tmp_path: Path) -> N
     given = {each.name: each.default_value[0].text if each.default_value else "x" for each in description.entities[:-1]}
     plain = module.words(given)
     assert "--no-gate" not in plain and plain[2:6] == ["--out", str(Path("out/replay").resolve()), "--rate", "1.0"]
-    every = module.words({**given, **dict.fromkeys(module.OPTIONS, "x"), "no_gate": "true", "fast": "true"})
-    assert {"--no-gate", "--fast"} < set(every) and "--rate" not in every
+    every = module.words(
+        {**given, **dict.fromkeys(module.OPTIONS, "x"), "no_gate": "true", "fast": "true", "gate_scale": "1.1"}
+    )
+    assert {"--no-gate", "--fast", "--parameter=gate_scale:=1.1"} < set(every) and "--rate" not in every
     known = command._parser()._option_string_actions
     assert {word.partition("=")[0] for word in every if word.startswith("--")} <= set(known)
 
