@@ -17,7 +17,10 @@ from vlocnetpp.data.frames import Frame
 from vlocnetpp.poses import relative, rotation_angle
 from vlocnetpp.progress import track
 
-AFTER_K = "mend K first (intrinsics), then look again: an image beside a wrong K may not fit the right pose"
+AFTER_K = (
+    "mend K first (intrinsics), then look again; where the training corrects K, leave these frames in: "
+    "beside a wrong K an image may not fit the right pose"
+)
 MOST_LINKS = 4000
 """More frames are subsampled evenly: one wrong frame in a thousand does not spoil a training."""
 OFF = 0.06
