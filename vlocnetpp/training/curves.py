@@ -34,6 +34,7 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         terms: of the run's losses; a likelihood, which may be negative, is not drawn.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     panels = [panel for panel in _panels(rows, terms) if panel.curves]
     if not panels:
@@ -58,8 +59,10 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         if panel.logarithmic and min(drawn) > 0:
             axis.set_yscale("log")
             low, high = axis.get_ylim()
+            # At least two labels, whatever the range.
+            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
             axis.yaxis.set_major_formatter("{x:g}")
-            axis.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")
+            axis.yaxis.set_minor_formatter("{x:g}" if high < 4 * low else "")
         for number, (start, end, name) in enumerate(zip(starts, ends, names)):
             if number % 2:
                 axis.axvspan(start, end, color="0.93", zorder=0)
