@@ -54,7 +54,7 @@ def check_convention(study: Study) -> Iterator[Finding]:
         return
     text = f"as stored, points lie {stored.error * pixels:.2g} px from where poses put them {measured}"
     rival = next(verdict for verdict in study.verdicts if verdict is not stored)
-    text += f"; next: {', '.join(rival.hypothesis.departures)}, {rival.error * pixels:.2g} px"
+    text += f"; under the best other reading ({', '.join(rival.hypothesis.departures)}) {rival.error * pixels:.2g} px"
     if study.explained:
         clear = float((stored.errors_P < rival.errors_P).mean())
         yield Finding("info", "evidence", "poses", text, clear)
