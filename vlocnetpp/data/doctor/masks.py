@@ -98,7 +98,8 @@ def _numbering(masked: list[ExaminedFrame], classes: list[str]) -> Iterator[Find
             "error", "mask-shift", "masks", f"{text}; ids are {abs(best)} too {'high' if best > 0 else 'low'}", sure
         )
     elif best:
-        text = f"the numbering cannot be judged: ids moved by one fit about as well ({said}; 0 would be a perfect fit)"
+        text = "the numbering cannot be judged and need not be wrong: ids moved by one fit about as well "
+        text += f"({said}; 0 would be a perfect fit)"
         yield Finding("info", "cannot-tell", "masks", text, 0.0)
     else:
         rival = min(cost for shift, cost in costs.items() if shift)
