@@ -36,8 +36,8 @@ class SceneConfig:
     classes: int = 10
     """Number of semantic classes."""
     focal_correction: float = 1.0
-    """Factor for the focal lengths of the K that comes with an image, where a recording gives the K of a depth camera
-    beside the colour camera."""
+    """Factor for the focal lengths of the K that comes with an image: where a recording gives the K of the depth camera
+    beside the colour camera, or a wrong one."""
     position_centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Mean of the training positions in the map, metres."""
     position_spread: float = 1.0
