@@ -15,6 +15,7 @@ from vlocnetpp.benchmark.rows import Row
 from vlocnetpp.errors import DataError
 from vlocnetpp.metrics import percentile
 from vlocnetpp.poses import Floats
+from vlocnetpp.reporting.figures import plain_numbers
 from vlocnetpp.reporting.files import replacing
 
 if TYPE_CHECKING:
@@ -213,15 +214,6 @@ def tidy(axis: Axes, grid: str) -> None:
     axis.yaxis.label.set_fontsize(8)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-
-
-def plain_numbers(axis: Any) -> None:
-    """0.05 and 20 instead of powers of ten, at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -13,13 +13,13 @@ from vlocnetpp.benchmark.figures import (
     MOST_LINES,
     PANELS,
     new_figure,
-    plain_numbers,
     save,
     tidy,
 )
 from vlocnetpp.benchmark.rows import Row
 from vlocnetpp.errors import DataError
 from vlocnetpp.metrics import percentile
+from vlocnetpp.reporting.figures import plain_numbers
 
 GROUP = 0.76
 """Width of the marks of one split; 1 is the distance to the next split."""

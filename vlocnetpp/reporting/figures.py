@@ -214,6 +214,15 @@ def headings(axes: Axes, pose_N7: Floats, view: View, color: str | NDArray[np.fl
     )
 
 
+def plain_numbers(axis: Any) -> None:
+    """0.05 and 20 instead of powers of ten, at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def arrows_in_legend(axes: Axes) -> None:
     """Say in the legend what the arrows are; matplotlib has no legend for them."""
     axes.plot([], [], linestyle="", marker=r"$\rightarrow$", markersize=12, color=TRUTH, label="where the camera looks")

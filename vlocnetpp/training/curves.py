@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vlocnetpp.losses import Term, term_names
+from vlocnetpp.reporting.figures import plain_numbers
 from vlocnetpp.reporting.files import replacing
 from vlocnetpp.training.tables import TERM_WORDS, VALIDATED
 
@@ -34,7 +35,6 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         terms: of the run's losses; a likelihood, which may be negative, is not drawn.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
 
     panels = [panel for panel in _panels(rows, terms) if panel.curves]
     if not panels:
@@ -59,10 +59,9 @@ def draw_curves(rows: list[dict[str, Any]], terms: Sequence[Term], path: Path) -
         if panel.logarithmic and min(drawn) > 0:
             axis.set_yscale("log")
             low, high = axis.get_ylim()
-            # At least two labels, whatever the range.
-            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 1000 * low else (1.0,)))
-            axis.yaxis.set_major_formatter("{x:g}")
-            axis.yaxis.set_minor_formatter("{x:g}" if high < 4 * low else "")
+            plain_numbers(axis.yaxis)
+            if high < 4 * low:  # hardly a number at 1, 2 and 5
+                axis.yaxis.set_minor_formatter("{x:g}")
         for number, (start, end, name) in enumerate(zip(starts, ends, names)):
             if number % 2:
                 axis.axvspan(start, end, color="0.93", zorder=0)
