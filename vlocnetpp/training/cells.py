@@ -198,8 +198,8 @@ def open_cells(
         gigabytes = sum(_bytes(layer) for layer in layers.values()) / 1e9
         reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
         raise DataError(
-            f"{folder}: cannot hold the buffer of cells of {gigabytes:.1f} GB: {reason}; choose another folder with "
-            "--data.cache FOLDER or fewer augmentations"
+            f"{folder}: cannot hold the buffer of cells of {gigabytes:.1f} GB: {reason}; free some, or choose "
+            "another folder with --data.cache FOLDER, and continue with --resume"
         ) from error
 
 
