@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 PLAIN_INTERVAL_S = 10.0
 ALMOST = 0.9999
+"""The largest share that a bar shows while its work goes on: the clock of a task that is complete stands still."""
 WIDE = 100
 """Columns of a terminal from which on a bar is drawn beside the share; a narrower one needs them for the text."""
 
@@ -92,7 +93,6 @@ class Status:
             left_s = (now - began) * (1 - share) / (share - first)
         left = "" if left_s is None or left_s < 1 else f"{duration(left_s)} left, "
         if self._bar is not None:
-            # The clock of a task that is complete stands still, while its last work goes on.
             self._bar.update(self._task, completed=min(share, ALMOST), description=left + text)
         elif not self._quiet and now - self._said > PLAIN_INTERVAL_S:
             self._said = now

@@ -180,13 +180,13 @@ def _copy(recording: Recording, writer: FolderWriter) -> Recording:
                 held[key] = each
             while done < len(parts) and all(key in held for key in parts[done]):
                 try:
-                    pixels = _decode(recording, frames[done], held)
+                    layers = _decode(recording, frames[done], held)
                 except DataError as error:
                     unreadable.append(error)
                     if len(unreadable) > UNREADABLE_SHARE * len(recording.frames):
                         raise unreadable[0] from error
                 else:
-                    _write(recording, frames[done], pixels, writer)
+                    _write(recording, frames[done], layers, writer)
                 for key in parts[done]:
                     uses[key] -= 1
                     if not uses[key]:
@@ -235,13 +235,8 @@ def _decode(recording: Recording, frame: Planned, held: Mapping[tuple[str, int],
     return image_HW3, encoded, depth_HW, mask_HW
 
 
-def _write(
-    recording: Recording,
-    frame: Planned,
-    pixels: Layers,
-    writer: FolderWriter,
-) -> None:
-    image_HW3, encoded, depth_HW, mask_HW = pixels
+def _write(recording: Recording, frame: Planned, layers: Layers, writer: FolderWriter) -> None:
+    image_HW3, encoded, depth_HW, mask_HW = layers
     writer.add(
         frame.sequence,
         recording.split,
