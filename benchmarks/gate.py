@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.ros_camera import machine, save
 from vlocnetpp.data.bags import messages as bag_messages
 from vlocnetpp.data.bags.reader import iter_bag
+from vlocnetpp.data.frames import read_image
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp_ros.calibration import file_limits, gate_limits, image_limits
 from vlocnetpp_ros.gate import Gate
@@ -54,7 +55,7 @@ def recording(bag: Path) -> tuple[Source, list[Pixels], NDArray[np.float64]]:
     K_33 = np.eye(3)
     for each in iter_bag(bag, {source.topics.image, source.topics.camera_info}):
         if each.topic == source.topics.image:
-            found.append(cv2.imdecode(np.frombuffer(each.message().data, np.uint8), cv2.IMREAD_COLOR).astype(np.uint8))
+            found.append(bag_messages.color(each.message(), str(bag))[0][..., ::-1].copy())
         else:
             K_33 = bag_messages.camera(each.message(), source.topics.image, str(bag)).K_33
     return source, found, K_33
@@ -107,8 +108,8 @@ def replacements(others: list[Path], size: tuple[int, int]) -> dict[str, Replace
             path for path in folder.rglob("*") if path.suffix in (".jpg", ".png") and "depth" not in path.name
         )
         chosen = names[:: max(1, len(names) // REPLACED)][:REPLACED]
-        images = [cv2.imread(str(path)) for path in chosen]
-        read = [cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8) for image in images]
+        images = [read_image(path, cv2.IMREAD_COLOR) for path in chosen]
+        read = [np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) for image in images]
         found["/".join(folder.resolve().parts[-2:])] = lambda number, picture, read=read: read[number % len(read)]  # type: ignore[misc]
     return found
 

@@ -167,7 +167,7 @@ def time_training(store: FrameStore, network: NetworkConfig, config: TrainConfig
     train_ms = 1e3 * (time.process_time() - start) / (2 * frames)
     torch.set_num_threads(threads)
     print(
-        f"training {network.preset} at width {network.width:g}: {rate:.1f} frames/s, {train_ms:.2f} ms of a core each; "
+        f"training {network.name} at width {network.width:g}: {rate:.1f} frames/s, {train_ms:.2f} ms of a core each; "
         f"the loader is {train_ms / load_ms:.1f} times as fast"
     )
 
@@ -188,7 +188,7 @@ def time_both(store: FrameStore, network: NetworkConfig, config: TrainConfig, st
                 trained.step(clips)
                 whole.append(time.perf_counter() - start)
         print(
-            f"training {network.preset}, {workers} workers: {index.size / median(whole):.1f} frames/s, "
+            f"training {network.name}, {workers} workers: {index.size / median(whole):.1f} frames/s, "
             f"waiting for clips {sum(waited) / sum(whole):.1%} of a step"
         )
 

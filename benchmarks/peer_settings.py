@@ -17,10 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from vlocnetpp.data import Dataset, Frame, open_dataset
+from vlocnetpp.data import Dataset, Frame, open_dataset, pnp
 from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.metrics import localization_metrics
-from vlocnetpp.peers import Peer, PeerMap, active_search, build_map, locate_frames, orb, orb_pnp, pnp, score_forest
+from vlocnetpp.peers import Peer, PeerMap, active_search, build_map, locate_frames, orb, orb_pnp, score_forest
 from vlocnetpp.peers.colour_camera import of_colour_camera
 from vlocnetpp.peers.peer import poses_of
 

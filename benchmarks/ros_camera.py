@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ class Camera:
 
     def at_rate(self, rate_hz: float, seconds: float) -> list[int]:
         """Images at a rate for a time; their stamps."""
-        stamps, began = [], time.monotonic()
+        stamps: list[int] = []
+        began = time.monotonic()
         while (due := began + len(stamps) / rate_hz) < began + seconds:
             time.sleep(max(0.0, due - time.monotonic()))
             stamps.append(self.publish())
@@ -173,19 +175,25 @@ class Camera:
         given_up = time.monotonic() + WAIT_S
         while len(found) < count:
             stamp, sent = self.publish(), time.monotonic()
-            self.wait(lambda stamp=stamp, sent=sent: stamp in self.answered or time.monotonic() > sent + 2, "an answer")
+            self.wait(partial(self._answered_or_lost, stamp, sent + 2), "an answer")
             if stamp in self.answered:
                 found.append(self.answered[stamp])
             elif time.monotonic() > given_up:
                 raise SystemExit(f"the node answers too few images: {self.diagnostics.get('message')}")
         return found
 
+    def _answered_or_lost(self, stamp: int, lost_at: float) -> bool:
+        return stamp in self.answered or time.monotonic() > lost_at
+
+    def _reported_since(self, reports: int) -> bool:
+        return self.reports > reports
+
     def settle(self) -> dict[str, str]:
         """The diagnostics when nothing is pending any more."""
         while True:
             reports = self.reports
             self.call(SetBool, "set_enabled", SetBool.Request(data=True))
-            self.wait(lambda reports=reports: self.reports > reports, "a report")
+            self.wait(partial(self._reported_since, reports), "a report")
             if self.diagnostics["pending"] == "0":
                 return dict(self.diagnostics)
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -76,7 +77,7 @@ def by_cost(several: list[Named], precisions: list[str], repetitions: int) -> di
     """p50 in milliseconds of the runtime, by precision."""
     found: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory(prefix="vlocnetpp_speed_") as folder:
-        steps = {}
+        steps: dict[str, Callable[[], object]] = {}
         for named in several:
             for precision in precisions:
                 case = case_of(named, precision)
@@ -84,9 +85,7 @@ def by_cost(several: list[Named], precisions: list[str], repetitions: int) -> di
                 scratch.mkdir()
                 run = WAYS["runtime"](case, scratch)
                 _, state = run(case.frames[0], case.cold())
-                steps[f"{label(named)}|{precision}"] = lambda run=run, case=case, state=state: run(
-                    case.frames[1], state
-                )
+                steps[f"{label(named)}|{precision}"] = partial(run, case.frames[1], state)
                 found.setdefault(label(named), {"gmac": case.metadata.gmac})
         spent, _ = time_in_turn(torch.device("cpu"), steps, repetitions)
     for key, milliseconds in spent.items():

@@ -1,6 +1,6 @@
 """Resident memory of a training run over its steps, all stages with their validations and checkpoints.
 
-    python benchmarks/trainer_memory.py CONFIG.yaml --data.root ROOT --out DIR --epochs 40
+    python -m benchmarks.trainer_memory CONFIG.yaml --data.root ROOT --out DIR --epochs 40
 
 The configuration must count in epochs. Prints the memory at twenty points of the run, and what it gained from the
 second quarter of the last stage to its end.
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kill_resume import command
+from benchmarks.kill_resume import command
 
 
 def measure_memory(config: Path, out: Path, rest: tuple[str, ...]) -> list[tuple[float, float]]:

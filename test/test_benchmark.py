@@ -329,6 +329,16 @@ def test_what_is_finished_is_not_done_again(wall, done, monkeypatch):
     assert main(command(wall, done, "--methods", "stl_pose,mtl")) == 0
     assert (done / "report.md").exists()
     assert result.read_bytes() == before
+    assert "than its file has now" not in (done / "report.md").read_text()
+
+
+def test_rows_of_a_method_that_has_changed_since_are_named(wall, done, tmp_path):
+    again = shutil.copytree(done, tmp_path / "again")
+    row = again / "results" / "test" / "stl_pose-seed0.json"
+    row.write_text(row.read_text().replace('"weight_decay": 0.0001', '"weight_decay": 0.5'))
+    assert main(command(wall, again, "--methods", "stl_pose,mtl")) == 0
+    said = "- stl_pose: was trained with other settings than its file has now (weight_decay); `--replace` begins anew"
+    assert said in (again / "report.md").read_text().splitlines()
 
 
 def test_a_benchmark_that_was_stopped_between_and_during_trainings_ends_as_one_that_was_not(

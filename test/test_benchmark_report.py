@@ -19,7 +19,7 @@ from vlocnetpp.benchmark.figures import (
 from vlocnetpp.benchmark.paper_figures import FIGURE_2, figure_2, figure_3
 from vlocnetpp.benchmark.paper_tables import paper_tables
 from vlocnetpp.benchmark.record import Errors, Record, read_errors, read_record, write_record
-from vlocnetpp.benchmark.result_tables import localization_table
+from vlocnetpp.benchmark.result_tables import localization_table, marked
 from vlocnetpp.benchmark.rows import Row, join, spread
 from vlocnetpp.benchmark.sentences import costs, duels, winners
 from vlocnetpp.benchmark.significance import compare_medians
@@ -178,10 +178,12 @@ def test_the_numbers_of_figure_3_follow_from_the_text():
         assert mtl[i] == pytest.approx(concat[i] * (1 - of_concat), abs=0.005)
 
 
-def test_rows_join_seeds_and_leave_out_what_failed():
+def test_rows_join_seeds_and_say_how_many_failed():
     records = [(Record("a", "method", 0, metrics={}), None), (Record("a", "method", 1, failed="NaN"), None)]
     (joined,) = join([*records, (Record("b", "peer", failed="x"), None)])
     assert joined.name == "a" and len(joined.records) == 1
+    assert joined.label == marked(joined) == "a (1 of 2 seeds)"
+    assert join(records[:1])[0].label == "a"
 
 
 # --- files and pictures ---------------------------------------------------------------------------------------------
@@ -250,8 +252,7 @@ def test_the_papers_figures_are_drawn_where_there_are_rows(tmp_path):
     assert not figure_2(tmp_path / "none.png", [row("mean pose", [[0.3]], "peer")], "t")
     assert not figure_3(tmp_path / "none.png", variants[:1], "t")
     assert not (tmp_path / "none.png").exists()
-    with pytest.raises(DataError, match="no method has an answer"):
-        figure_2(tmp_path / "none.png", [failing], "t")
+    assert figure_2(tmp_path / "unanswered.png", [failing], "t"), "a bar that says so"
 
 
 def test_a_second_benchmark_in_the_folder_is_refused_and_the_next_is_not(tmp_path):

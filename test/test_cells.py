@@ -30,7 +30,7 @@ from vlocnetpp.network.blocks.hypercolumns import STRIDE, Hypercolumns
 from vlocnetpp.network.blocks.mahalanobis import MahalanobisScore
 from vlocnetpp.network.blocks.pose_hypotheses import PoseHypotheses
 from vlocnetpp.training import cell_training, cell_views, cells
-from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, cell_loss, train_cells
+from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, cell_loss
 from vlocnetpp.training.cell_views import training_views, triangulated
 from vlocnetpp.training.cells import CellBuffer, Cells, View, open_cells
 from vlocnetpp.training.clips import FrameStore, open_store
@@ -111,7 +111,7 @@ def everything(buffer: CellBuffer) -> Cells:
 def test_cells_are_the_features_and_places_of_the_images(tmp_path, store, config, front):
     buffer = build(tmp_path, store, config, front)
     assert buffer.views == front.images == 40
-    assert buffer.channels == 568
+    assert everything(buffer).features_NC.shape[1] == 568
     found = everything(buffer)
     # Unaugmented images come first and keep all their cells.
     first = front(torch.from_numpy(store.image_N3HW[:1]).float())[0].flatten(1).t()
@@ -133,7 +133,7 @@ def test_without_depth_the_filled_borders_are_left_out_as_well(tmp_path, plain_s
     assert not found.known_N.any()
     assert (found.point_N3 == 0).all()
     assert 20 * CELLS < len(buffer) < 40 * CELLS
-    centre, spread = buffer.extent()
+    centre, spread = extent(buffer)
     assert abs(centre[2]) < 1e-3
     assert spread > 0.3, "of the cameras"
 
@@ -147,7 +147,7 @@ def test_without_depth_triangulated_keypoints_say_where_cells_are(tmp_path, plai
     distance = (found.point_N3 - found.pose_N7[:, :3]).norm(dim=1, keepdim=True)
     seen = rotate(found.pose_N7[:, 3:], found.ray_N3) * distance + found.pose_N7[:, :3]
     torch.testing.assert_close(seen[known_N], found.point_N3[known_N], rtol=0, atol=2e-3)
-    centre, _ = buffer.extent()
+    centre, _ = extent(buffer)
     assert abs(centre[2] - WALL_M) < 0.5
 
 
@@ -182,7 +182,7 @@ def test_without_depth_and_keypoints_the_cameras_say_where_the_place_is(tmp_path
     blank = replace(plain_store, image_N3HW=np.full_like(plain_store.image_N3HW, 90))
     buffer = build(tmp_path, blank, config, front, points=points_of(blank))
     assert not everything(buffer).known_N.any()
-    centre, spread = buffer.extent()
+    centre, spread = extent(buffer)
     assert abs(centre[2]) < 1e-3
     assert spread > 0.3, "of the cameras"
 
@@ -268,9 +268,21 @@ def test_views_that_cannot_teach_are_refused(tmp_path, front):
         open_cells(tmp_path, 2, lambda i: nothing, front, 568, STRIDE, (HEIGHT, WIDTH), ())
 
 
+def extent(buffer: CellBuffer) -> tuple[tuple[float, float, float], float]:
+    """Mean of the known points and their largest standard deviation along an axis, metres."""
+    points_N3 = buffer.places()
+    x, y, z = points_N3.mean(dim=0).tolist()
+    return (x, y, z), float(points_N3.std(dim=0).max())
+
+
 def head_of(buffer: CellBuffer, descriptor: int = 0) -> CellCoordinates:
     torch.manual_seed(0)
-    return CellCoordinates(buffer.channels, 64, 1, descriptor, *buffer.extent())
+    return CellCoordinates(buffer.pooled().shape[1], 64, 1, descriptor, *extent(buffer))
+
+
+def trained(training: CellTraining, steps: int) -> list[dict[str, float]]:
+    """What each of so many steps returns."""
+    return [training.step(i / steps) for i in range(steps)]
 
 
 def solved(store: FrameStore, front: Front, head: CellCoordinates, frame: int) -> Tensor:
@@ -287,10 +299,8 @@ def solved(store: FrameStore, front: Front, head: CellCoordinates, frame: int) -
 def test_a_head_trained_on_cells_localizes(tmp_path, store, config, front, descriptor):
     buffer = build(tmp_path, store, config, front, augmentations=0)
     training = CellTraining(head_of(buffer, descriptor), buffer, CellTrainingConfig(cells=512, half=False))
-    seen = []
-    assert train_cells(training, steps=250, on_step=lambda share, values: seen.append((share, values))) == 250
-    assert seen[-1][0] == 1.0
-    assert seen[-1][1]["distance_m"] < 0.05 < seen[0][1]["distance_m"]
+    shown = trained(training, 250)
+    assert shown[-1]["distance_m"] < 0.05 < shown[0]["distance_m"]
     assert max(solved(store, front, training.head, i) for i in (0, 9, 15)) < 0.08
 
 
@@ -324,9 +334,7 @@ def two_equal_doors(mislabelled_m: float = 0.0, origin: float = cells.MEASURED) 
 def test_a_descriptor_of_the_image_parts_places_that_look_alike_from_near(descriptor, parted):
     buffer = two_equal_doors()
     training = CellTraining(head_of(buffer, descriptor), buffer, CellTrainingConfig(cells=256, half=False))
-    values: list[dict[str, float]] = []
-    train_cells(training, steps=300, on_step=lambda share, each: values.append(each))
-    assert (values[-1]["distance_m"] < 0.5) == parted
+    assert (trained(training, 300)[-1]["distance_m"] < 0.5) == parted
 
 
 @pytest.mark.parametrize(("descriptor", "regions"), [(0, 0), (8, 0), (0, 5)])
@@ -368,7 +376,7 @@ def test_regions_are_the_same_each_time_and_the_same_in_half_precision():
 def test_without_depth_reprojection_teaches_the_places(tmp_path, plain_store, config, front):
     buffer = build(tmp_path, plain_store, config, front, augmentations=0)
     training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=512, half=False))
-    train_cells(training, steps=400)
+    trained(training, 400)
     assert not everything(buffer).known_N.any()
     assert max(solved(plain_store, front, training.head, i) for i in (0, 9, 15)) < 0.15
 
@@ -377,8 +385,7 @@ def test_without_depth_triangulated_labels_teach_the_places(tmp_path, plain_stor
     buffer = build(tmp_path, plain_store, config, front, augmentations=0, points=points_of(plain_store))
     assert everything(buffer).known_N.any()
     training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=512, half=False))
-    shown: list[dict[str, float]] = []
-    train_cells(training, steps=400, on_step=lambda share, values: shown.append(values))
+    shown = trained(training, 400)
     assert max(solved(plain_store, front, training.head, i) for i in (0, 9, 15)) < 0.15
     assert set(shown[-1]) == {"cells", "off_ray_m"}, "distances from labels that are wrong themselves are not shown"
 
@@ -386,9 +393,7 @@ def test_without_depth_triangulated_labels_teach_the_places(tmp_path, plain_stor
 def test_half_precision_trains_as_well(tmp_path, store, config, front):
     buffer = build(tmp_path, store, config, front, augmentations=0)
     training = CellTraining(head_of(buffer), buffer, CellTrainingConfig(cells=512))
-    last: list[dict[str, float]] = []
-    train_cells(training, steps=250, on_step=lambda share, values: last.append(values))
-    assert last[-1]["distance_m"] < 0.06
+    assert trained(training, 250)[-1]["distance_m"] < 0.06
 
 
 @pytest.mark.parametrize(("multiplies", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
@@ -400,27 +405,6 @@ def test_hidden_layers_are_bfloat16_where_the_processor_multiplies_it(multiplies
     training.head.fc_in.register_forward_hook(lambda module, inputs, output: found.append(output.dtype))
     training.step(0.5)
     assert found == [dtype]
-
-
-def test_a_continued_training_is_the_same(tmp_path, store, config, front):
-    buffer = build(tmp_path, store, config, front, augmentations=0)
-    settings = CellTrainingConfig(cells=64, half=False)
-    whole = CellTraining(head_of(buffer), buffer, settings)
-    first = CellTraining(head_of(buffer), buffer, settings)
-    for i in range(6):
-        whole.step(i / 6)
-    for i in range(3):
-        first.step(i / 6)
-    second = CellTraining(head_of(buffer), buffer, settings, seed=99)
-    second.head.load_state_dict(first.head.state_dict())
-    second.load_state_dict(first.state_dict())
-    for i in range(3, 6):
-        second.step(i / 6)
-    for one, other in zip(whole.head.parameters(), second.head.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert train_cells(first, seconds=0.2) >= 1
-    with pytest.raises(ValueError, match="either steps or seconds"):
-        train_cells(first)
 
 
 def test_the_loss_does_not_pull_unlabelled_points_into_the_camera():
@@ -491,7 +475,7 @@ def test_triangulated_labels_guide_the_beginning_and_not_the_end():
     along = (gradient(guided, 0.0)[:, :3] * guided.ray_N3).sum(dim=1)
     assert along.abs().median() > 3e-4, "a label moves points along their rays"
 
-    def trained(mislabelled_m: float, share: float) -> CellCoordinates:
+    def after_a_step(mislabelled_m: float, share: float) -> CellCoordinates:
         training = CellTraining(
             head_of(two_equal_doors()),
             two_equal_doors(mislabelled_m, cells.TRIANGULATED),
@@ -501,5 +485,5 @@ def test_triangulated_labels_guide_the_beginning_and_not_the_end():
         return training.head
 
     for share, same in ((0.5, False), (1.0, True)):
-        right, wrong = (trained(metres, share).fc_out.weight for metres in (0.0, 5.0))
+        right, wrong = (after_a_step(metres, share).fc_out.weight for metres in (0.0, 5.0))
         assert torch.equal(right, wrong) is same

@@ -70,6 +70,19 @@ def test_two_processes_have_the_loss_curve_of_one(config, one, tmp_path):
     assert two[-1]["val_median_translation_m"] == pytest.approx(one[-1]["val_median_translation_m"], rel=1e-3)
 
 
+def test_processes_with_unequal_shares_have_equally_many_parts(config, tmp_path):
+    """Of three clips, one process has one and the other two: a second part of one alone would wait for ever."""
+    save_config(config, tmp_path / "c.yaml")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "vlocnetpp.cli", "train"]
+    words += [str(tmp_path / "c.yaml"), "--out", str(tmp_path / "two"), "--batch", "3", "--accumulate", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert load_checkpoint(tmp_path / "two" / "last.pt")["progress"]["done"]
+
+
 def test_a_batch_in_parts_is_weighted_like_a_whole_one(config, tmp_path):
     """Norms see the parts, so only a network whose norms stand still can be compared: the first step of a run.
 

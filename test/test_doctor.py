@@ -152,6 +152,31 @@ def test_light_and_files(tmp_path, drawn):
     assert kinds(report) == ["image"]
 
 
+@pytest.mark.parametrize(("change", "found"), [(pose_7, []), (lambda T: pose_7(np.linalg.inv(T)), ["convention"])])
+def test_depth_of_every_second_image_is_enough(tmp_path, drawn, change, found):
+    """As of a depth camera at half the rate of the colour camera."""
+    half = {
+        split: [(T, image, metres if i % 2 == 0 else None) for i, (T, image, metres) in enumerate(frames)]
+        for split, frames in drawn.items()
+    }
+    report = examine(write_room(tmp_path / "room", half, change), pairs=PAIRS)
+    assert kinds(report) == found
+    assert report.study is not None and np.isfinite(report.study.stored.errors_P).all()
+    assert "20 of 40 frames have no depth" in the(report, "missing").what
+
+
+def test_depth_and_masks_that_cannot_be_read_are_named_and_poses_are_judged_without_them(tmp_path, drawn):
+    labels = np.zeros(SIZE, np.uint8)
+    root = write_room(tmp_path / "room", drawn, lambda T: pose_7(np.linalg.inv(T)), mask=labels)
+    for path in root.glob("*/depth/*.png"):
+        cv2.imwrite(str(path), np.full(SIZE, 200, np.uint8))
+    for path in root.glob("*/mask/*.png"):
+        cv2.imwrite(str(path), np.full((*SIZE, 3), 40, np.uint8))
+    report = examine(root, pairs=PAIRS)
+    assert kinds(report) == ["convention", "depth", "mask"]
+    assert "16-bit" in the(report, "depth").do and "one channel" in the(report, "mask").do
+
+
 # One wild pose.
 
 
@@ -300,7 +325,7 @@ def test_how_little_an_image_may_change_depends_on_what_it_shows(changes, contra
         frame = Frame(f"f{i}", 0, None, np.diag([160.0, 160.0, 1.0]), np.array([0.1 * i, 0, 0, 1, 0, 0, 0]))
         noisy = (picture + changes * np.sqrt(np.pi) / 2 * rng.standard_normal(picture.shape)).astype(np.float32)
         sequence.append(
-            ExaminedFrame(frame, "train", "s", i, size=(240, 320), digest=bytes([i]), thumbnail=noisy, depth_m=1.0)
+            ExaminedFrame(frame, "train", "s", size=(240, 320), digest=bytes([i]), thumbnail=noisy, depth_m=1.0)
         )
     findings = list(check_repeats(SimpleNamespace(sequences=[sequence])))
     assert [(each.severity, each.kind) for each in findings] == [("error", "duplicates")] * found

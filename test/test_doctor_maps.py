@@ -15,7 +15,7 @@ from test_doctor import kinds, the
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import open_dataset
-from vlocnetpp.data.doctor import examine, survey
+from vlocnetpp.data.doctor import examine, maps, survey
 from vlocnetpp.poses import relative, rotation_angle
 
 ELSEWHERE = np.eye(4)
@@ -90,6 +90,18 @@ def test_two_places_that_both_start_at_zero_are_no_one_map(tmp_path, drawn):
     far = {**strangers, "test": [(ELSEWHERE @ T, *layers) for T, *layers in strangers["test"]]}
     report = examine(write_room(tmp_path / "far", far), pairs=PAIRS)
     assert kinds(report) == [] and "maps cannot be compared" in " ".join(each.what for each in report.findings)
+
+
+def test_of_many_drives_some_are_compared_and_those_that_align_is_given(tmp_path, drawn, monkeypatch, capsys):
+    monkeypatch.setattr(maps, "MOST_DRIVES", 2)
+    apart = moved(drawn, ELSEWHERE)
+    root = write_room(tmp_path / "apart", {"train": apart["train"], "val": apart["test"], "test": drawn["train"]})
+    report = examine(root, pairs=PAIRS)
+    assert "1 of 3 drives were not compared, to end in time" in " ".join(each.what for each in report.findings)
+    assert "maps" not in kinds(report), "the drive between the two was not looked at"
+    words = ["data", "align", str(root), "val", "--out", str(tmp_path / "joined"), "--pairs", str(PAIRS)]
+    assert main(words) == 0
+    assert "val: moved by" in capsys.readouterr().out
 
 
 def test_of_many_images_runs_are_looked_at(tmp_path, drawn, monkeypatch):

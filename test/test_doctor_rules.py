@@ -141,7 +141,7 @@ def test_the_numbering_of_masks_is_right_wrong_or_cannot_be_judged(heights, seve
     rows = np.zeros(256)
     rows[:4] = 1000 * np.array(heights)
     frame = Frame("f", 0, Path("f.png"), K_33)
-    examined = ExaminedFrame(frame, "train", "s", 0, masked=True, mask_pixels=pixels, mask_rows=rows)
+    examined = ExaminedFrame(frame, "train", "s", masked=True, mask_pixels=pixels, mask_rows=rows)
     dataset = SimpleNamespace(classes=[LabelClass(name, (0, 0, 0)) for name in names])
     findings = list(check_masks(SimpleNamespace(frames=[examined], dataset=dataset, splits=("train",))))
     assert [(each.severity, each.kind) for each in findings] == [(severity, kind)]

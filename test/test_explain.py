@@ -333,6 +333,7 @@ def test_mistakes_get_one_line(folder, tmp_path, capsys):
         ([stl, str(tmp_path / "unposed")], "split 'test' has 0 frames with a ground-truth pose"),
         ([stl, wall, "--layer", "res9z"], "has no layer 'res9z' on the way to its pose; there are res2a, "),
         ([stl, wall, "--split", "tset"], "no split 'tset'"),
+        ([stl, wall, "--points", "3"], "--points: 3 is not at least 4"),
         ([str(tmp_path / "absent.ts"), wall], "absent.ts: no such file"),
         ([str(tmp_path), wall], "is a folder, but not that of a training run"),
         ([str(tmp_path / "file"), wall], "is not a model file"),

@@ -23,7 +23,7 @@ from vlocnetpp.network.preprocess import network_intrinsics
 from vlocnetpp.network.summary import summarize
 from vlocnetpp.reporting.tables import plain_table
 from vlocnetpp.runtime import Metadata, ModelFileError, load_model, read_metadata
-from vlocnetpp.training.checkpoint import CheckpointError, save_checkpoint
+from vlocnetpp.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 ABOUT = {
     "classes": CLASSES,
@@ -319,6 +319,14 @@ def test_best_is_taken_where_there_is_one(run, exported, tmp_path):
     with pytest.raises(CheckpointError, match=r"best\.pt: no such checkpoint"):
         export_run(only, tmp_path / "c.ts", checkpoint="best")
     assert not (tmp_path / "c.ts").exists()
+
+
+def test_a_checkpoint_whose_norms_are_not_settled_is_refused(run, tmp_path):
+    saved = load_checkpoint(run / "last.pt")
+    assert saved["settled"]
+    save_checkpoint(tmp_path / "last.pt", {**saved, "settled": False})
+    with pytest.raises(CheckpointError, match=r"last\.pt: was written between two validations.*train --resume"):
+        export_run(tmp_path, tmp_path / "m.ts")
 
 
 def test_a_checkpoint_of_another_network_is_refused_by_name(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 from training_runs import differences, outcome, quick
 from wall_dataset import WALL_M, write_wall
 
-from vlocnetpp.data import open_dataset
+from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.evaluation.score import score
 from vlocnetpp.evaluation.stream import stream
 from vlocnetpp.export import export_run
@@ -22,6 +24,7 @@ from vlocnetpp.network.blocks.efficientnet_lite import EfficientNetLite, load_im
 from vlocnetpp.runtime import Localizer, load_model
 from vlocnetpp.runtime.map_cloud import read_map_cloud
 from vlocnetpp.training import TrainingError, cell_stage, cells, load_checkpoint, train
+from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.cells import INDEX_NAME
 from vlocnetpp.training.config import DataConfig, StageConfig
 from vlocnetpp.training.map_cloud import thin
@@ -109,6 +112,91 @@ def test_fewer_versions_of_each_image_where_time_is_short(wall, tmp_path, monkey
     said = capsys.readouterr().err
     assert "4 of 4 versions of each image" in said and "the features of more" not in said
     assert buffers(tmp_path / "cache") == [2 * frames, 4 * frames]
+
+
+def test_a_run_that_failed_while_features_were_computed_goes_on_with_their_buffer(wall, tmp_path, monkeypatch):
+    """Also where the disk has no more room: the buffer has its own."""
+    stages = (StageConfig("coordinates", cells=512, learning_rate=3e-3),)
+    config = quick(wall, preset="robot", stages=stages, epochs=2.0, data=DataConfig(root=str(wall), cache="none"))
+    made, cells_of = [], cells._cells_of
+
+    def failing(*given):
+        made.append(given[-1])
+        if len(made) == 50:
+            raise OSError(errno.ENOSPC, "no space")
+        return cells_of(*given)
+
+    monkeypatch.setattr(cells, "FLUSHED", 1)
+    monkeypatch.setattr(cells, "_cells_of", failing)
+    with pytest.raises(DataError, match=r"cannot hold the buffer of cells .* continue with --resume"):
+        train(config, tmp_path / "run")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+    assert train(config, tmp_path / "run", resume=True) == 0
+    assert made[50] == 48, "the three complete batches of 16 images were kept"
+
+
+def test_a_stage_of_cells_that_was_stopped_ends_like_one_that_was_not(wall, tmp_path, monkeypatch):
+    """In its middle, and after its last step, before the validation."""
+    stages = (StageConfig("coordinates", cells=512, learning_rate=3e-3),)
+    data = DataConfig(root=str(wall), cache=str(tmp_path / "cache"))
+    config = quick(wall, preset="robot", stages=stages, epochs=40 / 6, data=data, validations=1)
+    assert train(config, tmp_path / "whole") == 0
+    assert load_checkpoint(tmp_path / "whole/last.pt")["progress"]["step"] == 40
+    agree, places = cell_stage.agree, [20, 40]
+
+    def interrupted(run, counts):
+        if run.state.progress.step in places:
+            places.remove(run.state.progress.step)
+            signal.raise_signal(signal.SIGTERM)
+        return agree(run, counts)
+
+    monkeypatch.setattr(cell_stage, "agree", interrupted)
+    for number in range(2):
+        assert train(config, tmp_path / "run", resume=number > 0) == signal.SIGTERM
+    assert train(config, tmp_path / "run", resume=True) == 0 and not places
+    assert differences(outcome(tmp_path / "whole"), outcome(tmp_path / "run")) == []
+    assert differences(outcome(tmp_path / "whole", "best.pt"), outcome(tmp_path / "run", "best.pt")) == []
+
+
+def test_a_random_front_stays_as_the_cells_were_trained_on_it(wall, tmp_path, monkeypatch):
+    stages = (STAGES[1], STAGES[2])
+    config = quick(wall, preset="robot", stages=stages, data=DataConfig(root=str(wall), cache="none"))
+    config = replace(config, network={**config.network, "imagenet": False})
+    agree, stopped = training_loop.agree, []
+
+    def interrupted(run, counts):
+        if not stopped:
+            stopped.append(signal.raise_signal(signal.SIGTERM))
+        return agree(run, counts)
+
+    monkeypatch.setattr(training_loop, "agree", interrupted)
+    assert train(config, tmp_path / "run") == signal.SIGTERM
+    before = load_checkpoint(tmp_path / "run/last.pt")
+    assert before["progress"]["stage"] == 1, "the stage of cells is over"
+    assert train(config, tmp_path / "run", resume=True) == 0
+    after = load_checkpoint(tmp_path / "run/last.pt")["network_state"]
+    kept = ("front.", "hypercolumns.", "coordinates.")
+    moved = [name for name, value in before["network_state"].items() if not np.array_equal(value, after[name])]
+    assert moved and not [name for name in moved if name.startswith(kept)]
+
+
+def test_a_disk_without_room_is_named_before_the_first_step(wall, run, tmp_path, monkeypatch, capsys):
+    stages = (StageConfig("coordinates", cells=512, learning_rate=3e-3),)
+    config = quick(wall, preset="robot", stages=stages, epochs=2.0, data=DataConfig(root=str(wall), cache="none"))
+    frames = len(open_dataset(wall).frames("train"))
+    version = sum(file.stat().st_size for file in run.rglob("*.bin")) // 4
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=version * 5 // 2))
+    assert train(config, tmp_path / "run") == 0
+    said = "".join(capsys.readouterr())
+    assert "the features of all images in 4 versions need 0.0 GB, so that they get fewer" in said
+    assert "2 of 4 versions of each image: the features of more have no room on the disk" in said
+    assert buffers(tmp_path / "run") == [2 * frames]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=version // 2))
+    with pytest.raises(DataError, match=r"full: has room for .* GB, and the features .*; free some, or choose another"):
+        train(config, tmp_path / "full")
+    assert not (tmp_path / "full").exists()
 
 
 def test_each_stage_trains_its_own_part_and_keeps_the_front_that_the_cells_were_trained_on(run):

@@ -286,6 +286,9 @@ def test_half_precision_still_answers_in_millimetres():
         (lambda: configure("stl_pose", "tiny", semantics="fuse"), "needs the tasks"),
         (lambda: configure("stl_segmentation", "tiny", warp=("4f",)), "odometry"),
         (lambda: configure("mtl", "tiny", depth="none"), "depth"),
+        (lambda: configure("mtl", "tiny", warp=()), "depth: 'network' is read by nothing without warp"),
+        (lambda: configure("cnnbspp", "tiny", levels=(0, 2)), r"levels: \[0, 2\]"),
+        (lambda: build_network(configure("robot", "tiny", height=32)), "odometry needs an input of at least 48 pixels"),
         (lambda: configure("mtl", "tiny", tasks=()), "at least one"),
         (lambda: configure("mtl", "tiny", tasks=("localisation",)), "localisation"),
         (lambda: configure("mtl", "tiny", classes=1), "classes"),
@@ -347,7 +350,7 @@ def test_a_network_answers_for_itself(preset):
 
 def test_the_page_of_networks_is_that_of_the_registry():
     page = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
-    assert page == models_page.page(), "python -m vlocnetpp.network.models_page > docs/models.md"
+    assert page == models_page.page(), "vlocnetpp inspect --all > docs/models.md"
 
 
 def test_public_names():

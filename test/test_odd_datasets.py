@@ -30,6 +30,7 @@ from tiny_reconstructions import write_colmap, write_nerf_transforms
 from vlocnetpp.cli import main
 from vlocnetpp.data import DataError, open_dataset
 from vlocnetpp.data.frames import image_size
+from vlocnetpp.data.layouts import colmap
 
 
 def check(root: Path, wants: list[Want]) -> None:
@@ -175,7 +176,9 @@ def test_a_pose_that_is_none_is_unknown_and_told(
     for want in wants:
         want.pose_7 = None if want.name in names else want.pose_7
     check(tmp_path / "set", wants)
-    (note,) = (each for each in open_dataset(tmp_path / "set").notes if "unit of length" not in each)
+    assumed = ("unit of length", "K is nominal")
+    notes = open_dataset(tmp_path / "set").notes
+    (note,) = (each for each in notes if not any(words in each for words in assumed))
     assert str(tmp_path / "set") in note and "read as unknown" in note and "\n" not in note
     assert main(["data", "info", str(tmp_path / "set")]) == 0
     assert f"note: {note}" in capsys.readouterr().out
@@ -256,6 +259,10 @@ def test_lens_distortion_is_told_and_a_fisheye_refused(tmp_path: Path) -> None:
     transforms.write_text(transforms.read_text().replace('"OPENCV"', '"OPENCV_FISHEYE"'))
     with pytest.raises(DataError, match="camera model OPENCV_FISHEYE is no pinhole"):
         open_dataset(tmp_path / "nerf")
+    content = json.loads(transforms.read_text())
+    transforms.write_text(json.dumps({**content, "camera_model": "OPENCV", "is_fisheye": True}))
+    with pytest.raises(DataError, match="camera model fisheye is no pinhole"):
+        open_dataset(tmp_path / "nerf")
 
 
 def test_a_colmap_model_lies_in_any_of_three_places_and_may_be_split_by_folders(tmp_path: Path) -> None:
@@ -268,6 +275,19 @@ def test_a_colmap_model_lies_in_any_of_three_places_and_may_be_split_by_folders(
     (tmp_path / "set/TestSplit.txt").write_text("left\n")
     dataset = open_dataset(tmp_path / "set")
     assert [len(dataset.frames(split)) for split in ("train", "test")] == [1, 2]
+
+
+def test_folders_within_folders_of_a_colmap_model_are_listed_as_they_are(tmp_path: Path) -> None:
+    write_colmap(tmp_path)
+    (tmp_path / "images/run").mkdir()
+    (tmp_path / "images/walk").rename(tmp_path / "images/run/walk")
+    table = tmp_path / "sparse/0/images.txt"
+    table.write_text(table.read_text().replace(" walk/", " run/walk/"))
+    (tmp_path / "TrainSplit.txt").write_text("left\n")
+    (tmp_path / "TestSplit.txt").write_text("run/walk\n")
+    dataset = open_dataset(tmp_path)
+    assert [each.name for each in dataset.sequences("test")] == ["run-walk"]
+    assert colmap._sequence_names(["a/b", "a-b", "a"]) == {"a-b": "a-b", "a": "a", "a/b": "a-b-2"}
 
 
 def test_stray_images_and_depth_of_another_size_are_told(tmp_path: Path) -> None:

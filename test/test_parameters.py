@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,13 @@ def test_topics_follow_the_conventions_of_image_transport(  # type: ignore[no-un
     overrides = ["model:=x", "image_topic:=/zed/rgb/image", f"image_transport:={transport}"]
     read = Parameters(node_with(*overrides, f"camera_info_topic:='{info}'")).read()
     assert (read.image_input, read.camera_info_input) == (image_input, info_input)
+
+
+def test_intrinsics_of_a_relative_topic_are_beside_it() -> None:
+    settings = Settings(**{each.name: each.default for each in DECLARATIONS} | {"image_topic": "image_rect"})
+    assert settings.camera_info_input == "camera_info"
+    assert replace(settings, image_topic="left/image").camera_info_input == "left/camera_info"
+    assert replace(settings, image_topic="/image").camera_info_input == "/camera_info"
 
 
 def test_a_change_that_another_callback_refuses_does_not_act(node_with) -> None:  # type: ignore[no-untyped-def]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from vlocnetpp.cli import main
-from vlocnetpp.data import DataError, open_dataset, read_bag
+from vlocnetpp.data import DataError, FolderWriter, open_dataset, read_bag
+from vlocnetpp.data.bags import messages
 from vlocnetpp.data.bags.pose_file import read_pose_file
 
 K = np.array([[120.0, 0.0, 79.5], [0.0, 120.0, 59.5], [0.0, 0.0, 1.0]])
@@ -111,6 +113,32 @@ def test_the_offset_of_a_clock_is_found_and_printed(
     assert any("clock offset" in note for note in report["recordings"][0]["notes"])
 
 
+def test_a_conversion_is_not_continued_with_other_poses(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = tum(tmp_path / "slam.tum", trajectory(0.0)), tmp_path / "out"
+    add = FolderWriter.add
+
+    def full(self: FolderWriter, sequence: str, *layers: Any, **more: Any) -> str:
+        if sequence == "train-03":
+            raise DataError("the disk is full")
+        return add(self, sequence, *layers, **more)
+
+    def convert() -> None:
+        read_bag(recording, out, poses=file, pose_offset_s=0.0, pose_frame="body", gap_s=0.04)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderWriter, "add", full)
+        with pytest.raises(DataError, match="the disk is full"):
+            convert()
+    tum(file, trajectory(0.1))
+    with pytest.raises(DataError, match=r"out\.partial: was begun with poses train"):
+        convert()
+    tum(file, trajectory(0.0))
+    convert()
+    assert len(open_dataset(out).sequences("train")) == IMAGES
+
+
 def test_a_given_offset_is_taken_and_images_outside_of_the_poses_have_none(recording: Path, tmp_path: Path) -> None:
     file = tum(tmp_path / "slam.tum", trajectory(2.5, 1.01, 9.0))
     summary = read_bag(recording, tmp_path / "out", poses=file, pose_offset_s=2.5, pose_frame="body")
@@ -118,6 +146,24 @@ def test_a_given_offset_is_taken_and_images_outside_of_the_poses_have_none(recor
     assert [frames[0].stamp_ns - START, frames[-1].stamp_ns - START] == [1050 * MS, 8950 * MS]
     assert not any("clock offset" in note for note in summary.notes)
     assert summary.facts[0] == "poses: map -> body -> (static) cam_optical"
+
+
+def test_a_broken_image_does_not_end_the_search_for_the_offset(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    color, calls = messages.color, []
+
+    def broken(message: object, where: str) -> object:
+        calls.append(where)
+        if len(calls) == 40:
+            raise DataError(f"{where}: is truncated")
+        return color(message, where)
+
+    monkeypatch.setattr(messages, "color", broken)
+    file = tum(tmp_path / "slam.tum", trajectory(0.2))
+    summary = read_bag(recording, tmp_path / "out", poses=file, pose_frame="body")
+    (note,) = (note for note in summary.notes if "clock offset" in note)
+    assert float(note.partition("clock offset ")[2].split()[0]) == pytest.approx(0.2, abs=0.012)
 
 
 def test_an_offset_that_cannot_be_told_is_asked_for(recording: Path, tmp_path: Path) -> None:
@@ -158,6 +204,9 @@ WRITTEN = {
     "flattened": "header.stamp.sec,header.stamp.nanosec,frame_id,pose.position.x,pose.position.y,pose.position.z,"
     "pose.orientation.x,pose.orientation.y,pose.orientation.z,pose.orientation.w\n"
     "1700000000,123456789,map,1,2,3,0.5,0.5,0.5,-0.5",
+    "bagpy": "Time,header.seq,header.stamp.secs,header.stamp.nsecs,header.frame_id,pose.position.x,pose.position.y,"
+    "pose.position.z,pose.orientation.x,pose.orientation.y,pose.orientation.z,pose.orientation.w\n"
+    "1700000000.9,7,1700000000,123456789,map,1,2,3,0.5,0.5,0.5,-0.5",
     "RTAB-Map": "#timestamp x y z qx qy qz qw id\n1700000000.123456789 1 2 3 0.5 0.5 0.5 -0.5 4",
 }
 

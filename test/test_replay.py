@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import signal
@@ -9,15 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import rclpy
 from bag_recorder import MS, START, Recorder, rgb
+from nav_msgs.msg import Odometry
 from odd_drives import drive
 from random_camera_models import random_model
+from rclpy.serialization import serialize_message
 from ros_peers import (
     CLASSES,
     FOCAL,
@@ -34,14 +40,15 @@ from vlocnetpp.data.bags.to_bag import POSE_TOPIC
 from vlocnetpp.errors import DataError
 from vlocnetpp.poses import compose
 from vlocnetpp.reporting import read_tum
-from vlocnetpp.runtime import read_metadata
+from vlocnetpp.runtime import Metadata, read_metadata
 from vlocnetpp_ros.latest import NEWER, Dropped
 from vlocnetpp_ros.parameter_names import unknown_parameter
 from vlocnetpp_ros.parameters import Parameters
 from vlocnetpp_ros.replay import main
-from vlocnetpp_ros.replay.command import UNGATED
-from vlocnetpp_ros.replay.score import too_slow, wrong_frame
-from vlocnetpp_ros.replay.session import with_advice
+from vlocnetpp_ros.replay.command import UNGATED, _parameter
+from vlocnetpp_ros.replay.recording import Recording, type_name
+from vlocnetpp_ros.replay.score import Heard, findings, listen, too_slow, wrong_frame
+from vlocnetpp_ros.replay.session import ANSWERS, with_advice
 from vlocnetpp_ros.replay.source import survey
 from vlocnetpp_ros.replay.withheld import PARAMETERS, in_words, limits_of
 from vlocnetpp_ros.settings import DECLARATIONS, ParameterError
@@ -416,6 +423,44 @@ def test_a_machine_that_is_slower_than_the_recording_is_told_of_fast() -> None:
     assert too_slow({"received": 400, "processed": 0, "dropped": {"wrong size": 400}}) == []
     assert with_advice(str(Dropped(NEWER))).startswith("a newer image came; --fast plays")
     assert with_advice("wrong size: 3 x 4") == "wrong size: 3 x 4"
+
+
+def test_what_a_network_without_poses_is_scored_by_is_its_result(model: Path) -> None:
+    masks = replace(read_metadata(model), tasks=("segmentation",))
+    node = {"withheld": {}, "dropped": {}, "processed": 5, "received": 5}
+    source = SimpleNamespace(truth_N7=np.zeros((0, 7)), stamps_ns=np.zeros(0, np.int64))
+    heard = Heard({}, {}, frozenset(), "map", "odom")
+
+    def result(metrics: dict[str, Any], model: Metadata) -> str:
+        return findings(source, heard, {"node": node, **metrics}, model, False, {})[0]
+
+    scored = {"segmentation": {"mean_iou": 0.5, "frames": 5}}
+    assert result(scored, masks) == "result: mean IoU 50.0 % over 5 images"
+    assert result({}, masks) == "result: no ground truth to compare with"
+    assert "--pose-topic names one" in result(scored, read_metadata(model))
+
+
+def test_odometry_is_scored_in_the_order_of_the_images(tmp_path: Path) -> None:
+    """A stamp that goes back is a cold start, not a place between two images."""
+    order = [START, START + 2 * MS, START + MS, START + 3 * MS]
+    with Recording(tmp_path / "bag") as recording:
+        for place, stamp in enumerate(order):
+            message = Odometry()
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+            message.pose.pose.position.x, message.pose.pose.orientation.w = float(place), 1.0
+            cdr = serialize_message(message)
+            recording.write(ANSWERS["odometry"][0], type_name(Odometry), stamp, cdr)
+    heard = listen(tmp_path / "bag")
+    assert list(heard.odometry) == order
+    assert [pose_7[0] for pose_7 in heard.odometry.values()] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_a_whole_number_is_taken_for_a_parameter_of_any_kind() -> None:
+    assert _parameter("gate_scale:=2") == ("gate_scale", 2.0) and isinstance(_parameter("gate_scale:=2")[1], float)
+    assert _parameter("gate_scale:=1e-1") == ("gate_scale", 0.1)
+    assert _parameter("threads:=2") == ("threads", 2) and _parameter("camera_info_topic:=") == ("camera_info_topic", "")
+    with pytest.raises(argparse.ArgumentTypeError, match="'gate_scale' is 'two'"):
+        _parameter("gate_scale:=two")
 
 
 def test_each_reason_names_parameters_that_exist_and_the_limits_that_they_gave(model: Path) -> None:

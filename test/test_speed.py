@@ -12,12 +12,15 @@ from dataclasses import replace
 import pytest
 import torch
 from random_models import export_random, random_network
+from torch import nn
 
 from vlocnetpp.cli.main import main
-from vlocnetpp.network import cold_state_of
+from vlocnetpp.network import cold_state_of, configure
 from vlocnetpp.runtime import ModelFileError, RingBuffer, load_model, model_file, read_metadata
 from vlocnetpp.runtime.model_file import BF16_GMAC, example_frame, fastest_precision, multiplies_bf16
 from vlocnetpp.speed import WAYS, case_of_file, case_of_preset, measure
+from vlocnetpp.speed.breakdown import PREPROCESSING, called
+from vlocnetpp.speed.case import Case
 from vlocnetpp.speed.measure import Timing
 from vlocnetpp.speed.report import tables
 from vlocnetpp.speed.roofline import energy_j
@@ -55,6 +58,34 @@ def test_the_streams_add_up_to_the_step(report):
     expected = {"preprocessing", "odometry", "segmentation", "depth", "localization", "fusion of warped maps"}
     assert expected <= set(report.streams_ms) and min(report.streams_ms.values()) > 0
     assert sum(report.operators.values()) == pytest.approx(1) and report.profiled == "runtime"
+
+
+@pytest.mark.parametrize("preset", ["stl_pose", "posenet", "robot"])
+def test_what_a_stream_calls_is_its_own_time(preset):
+    """Also of a network that calls parts of a stream one by one: hardly anything is left over."""
+    case = case_of_preset(configure(preset, "tiny", height=64, width_px=96), "cpu", None)
+    streams = set(called(case).values())
+    network = case.step.network
+    assert {PREPROCESSING, *network.parts().values()} - streams <= {"coordinates"}, (
+        "a solver's or score's own functions"
+    )
+    heavy = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m in ran(case)]
+    inside = {each for module in called(case) for each in module.modules()}
+    assert heavy and all(module in inside for module in heavy)
+
+
+def ran(case: Case) -> set[nn.Module]:
+    """The modules that a step calls."""
+    seen: set[nn.Module] = set()
+    handles = [
+        module.register_forward_hook(lambda module, _inputs, _output: seen.add(module))
+        for module in case.step.network.modules()
+    ]
+    with torch.inference_mode():
+        case.step(*case.frames[0], case.cold())
+    for handle in handles:
+        handle.remove()
+    return seen
 
 
 def test_the_limit_is_measured_and_the_share_follows_from_it(report):
@@ -102,6 +133,7 @@ def test_the_command_writes_json_and_a_picture(path, tmp_path, capsys):
         (["mlt"], "mlt"),
         (["lab.onnx"], "is ONNX"),
         (["lab.ts"], "no such file"),
+        (["config/train/robot.yaml", "--ways", "magic"], "way 'magic' does not exist"),
     ],
 )
 def test_a_mistake_ends_in_one_line(words, reason, capsys):

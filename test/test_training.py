@@ -29,6 +29,7 @@ from vlocnetpp.losses import LossConfigError
 from vlocnetpp.network import build_network
 from vlocnetpp.runtime import read_metadata
 from vlocnetpp.training import CheckpointError, TrainingError, load_checkpoint, load_config, train
+from vlocnetpp.training import loop as training_loop
 from vlocnetpp.training.checkpoint import save_checkpoint
 from vlocnetpp.training.config import DataConfig, StageConfig, TrainConfig, save_config, seconds
 from vlocnetpp.training.datasets import hold_out, open_data
@@ -236,6 +237,15 @@ def test_a_stage_without_a_label_is_named_and_widths_have_names(tmp_path, wall):
     assert load_config(tmp_path / "c.yaml").width == 0.25
 
 
+def test_a_stage_may_end_with_batches_that_have_no_label(tmp_path, wall, monkeypatch):
+    labelled = iter([True] * 6 + [False])
+    monkeypatch.setattr(training_loop, "has_label", lambda terms, counts: next(labelled))
+    config = quick(wall, preset="stl_pose", stages=(StageConfig("pose", ("localization",)),), epochs=7 / 6)
+    assert train(config, tmp_path / "run") == 0
+    assert load_checkpoint(tmp_path / "run/last.pt")["progress"]["step"] == 6
+    assert next(labelled, None) is None, "the seventh batch, of the second epoch, had none"
+
+
 def test_metrics_and_calibration_of_earlier_stages_are_kept(wall, tmp_path):
     stages = (StageConfig("pose", ("localization",)), StageConfig("masks", ("segmentation",)))
     config = quick(wall, preset="mtl_no_warp", stages=stages)
@@ -331,6 +341,7 @@ def test_the_log_has_the_terms_and_scalars_of_the_run(wall, tmp_path):
         ({"preset": "stl_pose", "stages": (StageConfig("o", ("odometry",)),)}, "has no task odometry"),
         ({"pretrained": "absent.pth"}, "absent.pth"),
         ({"data": DataConfig(root="lab", also=("street",), weights=(1.0,))}, "gives 1 for 2 datasets"),
+        ({"preset": "stl_pose", "stages": (StageConfig("pose", ("localization",), terms=("ex",)),)}, "no term 'ex'"),
         ({"leak_probe": True}, "preset 'mtl' sees no pose of the past"),
     ],
 )

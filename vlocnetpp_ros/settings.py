@@ -298,7 +298,8 @@ class Settings:
     @property
     def camera_info_input(self) -> str:
         """The topic of the intrinsics: image_transport's convention is a sibling of the image."""
-        return self.camera_info_topic or f"{self.image_topic.rpartition('/')[0]}/camera_info"
+        above, slash, _ = self.image_topic.rpartition("/")
+        return self.camera_info_topic or f"{above}{slash}camera_info"
 
 
 DECLARATIONS = tuple(Declaration(each.name, **each.metadata) for each in fields(Settings))

@@ -61,7 +61,8 @@ def gather_kitchen(kitchen: Path, target: Path, most_bytes: float) -> list[str]:
     target.mkdir(parents=True)
     shutil.copy(kitchen / "camera-intrinsics.txt", target)
     kept: dict[str, list[str]] = {"test": [], "train": []}
-    left_out, used = [], 0.0
+    left_out: list[str] = []
+    used = 0.0
     for split in kept:
         for sequence in dataset.sequences(split):
             files = []

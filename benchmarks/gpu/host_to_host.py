@@ -11,6 +11,7 @@ from time import perf_counter
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.gpu.networks import case_of, networks
 from benchmarks.gpu.part import Order, main, reason, say, spread
@@ -35,13 +36,15 @@ SWITCHES: dict[str, tuple[dict[str, bool], dict[str, bool]]] = {
 def frame_of(localizer: Localizer, resizes: bool) -> Callable[[int], object]:
     """One frame, by number, from the array of a camera to an estimate."""
     random = np.random.default_rng(0)
-    camera_HW4 = random.integers(0, 256, (ROWS, COLUMNS, 4), np.uint8)
+    camera_HW4: NDArray[np.uint8] = random.integers(0, 256, (ROWS, COLUMNS, 4), np.uint8)
     size = (localizer.model.metadata.input_height, localizer.model.metadata.input_width)
     height, width = size if resizes else (ROWS, COLUMNS)
     K_33 = localizer.training_intrinsics(height, width)
 
     def run(number: int) -> object:
-        image = cv2.resize(camera_HW4, (width, height), interpolation=cv2.INTER_AREA) if resizes else camera_HW4
+        image = camera_HW4
+        if resizes:
+            image = np.asarray(cv2.resize(camera_HW4, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
         return localizer.localize(image, K_33, (number + 1) * 10_000_000, "bgra8")
 
     return run

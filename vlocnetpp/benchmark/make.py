@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.benchmark.leak_probe import stream_checkpoint
 from vlocnetpp.benchmark.methods import Method
-from vlocnetpp.benchmark.plan import BenchmarkError, Job, Settings, configuration, depth_camera
+from vlocnetpp.benchmark.plan import BenchmarkError, Job, Settings, changed, configuration, depth_camera
 from vlocnetpp.benchmark.record import Errors, Record
 from vlocnetpp.data import Dataset, Frame
 from vlocnetpp.evaluation.score import mask_confusion, score, true_poses
@@ -32,9 +32,6 @@ from vlocnetpp.training.run_folder import CONFIG_NAME, LAST_NAME
 NONE = np.zeros((0, 0), np.int64)
 """Confusion matrix without any mask."""
 MODEL_NAME = "model.ts"
-FREE = ("device",)
-FREE_DATA = ("root", "cache", "workers")
-"""Settings of a training that may differ when it goes on."""
 RowResult = tuple[Record, Errors | None]
 Judge = Callable[[str], RowResult]
 """Name of a split -> the row for its frames."""
@@ -183,15 +180,9 @@ def _refuse_other_settings(run: Path, config: TrainConfig) -> None:
     """Raises BenchmarkError where the run was begun with a configuration that would train something else."""
     if not (run / CONFIG_NAME).exists():
         return
-    before, now = (to_plain(each) for each in (load_config(run / CONFIG_NAME), config))
-    for settings in (before, now):
-        for name in FREE:
-            settings.pop(name)
-        for name in FREE_DATA:
-            settings["data"].pop(name)
-    changed = [name for name in now if before[name] != now[name]]
-    if changed:
+    names = changed(to_plain(load_config(run / CONFIG_NAME)), config)
+    if names:
         raise BenchmarkError(
-            f"{run}: was trained with other settings ({', '.join(changed)}); name another folder, or delete this run "
+            f"{run}: was trained with other settings ({', '.join(names)}); name another folder, or delete this run "
             "and its result"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,12 +13,15 @@ from vlocnetpp.data.registration import DepthCameraConfig
 from vlocnetpp.errors import nearest
 from vlocnetpp.network import configure
 from vlocnetpp.peers import ODOMETRY_PEERS, PEERS, OdometryPeer, Peer
-from vlocnetpp.training.config import TrainConfig, build_config, seconds
+from vlocnetpp.training.config import TrainConfig, build_config, seconds, to_plain
 
 ALL_SPLITS, NOT_JUDGED = "all", ("train", "val")
 """`--split all` is every split but these: one is trained on, the other is used for choices."""
 NO_METHODS = "none"
 """Given instead of names of methods: peers alone."""
+FREE = ("device",)
+FREE_DATA = ("root", "cache", "workers")
+"""Settings of a training that may differ where it goes on."""
 BESIDE_TRAINING_S = 35.0
 """Time of a run beside its budget: data, validations, export; measured on RedKitchen at width 0.25, on a shared
 core."""
@@ -192,6 +195,16 @@ def configuration(method: Method, seed: int, dataset: Dataset, settings: Setting
     if settings.width is not None:
         given["width"] = str(settings.width)
     return build_config(method.train, {name: text for name, text in given.items() if text}, method.name)
+
+
+def changed(before: Mapping[str, Any], config: TrainConfig) -> list[str]:
+    """The sections of a configuration, kept as plain data, in which another one would train something else."""
+    then, now = dict(before), to_plain(config)
+    for settings in (then, now):
+        for name in FREE:
+            settings.pop(name, None)
+        settings["data"] = {name: value for name, value in settings.get("data", {}).items() if name not in FREE_DATA}
+    return [name for name in now if then.get(name) != now[name]]
 
 
 def depth_camera(settings: Settings) -> DepthCameraConfig:

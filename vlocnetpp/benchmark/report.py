@@ -12,10 +12,11 @@ import numpy as np
 
 from vlocnetpp.benchmark import result_tables as tables
 from vlocnetpp.benchmark.figures import plot_error_bars, plot_error_by_distance, plot_shares
+from vlocnetpp.benchmark.methods import Method
 from vlocnetpp.benchmark.page import write_page
 from vlocnetpp.benchmark.paper_figures import figure_2, figure_3
 from vlocnetpp.benchmark.paper_tables import paper_tables
-from vlocnetpp.benchmark.plan import Job, Settings, Skipped
+from vlocnetpp.benchmark.plan import Job, Settings, Skipped, changed, configuration
 from vlocnetpp.benchmark.record import Errors, Record
 from vlocnetpp.benchmark.rows import Row, join
 from vlocnetpp.benchmark.sentences import as_json, costs, duel_table, duels, leak_gap, usefulness, winners
@@ -84,7 +85,7 @@ def write_benchmark(out: Path, results: Sequence[Result], skipped: Sequence[Skip
         body += ["## The paper's tables and figures", PAPER]
         body += [f"### {table.title}\n\n{markdown_table(table.columns, table.rows)}" for table in of_paper]
         body += [picture(caption, file) for caption, file in figures.items()]
-    notes = facts([record for _, record, _ in results], about)
+    notes = facts(results, about)
     text = markdown_report(title, notes, sentences, body, rows, [*skipped, *failed])
     of_rows = [{"key": job.key, **asdict(record)} for job, record, _ in results]
     comparisons = [as_json(duel) for duel in found]
@@ -184,9 +185,10 @@ def verdicts(rows: Sequence[Row], distance_N: Floats) -> list[str]:
     return lines
 
 
-def facts(records: Sequence[Record], about: About) -> list[str]:
+def facts(results: Sequence[Result], about: About) -> list[str]:
     """How the report was made."""
     settings, dataset = about.settings, about.dataset
+    records = [record for _, record, _ in results]
     loads = [record.load for record in records]
     train = len(dataset.frames("train"))
     judged = ", ".join(f"{len(dataset.frames(split))} in '{split}'" for split in about.splits)
@@ -201,8 +203,23 @@ def facts(records: Sequence[Record], about: About) -> list[str]:
         f"load of the machine: {min(loads):g} to {max(loads):g} while the rows were made, of which this is one",
         *(f"source: {revision}" for revision in dict.fromkeys(record.source_revision for record in records)),
         f"date: {date.today().isoformat()}",
+        *older_settings(results, about),
     ]  # fmt: skip
     return [line for line in lines if line]
+
+
+def older_settings(results: Sequence[Result], about: About) -> list[str]:
+    """A line for each method whose rows are of other settings than its file and the trainer's defaults make today."""
+    found: dict[str, list[str]] = {}
+    for job, record, _ in results:
+        if isinstance(job.what, Method) and record.settings:
+            now = configuration(job.what, job.seed or 0, about.dataset, about.settings)
+            if names := changed(record.settings, now):
+                found[job.name] = names
+    return [
+        f"{name}: was trained with other settings than its file has now ({', '.join(names)}); `--replace` begins anew"
+        for name, names in found.items()
+    ]
 
 
 def markdown_report(

@@ -123,7 +123,7 @@ def cost_table(rows: Sequence[Row]) -> Table:
 
 def marked(row: Row) -> str:
     """The name, in italics where the row looks at the ground truth; the page greys such rows."""
-    return f"*{row.name} (looks at the truth)*" if row.greyed else row.name
+    return f"*{row.label} (looks at the truth)*" if row.greyed else row.label
 
 
 def _pair(values: tuple[float, float] | float | None, first: str, second: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,17 @@ class Row:
     records: list[Record]
     errors: list[Errors] = field(default_factory=list)
     """Of each record, where it localizes."""
+    failed: int = 0
+    """Runs beside these that ended without a result."""
+
+    @property
+    def label(self) -> str:
+        """The name, and how many runs its figures are of where others failed."""
+        return (
+            f"{self.name} ({len(self.records)} of {len(self.records) + self.failed} seeds)"
+            if self.failed
+            else self.name
+        )
 
     @property
     def learned(self) -> bool:
@@ -50,12 +62,15 @@ class Row:
 
 
 def join(records: list[tuple[Record, Errors | None]]) -> list[Row]:
-    """One row for each name, in the order of the first; runs that failed are left out."""
+    """One row for each name, in the order of the first; runs that failed are counted, figures are of the others."""
     rows: dict[str, Row] = {}
+    failed = Counter(record.name for record, _ in records if record.failed)
     for record, errors in records:
         if record.failed:
             continue
-        row = rows.setdefault(record.name, Row(record.name, record.kind, record.note, record.greyed, []))
+        row = rows.setdefault(
+            record.name, Row(record.name, record.kind, record.note, record.greyed, [], failed=failed[record.name])
+        )
         row.records.append(record)
         if errors is not None:
             row.errors.append(errors)

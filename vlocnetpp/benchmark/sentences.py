@@ -85,7 +85,7 @@ def winners(rows: Sequence[Row], found: Sequence[Duel]) -> list[str]:
     best = max(ranked, key=lambda row: row.mean("localization", "recall_5cm_5deg"))
     share = best.mean("localization", "recall_5cm_5deg")
     lines.append(
-        f"Most frames within 5 cm and 5 deg: **{best.name}**, {100 * share:.1f} %."
+        f"Most frames within 5 cm and 5 deg: **{best.label}**, {100 * share:.1f} %."
         if share > 0
         else "No method has a frame within 5 cm and 5 deg."
     )
@@ -111,12 +111,12 @@ def nearest(rows: Sequence[Row]) -> str:
 def _winner(ranked: Sequence[Row], figure: str, unit: str) -> str:
     best = _smallest(ranked, figure)
     kind = "which was trained here" if best.learned else "which needs no network"
-    line = f"**{best.name}**, {kind}, with {_with_unit(best, figure, unit)}."
+    line = f"**{best.label}**, {kind}, with {_with_unit(best, figure, unit)}."
     others = [row for row in ranked if row.learned != best.learned]
     if others:
         other = _smallest(others, figure)
         of = "without a network" if best.learned else "of those trained here"
-        line += f" The best {of} is {other.name} with {_with_unit(other, figure, unit)}."
+        line += f" The best {of} is {other.label} with {_with_unit(other, figure, unit)}."
     return line
 
 

@@ -92,7 +92,7 @@ def write_suite(out: Path, results: Mapping[str, Sequence[Result]], skipped: Seq
     for table, words in chapters:
         body += chapter(table, words)
     title = f"Benchmark on {about.name}, {len(about.splits)} splits"
-    notes = facts([record for found in results.values() for _, record, _ in found], about)
+    notes = facts([result for found in results.values() for result in found], about)
     without = [*skipped, *(Skipped(key, reason) for key, reason in failed.items())]
     text = markdown_report(title, notes, sentences, body, once, without)
     of_rows = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,8 @@ def named_config(args: argparse.Namespace) -> NetworkConfig:
             "a configuration or a preset"
         )
     settings = {"height": args.height, "width_px": args.width_px}
+    with suppress(ValueError):
+        args.width = float(args.width)
     return configure(args.what, args.width, **{key: value for key, value in settings.items() if value})
 
 
@@ -163,7 +166,7 @@ def network_arguments(command: argparse.ArgumentParser, nargs: str | None = None
         nargs=nargs,
         help="name of a preset, e.g. mtl, a model file (.ts or .onnx), a configuration (.yaml) or the folder of a run",
     )
-    command.add_argument("--width", default="full", help="of a preset: tiny or full (default: full)")
+    command.add_argument("--width", default="full", help="of a preset: tiny, full or a share of full (default: full)")
     command.add_argument("--height", type=int, help="rows of a preset's input (default: 224)")
     command.add_argument("--width-px", type=int, help="columns of a preset's input (default: 224)")
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from vlocnetpp.cli.arguments import Subcommands, positive, replace_argument
-from vlocnetpp.cli.inspect import is_file, is_onnx, named_config, network_arguments
+from vlocnetpp.cli.inspect import is_file, is_onnx, named_config, network_arguments, settings_file
 
 FILES = ("speed.json", "speed.png")
 """What --out gets."""
@@ -23,7 +23,7 @@ def speed(args: argparse.Namespace) -> int:
         from vlocnetpp.speed import case_of_file, case_of_preset, measure
         from vlocnetpp.speed.report import tables, write
 
-        if is_file(args.what):
+        if settings_file(args.what) is None and is_file(args.what):
             if is_onnx(Path(args.what)):
                 raise ModelFileError(f"{args.what}: is ONNX; name the TorchScript file beside it, both ways are timed")
             case = case_of_file(Path(args.what), args.device, args.precision)

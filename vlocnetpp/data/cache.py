@@ -216,23 +216,21 @@ def _frame_bytes(layers: Layers) -> int:
     return sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in layers.values())
 
 
+def room(folder: Path) -> int:
+    """Bytes that a new cache may take in a folder: what its disk has free, and what older caches hold there."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    held = sum(size for _, _, size in _complete(folder)) if existing == folder else 0
+    return shutil.disk_usage(existing).free + held
+
+
 def make_room(folder: Path, needed: int) -> None:
     """Remove what killed processes left behind, and the caches used longest ago while all together are too large or the
     disk has no room for another one. Raises OSError where that does not help."""
-    caches = []
-    for path in folder.iterdir():
-        kind = _OURS.fullmatch(path.name)
-        if kind is None:  # a folder that the user chose may hold anything
-            continue
-        try:
-            age_s = time.time() - path.stat().st_mtime
-            if kind["hidden"]:
-                if age_s > ABANDONED_S:
-                    _remove(path)
-            elif (path / INDEX_NAME).is_file():
-                caches.append((age_s, path, sum(file.stat().st_size for file in path.iterdir())))
-        except FileNotFoundError:  # another process removes, too
-            continue
+    for path in _ours(folder, hidden=True):
+        with suppress(FileNotFoundError):  # another process removes, too
+            if _age_s(path) > ABANDONED_S:
+                _remove(path)
+    caches = _complete(folder)
     held = sum(size for _, _, size in caches)
     if needed > shutil.disk_usage(folder).free + held:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -243,6 +241,26 @@ def make_room(folder: Path, needed: int) -> None:
         held -= size
     if needed > shutil.disk_usage(folder).free:  # a cache that another process reads leaves the disk when that ends
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _complete(folder: Path) -> list[tuple[float, Path, int]]:
+    """The complete caches of a folder: seconds since their last use, path, bytes."""
+    caches = []
+    for path in _ours(folder, hidden=False):
+        with suppress(FileNotFoundError):  # another process removes
+            if (path / INDEX_NAME).is_file():
+                caches.append((_age_s(path), path, sum(file.stat().st_size for file in path.iterdir())))
+    return caches
+
+
+def _ours(folder: Path, hidden: bool) -> list[Path]:
+    """The folders of caches, complete or, hidden, being made. A folder that the user chose may hold anything else."""
+    named = [(path, _OURS.fullmatch(path.name)) for path in folder.iterdir()]
+    return [path for path, kind in named if kind is not None and bool(kind["hidden"]) == hidden]
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
 
 
 def _remove(path: Path) -> None:

@@ -22,6 +22,10 @@ LATEST_NS = 2**63
 """Stamps must be earlier, to fit 64 bits: the year 2262."""
 
 
+class StampError(DataError):
+    """Stamps of a sequence do not increase."""
+
+
 @dataclass(frozen=True)
 class LabelClass:
     """One semantic class; its id is its position in `Dataset.classes`."""

@@ -17,12 +17,14 @@ the same; the wider set leads out of the wrong one."""
 
 
 def solve_pnp(
-    points_N3: Floats, pixels_N2: Floats, K_33: Floats, fewest: int, inlier_px: float = INLIER_PX
+    points_N3: Floats, pixels_N2: Floats, K_33: Floats, fewest: int, inlier_px: float | None = None
 ) -> tuple[Floats, NDArray[np.bool_]] | None:
     """The camera-to-world pose (7,) from which map points are seen at pixels, and which points (N,) are its inliers.
 
-    AP3P in RANSAC, then Levenberg-Marquardt on the inliers. None with fewer than `fewest` of them.
+    AP3P in RANSAC, then Levenberg-Marquardt on the inliers, which are within `inlier_px`, by default `INLIER_PX`. None
+    with fewer than `fewest` of them.
     """
+    inlier_px = INLIER_PX if inlier_px is None else inlier_px
     if len(points_N3) < fewest:
         return None
     solved, turn, shift, _ = cv2.solvePnPRansac(

@@ -77,7 +77,8 @@ def activation_maps(
     hooks = [module.register_forward_hook(remember) for module in watched]
     try:
         # The caller may stream in inference mode, whose tensors carry no gradient, so they are copied.
-        with torch.inference_mode(False), torch.enable_grad():
+        # cuDNN's recurrent layers have a gradient only while training; PyTorch's own have one always.
+        with torch.inference_mode(False), torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             *frame, state = inputs
             past = {name: value.clone() for name, value in state.items()}
             answer, _ = step(*(value.clone() for value in frame), past)

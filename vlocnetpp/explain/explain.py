@@ -124,6 +124,8 @@ def check(models: Sequence[Model], dataset: Dataset, options: Options, posed: in
             f"{dataset.root}: split '{options.split}' has {posed} frames with a ground-truth pose; "
             f"an explanation needs at least {LEAST_FRAMES}"
         )
+    if options.points < LEAST_FRAMES:
+        raise ExplainError(f"--points: {options.points} is not at least {LEAST_FRAMES}")
     for model in models:
         named_layers(explanation_of(model), options.layers, str(model.path))
         check_labels(model, dataset, options.split)

@@ -286,6 +286,11 @@ def read_run(run: Path, checkpoint: str | None = None) -> tuple[Network, dict[st
             f"{source}: is a leak probe, fed with true poses that no robot has, and is never exported; "
             "train the preset without leak_probe"
         )
+    if not saved.get("settled", True):
+        raise CheckpointError(
+            f"{source}: was written between two validations, and the run was killed after that; its norms are not those"
+            " of a robot yet: continue with train --resume, which Ctrl-C ends with a checkpoint that can be exported"
+        )
     try:
         network = build_network(config_from_json(saved["network_config"]))
         network.load_state_dict(saved["network_state"])

@@ -179,13 +179,16 @@ def decayed_parameters(network: Network) -> list[nn.Parameter]:
     return [p for module in network.modules() if isinstance(module, layers) for p in [module.get_parameter("weight")]]
 
 
-def frozen_parts(network: Network) -> list[nn.Module]:
+def frozen_parts(network: Network, mapped: bool = False) -> list[nn.Module]:
     """Modules that ordinary stages do not train: the depth network, or the front and the scene coordinates on top of
     it.
+
+    Args:
+        mapped: whether scene coordinates were trained; then their front stays, also one without pretrained weights.
     """
     depth = network.depth_network()
     still: list[nn.Module] = [] if depth is None else [depth]
-    if network.config.traits.attribution:
+    if network.config.traits.attribution or mapped:
         still += cast(PretrainedNetwork, network).front_modules()
     if network.config.traits.trains_cells:
         still.append(cast(CellNetwork, network).cell_head())
@@ -197,7 +200,7 @@ def front_parts(network: Network) -> list[nn.Module]:
     return cast(PretrainedNetwork, network).tuned_front() if network.config.traits.attribution else []
 
 
-def split_norms(network: Network) -> list[nn.BatchNorm2d]:
-    """Batch norms whose statistics are updated while training: all but those of frozen modules."""
-    fixed = {module for part in frozen_parts(network) for module in part.modules()}
+def split_norms(network: Network, mapped: bool = False) -> list[nn.BatchNorm2d]:
+    """Batch norms whose statistics are updated while training: all but those of `frozen_parts`."""
+    fixed = {module for part in frozen_parts(network, mapped) for module in part.modules()}
     return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m not in fixed]

@@ -44,7 +44,3 @@ def page() -> str:
 
 def _plain(value: object) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
-
-
-if __name__ == "__main__":
-    print(page(), end="")

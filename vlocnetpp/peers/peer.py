@@ -59,7 +59,7 @@ class Answers(NamedTuple):
 
 
 def run_peer(peer: Peer, train_frames: Sequence[Frame], test_frames: Sequence[Frame]) -> Answers:
-    """Build a peer's map and locate each test frame. Raises DataError as `build_map` and `ask` do."""
+    """Build a peer's map and locate each test frame. Raises DataError as `build_map` and `locate_frames` do."""
     peer_map, build_s = build_map(peer, train_frames)
     return Answers(*locate_frames(peer_map, test_frames, peer.name, peer.reads), peer_map.map_bytes, build_s)
 

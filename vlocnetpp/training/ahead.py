@@ -5,12 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
 import torch
 
+from vlocnetpp.data.cache import room
 from vlocnetpp.data.registration import REGISTERED
+from vlocnetpp.errors import DataError
 from vlocnetpp.network import Network
+from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
+from vlocnetpp.training.cell_stage import buffer_folder
+from vlocnetpp.training.cells import largest_size
 from vlocnetpp.training.clips import FrameStore
 from vlocnetpp.training.config import TrainConfig
 from vlocnetpp.training.schedule import Progress, Schedule
@@ -69,4 +75,34 @@ def said_ahead(
         yield (
             f"only {frames} frames are held out: too few to choose the best checkpoint by and to calibrate bounds; "
             "hold a whole drive out with --data.validation_sequences NAME, or see vlocnetpp train --suggest"
+        )
+
+
+def said_of_room(config: TrainConfig, out: Path, network: CellNetwork, progress: Progress, posed: int) -> Iterator[str]:
+    """A line where the disk has no room for the features of all versions of the images.
+
+    Args:
+        posed: number of images with a pose.
+
+    Raises:
+        DataError: it has no room for one version.
+    """
+    number, stage = next((i, stage) for i, stage in enumerate(config.stages) if stage.cells)
+    if not posed or progress.stage > number or progress.versions:
+        return  # the stage has begun, and its buffer has its room
+    view = network.config.view
+    folder = buffer_folder(config, out)
+    layout = (network.cell_channels(), network.cell_stride(), (view.height, view.width_px))
+    free = room(folder)
+    least, most = (largest_size(count * posed, *layout) for count in (1, 1 + stage.augmentations))
+    remedy = "free some, or choose another folder with --data.cache FOLDER"
+    if least > free:
+        raise DataError(
+            f"{folder}: has room for {free / 1e9:.1f} GB, and the features of all images need {least / 1e9:.1f} GB; "
+            f"{remedy}"
+        )
+    if most > free:
+        yield (
+            f"{folder} has room for {free / 1e9:.1f} GB: the features of all images in {1 + stage.augmentations} "
+            f"versions need {most / 1e9:.1f} GB, so that they get fewer, and the poses are less accurate; {remedy}"
         )

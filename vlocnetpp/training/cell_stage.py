@@ -24,9 +24,9 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, in_half
 from vlocnetpp.training.cell_views import training_views, triangulated
-from vlocnetpp.training.cells import CellBuffer, View, fits, is_built, open_cells
+from vlocnetpp.training.cells import CellBuffer, View, fits, has_room, is_built, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
-from vlocnetpp.training.config import StageConfig
+from vlocnetpp.training.config import StageConfig, TrainConfig
 from vlocnetpp.training.datasets import TrainingError
 from vlocnetpp.training.interrupt import Interrupted
 from vlocnetpp.training.run import (
@@ -53,15 +53,17 @@ LOOKED_AFTER = 20
 """Steps between checks of the clock, of signals and updates of the progress."""
 
 
-def measure_features(run: Run) -> None:
-    """Measure mean and deviation of the front's features on evenly spread training images, the same each time."""
+def measure_features(run: Run, store: FrameStore) -> None:
+    """Measure mean and deviation of the front's features on evenly spread images of the map, the same each time."""
     network = run.state.network
-    store = max(run.stores, key=lambda each: len(each.names))
     index = np.linspace(0, len(store.names) - 1, min(MEASURED, len(store.names))).astype(int)
     clips = gather_clips(store, index[:, None], network.config, None, np.random.default_rng(0))
-    network.eval()
     with torch.no_grad():
         cast(CellNetwork, network).measure(clips.image_BL3HW[:, 0].to(run.fabric.device).float())
+    if run.fabric.world_size > 1:  # the same to the last digit, by which the buffer has its name
+        for module in cast(CellNetwork, network).front_modules():
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
 
 
 def colour_store(store: FrameStore, recorded_camera: tuple[float, ...]) -> FrameStore:
@@ -82,7 +84,7 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     def columns(image_B3HW: Tensor) -> Tensor:
         return cell_features(cells, image_B3HW.to(device), half).cpu()
 
-    folder = Path(cache_folder(config.data.cache) or run.out)
+    folder = buffer_folder(config, run.out)
     built_from = (
         run.state.about["dataset"]["digest"], weights_digest(cells), config.data.split,
         config.data.validation_share, config.data.validation_sequences, astuple(config.data.depth_camera),
@@ -101,10 +103,12 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
             run,
             stage,
             fitting=lambda count: fits(count * posed, *layout[:3]),
+            roomy=lambda count: has_room(folder, count * posed, *layout),
             built=lambda count: is_built(folder, count * posed, *layout),
             version_s=lambda: posed * seconds_per_image(posed, unlabelled, columns),
             labels_s=triangulation.seconds(posed) if lacking else 0.0,
         )
+        save(run, LAST_NAME)  # a run that is killed meanwhile goes on with the same buffer
     progress.versions = run.fabric.broadcast(progress.versions)
     # Asked for where the buffer is built, by the process that builds it; a cached one has its labels.
     points = cache(lambda: triangulated(store, run.status.note)) if lacking else None
@@ -112,25 +116,34 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
     return open_cells(folder, progress.versions * posed, view, columns, *layout)
 
 
+def buffer_folder(config: TrainConfig, out: Path) -> Path:
+    """Where the buffer of a run lies."""
+    return Path(cache_folder(config.data.cache) or out)
+
+
 def choose_versions(
     run: Run,
     stage: StageConfig,
     fitting: Callable[[int], bool],
+    roomy: Callable[[int], bool],
     built: Callable[[int], bool],
     version_s: Callable[[], float],
     labels_s: float,
 ) -> int:
     """In how many versions the images are learned from: all that the stage asks for, or half as many, a quarter and so
-    on where their features would take over a third of its time or more than a buffer may hold.
+    on where their features would take over a third of its time, or more than a buffer may hold, or than the disk has
+    room for.
 
     Args:
         fitting: whether the features of so many versions fit into a buffer.
+        roomy: whether the disk has room for them.
         built: whether they are in the cache.
         version_s: measures the seconds that the features of one version take.
         labels_s: seconds that the labels take beside them.
     """
     asked = 1 + stage.augmentations
-    counts = [count for count in version_counts(stage) if fitting(count)] or [1]
+    possible = [count for count in version_counts(stage) if fitting(count)] or [1]
+    counts = [count for count in possible if roomy(count)] or [1]
     left_s = run.schedule.stage_left_s(run.state.progress)
     if left_s is None or built(counts[0]):
         versions = counts[0]
@@ -139,7 +152,10 @@ def choose_versions(
         versions = next((count for count in counts if count <= most or built(count)), 1)
     said = f"{versions} of {asked} versions of each image"
     if versions < asked:
-        why = f"would take over a third of stage '{stage.name}'" if versions < counts[0] else "do not fit"
+        if versions < counts[0]:
+            why = f"would take over a third of stage '{stage.name}'"
+        else:
+            why = "have no room on the disk" if versions < possible[0] else "do not fit"
         said += f": the features of more {why}"
     run.status.note(said)
     return versions
@@ -205,9 +221,11 @@ def train_cells(
     cells = cast(CellNetwork, state.network)
     store = map_store(run.stores)
     began = time.monotonic()
+    state.network.eval()
     try:
         with run.stop.at_once():
-            measure_features(run)
+            if not progress.versions:
+                measure_features(run, store)
             buffer = open_buffer(run, store, stage)
             cells.fit_novelty(buffer.pooled())
             cells.cell_head().fit_regions(buffer.places())
@@ -218,7 +236,7 @@ def train_cells(
     assert not isinstance(stage.learning_rate, tuple)  # StageConfig refuses it
     settings = CellTrainingConfig(stage.cells, stage.learning_rate, run.config.weight_decay, half=stage.half)
     cells.cell_head().requires_grad_(True)  # a stage of other tasks has frozen it
-    training = CellTraining(cells.cell_head(), buffer, settings, run.fabric.device, run.config.seed)
+    training = CellTraining(cells.cell_head(), buffer, settings, run.fabric.device)
     if state.optimizer is not None:
         training.optimizer.load_state_dict(state.optimizer)
     # Building the buffer is part of what the stage costs.
@@ -290,5 +308,8 @@ def train_cell_stage(run: Run) -> bool:
 
     if train_cells(run, stage, after_steps):
         return True
+    if run.schedule.validation_due(progress):  # a run that goes on at the end of the stage
+        rate = state.optimizer["param_groups"][0]["lr"] if state.optimizer is not None else 0.0
+        judge(run, part, stage, rate, 0.0)
     end_stage(run)
     return False

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,7 +87,7 @@ def _length(vector_N3: Tensor) -> Tensor:
 
 
 class CellTraining:
-    """Steps of training a head on a buffer. Its state can be saved and continued."""
+    """Steps of training a head on a buffer."""
 
     def __init__(
         self,
@@ -98,7 +95,6 @@ class CellTraining:
         buffer: CellBuffer,
         config: CellTrainingConfig,
         device: torch.device | str = "cpu",
-        seed: int = 0,
     ) -> None:
         """The head must be on the device already."""
         self.head, self.buffer, self.config = head, buffer, config
@@ -107,7 +103,8 @@ class CellTraining:
         self.optimizer = torch.optim.AdamW(
             head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator()
+        """Draws the cells of a step."""
 
     def step(self, share: float) -> dict[str, float]:
         """One step at a share, 0 to 1, of the training. Returns the loss and the median errors in metres.
@@ -130,40 +127,8 @@ class CellTraining:
         self.optimizer.step()
         return values
 
-    def state_dict(self) -> dict[str, Any]:
-        """The state that continues the training, besides the head's weights."""
-        return {"optimizer": self.optimizer.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-
 
 def rate(share: float) -> float:
     """Of the largest learning rate, at a share of the training."""
     rising = min(1.0, share / WARM_UP + 0.03)
     return rising * (LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
-
-
-def train_cells(
-    training: CellTraining,
-    steps: int | None = None,
-    seconds: float | None = None,
-    on_step: Callable[[float, dict[str, float]], bool] = lambda share, values: False,
-) -> int:
-    """Train for a number of steps or seconds. Returns the steps made.
-
-    Args:
-        on_step: is called after each step with the share that is done and its values; ends the training by True.
-    """
-    if (steps is None) == (seconds is None):
-        raise ValueError("give either steps or seconds")
-    training.head.train()
-    began, done, share = time.monotonic(), 0, 0.0
-    while share < 1:
-        values = training.step(share)
-        done += 1
-        share = done / steps if steps is not None else (time.monotonic() - began) / (seconds or 1.0)
-        if on_step(min(share, 1.0), values):
-            break
-    return done

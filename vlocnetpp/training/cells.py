@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlocnetpp.data.cache import locked, make_room
+from vlocnetpp.data.cache import locked, make_room, room
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.geometry import rotate
 from vlocnetpp.network.blocks.cell_coordinates import cell_rays
@@ -101,11 +101,6 @@ class CellBuffer:
         return len(self._view_N)
 
     @property
-    def channels(self) -> int:
-        """Of the features."""
-        return self._features_NC.shape[1]
-
-    @property
     def views(self) -> int:
         """Images, each augmentation counted."""
         return len(self._pose_V7)
@@ -129,15 +124,6 @@ class CellBuffer:
             self._pooled_VC.index_select(0, view_N),
         )
         return Cells(*(field.to(device, non_blocking=True) for field in fields))
-
-    def extent(self) -> tuple[tuple[float, float, float], float]:
-        """Mean of the known points and their largest standard deviation along an axis, metres.
-
-        Where no point is known: of the cameras.
-        """
-        points_N3 = self.places().double()
-        x, y, z = points_N3.mean(dim=0).tolist()
-        return (x, y, z), max(float(points_N3.std(dim=0).max()), 1e-3)
 
     def places(self, most: int = 100_000) -> Tensor:
         """(N, 3) known points of about so many cells, evenly taken; the cameras' positions where none is known."""
@@ -216,6 +202,26 @@ def is_built(
     return (folder / _name(views, channels, stride, shape, kept, settings) / INDEX_NAME).is_file()
 
 
+def has_room(
+    folder: Path,
+    views: int,
+    channels: int,
+    stride: int,
+    shape: tuple[int, int],
+    settings: Sequence[object],
+) -> bool:
+    """Whether the disk has room for the buffer of `open_cells` with these arguments, or holds it already."""
+    kept, _ = _share(views, _cells_an_image(stride, shape), channels, LARGEST_BYTES)
+    name = _name(views, channels, stride, shape, kept, settings)
+    held = any((folder / path).is_dir() for path in (name, _partial(name)))
+    return held or largest_size(views, channels, stride, shape) <= room(folder)
+
+
+def _partial(name: str) -> str:
+    """Name of a buffer that is being built."""
+    return f".{name}.partial"
+
+
 def _name(views: int, channels: int, stride: int, shape: tuple[int, int], kept: int, settings: Sequence[object]) -> str:
     built_from = (FORMAT, views, channels, stride, shape, kept, tuple(settings))
     return hashlib.sha256(repr(built_from).encode()).hexdigest()[:32]
@@ -287,7 +293,7 @@ def _build(
     kept: int,
 ) -> None:
     """Write a buffer under a temporary name, continuing an earlier build that was killed, and rename it."""
-    partial = folder / f".{name}.partial"
+    partial = folder / _partial(name)
     progress = partial / "progress.json"
     done = used = 0
     if progress.is_file():

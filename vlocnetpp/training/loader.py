@@ -92,6 +92,11 @@ class ClipLoader:
         """Batches of an epoch."""
         return len(self._batches)
 
+    @property
+    def smallest_share(self) -> int:
+        """Clips of a batch that every training process has at least."""
+        return self._batches.smallest_share
+
     def epoch(self, key: Key, start: int = 0) -> Iterator[tuple[NDArray[np.int64], Clips]]:
         """The batches of an epoch from `start` on: this process's (B, L) frame numbers and their clips.
 
@@ -164,6 +169,7 @@ class _Batches(Dataset[Any]):
         self._batch = min(batch, sum(self._clips))
         if self._batch < world_size:
             raise ConfigError(f"batch: {self._batch} clips cannot be shared among {world_size} processes")
+        self.smallest_share = self._batch // world_size
         self._places = range(rank * self._batch // world_size, (rank + 1) * self._batch // world_size)
         self._order_of = lru_cache(maxsize=1)(self._order)
         self.through_pipes = False

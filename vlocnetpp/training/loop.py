@@ -19,7 +19,7 @@ from vlocnetpp.network import ViewConfig, build_network
 from vlocnetpp.network.contract import CellNetwork, PretrainedNetwork, frozen_parts
 from vlocnetpp.network.pretrained import load_pretrained
 from vlocnetpp.progress import Status
-from vlocnetpp.training.ahead import said_ahead, validation_seconds
+from vlocnetpp.training.ahead import said_ahead, said_of_room, validation_seconds
 from vlocnetpp.training.cell_stage import cell_steps, train_cell_stage
 from vlocnetpp.training.cell_training import SHOWN
 from vlocnetpp.training.checkpoint import load_checkpoint
@@ -45,6 +45,7 @@ from vlocnetpp.training.run import (
     agree,
     end_stage,
     judge,
+    mapped,
     note_losses,
     save,
     settle,
@@ -152,7 +153,14 @@ def prepare(
         pixels_C = sum(store.class_pixels(settings.scene.classes) for store in stores)
         state.loss.class_weights_C = class_weights(torch.from_numpy(pixels_C), config.loss.class_balance)
     check_stages(config, settings)
+    for stage in config.stages:
+        if not stage.cells:
+            stage_terms(state.loss, stage_part(network, stage), stage)
     check_depth(config, settings, any(store.has_depth for store in stores))
+    if settings.traits.trains_cells:
+        posed = int(map_store(stores).posed_N.sum())
+        for line in said_of_room(config, out, cast(CellNetwork, network), state.progress, posed):
+            fabric.print(line)
     if settings.traits.attribution and saved is None:
         fabric.print(cast(PretrainedNetwork, network).load_weights())
     if fabric.world_size > 1:
@@ -205,7 +213,7 @@ def train_stage(run: Run) -> bool:
     terms = stage_terms(state.loss, part, stage)
     if config.compile:
         part.compile()
-    groups = parameter_groups(network, state.loss, depth_stage, config.weight_decay, stage.front_rate)
+    groups = parameter_groups(network, state.loss, depth_stage, config.weight_decay, stage.front_rate, mapped(run))
     if stage.frozen_shared:
         freeze(trained_before(network, config.stages, progress.stage))
     optimizer = make_optimizer(groups, config)
@@ -215,9 +223,9 @@ def train_stage(run: Run) -> bool:
     loader = run.loaders[stage.augment]
     row_batches = max(len(loader), ROW_BATCHES)
     saved_at, skipped = progress.total_s, 0
+    labelled = progress.batch > 0
     while run.schedule.share(progress) < 1:
         epoch, start = divmod(progress.batch, len(loader))
-        labelled = start > 0
         began = time.monotonic()
         run.costs.start()
         for index, clips in loader.epoch((progress.stage, epoch), start):
@@ -261,7 +269,7 @@ def train_stage(run: Run) -> bool:
                 add_row(run, stage, learning_rate(stage, run.schedule.share(progress)), frames_per_s, {})
             if not validation and progress.total_s - saved_at > SAVE_EVERY_S:
                 state.optimizer = optimizer.state_dict()
-                save(run, LAST_NAME)
+                save(run, LAST_NAME, settled=depth_stage)
                 validation = True
             if validation:
                 saved_at, began = progress.total_s, time.monotonic()
@@ -275,6 +283,8 @@ def train_stage(run: Run) -> bool:
                 f"{config.data.root}: no frame has a label for stage '{stage.name}' ({', '.join(stage.tasks)}); "
                 "odometry needs clips of at least two posed frames"
             )
+    if run.schedule.validation_due(progress):  # a run that goes on at the end of a stage
+        judge(run, part, stage, learning_rate(stage, 1.0), 0.0)
     end_stage(run)
     return False
 
@@ -286,9 +296,9 @@ def clipped_gradients(
     seed_dropout(run)
     clip_loss.train()
     if stage.tasks != ("depth",):
-        for still in frozen_parts(run.state.network):
+        for still in frozen_parts(run.state.network, mapped(run)):
             still.eval()
-    losses = gradients(run, clip_loss, clips, counts)
+    losses = gradients(run, stage, clip_loss, clips, counts)
     norm = run.fabric.clip_gradients(clip_loss, stepper, max_norm=GRADIENT_NORM, error_if_nonfinite=False)
     return losses, float(norm)
 
@@ -306,10 +316,11 @@ def seed_dropout(run: Run) -> None:
     torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
 
-def gradients(run: Run, clip_loss: Any, clips: Clips, counts: dict[str, float]) -> dict[str, float]:
+def gradients(run: Run, stage: StageConfig, clip_loss: Any, clips: Clips, counts: dict[str, float]) -> dict[str, float]:
     """Forward and backward through a batch, in parts if wanted. Returns the terms of the whole batch."""
     fabric = run.fabric
-    parts = split_clips(clips, run.config.accumulate)
+    # As many in every process, since each part ends in sums over all of them.
+    parts = split_clips(clips, min(run.config.accumulate, run.loaders[stage.augment].smallest_share))
     terms: dict[str, torch.Tensor] = {}
     for number, fields in enumerate(parts):
         share = len(fields[0]) / len(clips.image_BL3HW)

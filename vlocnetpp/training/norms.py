@@ -24,14 +24,18 @@ CLIP_LENGTH, BATCH, BATCHES = 6, 16, 4
 
 @torch.no_grad()
 def settle_norms(
-    network: Network, stores: Sequence[FrameStore], device: torch.device, leak_probe: bool = False
+    network: Network,
+    stores: Sequence[FrameStore],
+    device: torch.device,
+    leak_probe: bool = False,
+    mapped: bool = False,
 ) -> None:
-    """Replace the running averages of every norm that the step reaches, but the depth network's, which stays frozen.
+    """Replace the running averages of every norm that the step reaches, but those of `frozen_parts`.
 
     The same frames are drawn every time, and no count of batches moves, so that a resumed run settles like an
     uninterrupted one.
     """
-    norms = split_norms(network)
+    norms = split_norms(network, mapped)
     momenta = [norm.momentum for norm in norms]
     counted = [norm.state_dict()["num_batches_tracked"].clone() for norm in norms]
     modes = {module: module.training for module in network.modules()}

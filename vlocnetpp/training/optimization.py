@@ -59,16 +59,16 @@ class ClipLoss(nn.Module):
 
 
 def parameter_groups(
-    network: Network, loss: MultitaskLoss, depth: bool, decay: float, front_rate: float = 0.0
+    network: Network, loss: MultitaskLoss, depth: bool, decay: float, front_rate: float = 0.0, mapped: bool = False
 ) -> list[dict[str, Any]]:
     """Parameters with decay, see `decayed_parameters`, and the others; losses' weights have none.
 
     The depth stage trains the depth network alone; other stages leave `frozen_parts` as they are, but for the front
-    where `front_rate` is positive. Each group has a `factor` for the learning rate.
+    where `front_rate` is positive. Each group has a `factor` for the learning rate; `mapped` as in `frozen_parts`.
     """
     depth_network = network.depth_network()
     of_depth = set(depth_network.parameters()) if depth_network is not None else set()
-    still = {parameter for part in frozen_parts(network) for parameter in part.parameters()}
+    still = {parameter for part in frozen_parts(network, mapped) for parameter in part.parameters()}
     front = {parameter for part in front_parts(network) for parameter in part.parameters()} if front_rate else set()
     pulled = set(decayed_parameters(network))
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {(f, d): [] for f in (False, True) for d in (True, False)}
@@ -93,7 +93,6 @@ def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.o
 
 
 def split_clips(clips: Clips, parts: int) -> list[tuple[Tensor, ...]]:
-    """The fields of a batch, in nearly equal parts."""
+    """The fields of a batch of at least so many clips, in nearly equal parts."""
     fields = tuple(vars(clips).values())
-    parts = min(parts, len(fields[0]))
     return list(zip(*(torch.tensor_split(field, parts) for field in fields), strict=True))

@@ -65,6 +65,11 @@ class Run:
     """Loss terms as they are shown, each a running mean."""
 
 
+def mapped(run: Run) -> bool:
+    """Whether the scene coordinates are being trained or have been: their front stays as it is from then on."""
+    return any(stage.cells for stage in run.config.stages[: run.state.progress.stage + 1])
+
+
 def agree(run: Run, counts: dict[str, float]) -> tuple[dict[str, float], bool]:
     """Synchronize the processes: the labels of the whole batch, the time, whether to stop."""
     progress, stop = run.state.progress, bool(run.stop.signals)
@@ -128,7 +133,7 @@ def settle(run: Run, part: Network) -> None:
     """Settle the norms for streaming (`settle_norms`), and what a network keeps of the training frames; every process
     does the same."""
     with alone(cast(nn.Module, part)):
-        settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe)
+        settle_norms(part, run.stores, run.fabric.device, run.config.leak_probe, mapped(run))
         if part.config.traits.keeps_frames:
             fill_frame_map(cast(FrameMapNetwork, part), run.stores, run.fabric.device)
 
@@ -152,7 +157,8 @@ def judge(run: Run, part: Network, stage: StageConfig, rate: float, frames_per_s
             if calibration.motion:
                 state.motion_calibration = calibration.motion
         last = run.config.stages[-1]
-        last_tasks = set(last.tasks) & set(state.network.config.tasks)
+        of_cells = {"localization", "odometry"}  # what scene coordinates answer
+        last_tasks = (of_cells if last.cells else set(last.tasks)) & set(state.network.config.tasks)
         whole = last_tasks <= set(part.config.tasks) and (not stage.cells or stage is last)
         task, name = run.chosen_by.split(".")
         value = found.get(task, {}).get(name)
@@ -195,11 +201,15 @@ def add_row(run: Run, stage: StageConfig, rate: float, frames_per_s: float, metr
         run.log.add(stage.name, progress.step, progress.total_s, frames_per_s, rate, losses, scalars, metrics)
 
 
-def save(run: Run, name: str) -> None:
-    """Write a checkpoint and the log, in one process."""
+def save(run: Run, name: str, settled: bool = True) -> None:
+    """Write a checkpoint and the log, in one process.
+
+    Args:
+        settled: whether the norms are those of a robot's stream (`settle`), without which no file is made of it.
+    """
     if run.log is None:
         return
     run.state.scaler = run.fabric.strategy.precision.state_dict()
-    run.state.save(run.out / name, run.config)
+    run.state.save(run.out / name, run.config, settled)
     if name == LAST_NAME:
         run.log.write(curves=False)

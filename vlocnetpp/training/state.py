@@ -55,8 +55,8 @@ class TrainingState:
         self.best, self.rows = saved["best"], saved["rows"]
         self.optimizer, self.scaler = saved["optimizer_state"], saved["scaler_state"]
 
-    def save(self, path: Path, config: TrainConfig) -> None:
-        """Write a checkpoint. Raises CheckpointError."""
+    def save(self, path: Path, config: TrainConfig, settled: bool = True) -> None:
+        """Write a checkpoint; `settled` as in `run.save`. Raises CheckpointError."""
         save_checkpoint(
             path,
             {
@@ -65,6 +65,7 @@ class TrainingState:
                 "loss_state": self.loss.state_dict(),
                 "optimizer_state": self.optimizer,
                 "scaler_state": self.scaler,
+                "settled": settled,
                 "progress": asdict(self.progress),
                 "best": self.best,
                 "rows": self.rows,

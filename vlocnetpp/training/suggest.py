@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vlocnetpp.data import Dataset, Frame, Sequence, open_dataset, triangulation
-from vlocnetpp.data.cache import cache_folder
+from vlocnetpp.data.cache import cache_folder, room
 from vlocnetpp.data.doctor.splits import nearest_poses
 from vlocnetpp.network import build_network
 from vlocnetpp.network.contract import CellNetwork
@@ -90,9 +90,11 @@ def suggest(root: Path, layout: str | None = None, out: str = "runs/first") -> S
     budget, text = _budget(config, len(posed), feature_s, labels_s)
     reasons += [text, f"beside that, reading all frames takes about {duration(read_s * len(frames))}, the first time"]
     if gigabytes:
+        folder = cache_folder(config.data.cache)
+        assert folder is not None  # the configuration names none, and then it is the user's own
         reasons.append(
-            f"features and frames take up to {gigabytes:.1f} GB of disk in {cache_folder(config.data.cache)}; "
-            "--data.cache FOLDER is another place"
+            f"features and frames take up to {gigabytes:.1f} GB of disk in {folder}, which has room for "
+            f"{room(folder) / 1e9:.1f} GB; --data.cache FOLDER is another place"
         )
     reasons.append(f"the model file will have about {megabytes:.0f} MB; errors to expect: docs/choosing.md")
     words = ["vlocnetpp", "train", CONFIG, "--out", out, "--budget", budget]

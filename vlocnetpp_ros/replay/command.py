@@ -17,7 +17,8 @@ import yaml
 from vlocnetpp.errors import DataError, refuse_unknown_option
 from vlocnetpp.extras import missing_extra
 from vlocnetpp_ros.missing_ros import missing_ros
-from vlocnetpp_ros.parameter_names import unknown_parameter
+from vlocnetpp_ros.parameter_names import DECLARED, unknown_parameter
+from vlocnetpp_ros.settings import ParameterError
 
 if TYPE_CHECKING:
     # Imported by the functions that use them, so that the help and a wrong word are answered at once and without ROS.
@@ -34,7 +35,7 @@ DIR gets
   node.log, parameters.yaml                      of the node's process
 
 examples
-  replay models/demo.ts demo_bag --out out/demo --fast
+  replay models/demo.ts models/demo_bag --out out/demo --fast
   replay lab.ts ~/bags/monday --out out/monday --rate 0.5 --pose-topic /amcl_pose --pose-frame base_link
 """
 
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (missing := missing_ros(error) or missing_extra(error, "replay")) is None:
             raise
         print(f"replay: {missing}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"replay: {error.filename or args.out}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("replay: interrupted, nothing was written", file=sys.stderr)
@@ -281,4 +285,9 @@ def _parameter(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition(":=")
     if not separator or not name:
         raise argparse.ArgumentTypeError(f"'{text}' is not NAME:=VALUE")
+    if name in DECLARED:
+        try:
+            return name, DECLARED[name].parse(value)
+        except ParameterError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
     return name, yaml.safe_load(value)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Recording:
-    """An mcap bag being written. The log time of a message is its image's stamp, so the bag plays beside the input."""
+    """An mcap bag being written. The log time of a message is its image's stamp, so the bag plays beside the input.
+
+    Messages of a topic are read back in the order in which they came: where stamps go back, log times stay.
+    """
 
     def __init__(self, folder: Path) -> None:
         from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
@@ -22,6 +25,7 @@ class Recording:
         self._writer = Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._connections: dict[str, Connection] = {}
+        self._newest_ns: dict[str, int] = {}
 
     def __enter__(self) -> Recording:
         self._writer.__enter__()
@@ -36,7 +40,8 @@ class Recording:
         """Add one serialized message."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(topic, msgtype, typestore=ros2_types())
-        self._writer.write(self._connections[topic], log_time_ns, cdr)
+        self._newest_ns[topic] = max(log_time_ns, self._newest_ns.get(topic, log_time_ns))
+        self._writer.write(self._connections[topic], self._newest_ns[topic], cdr)
 
 
 def type_name(message_type: Any) -> str:

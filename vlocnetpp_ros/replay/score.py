@@ -114,7 +114,7 @@ def answered_alone(estimated_N7: Floats, truth_N7: Floats) -> dict[str, Any]:
 
 def node_section(played: Played) -> dict[str, Any]:
     """The node's own counters: received = processed + dropped; `lost` images never reached it."""
-    said, published = played.node, len(played.published_at)
+    said, published = played.node, played.published
     received = int(said["received"])
     return {
         "published": published,
@@ -186,13 +186,25 @@ def findings(
                 f"{alone['median_rotation_deg']:.2f} deg off (median of these alone)"
             )
         said.append(text)
-    else:
+    elif "localization" in model.tasks:
         said.append("result: no ground truth to compare with; --pose-topic names one")
+    else:
+        said.append(f"result: {', '.join(other_results(metrics)) or 'no ground truth to compare with'}")
     said += too_slow(node)
     if figures is not None:
         truth_N7, found_N7 = source.truth_N7, estimates(source, heard)
         both = np.isfinite(truth_N7).all(axis=1) & np.isfinite(found_N7).all(axis=1)
         said += wrong_frame(truth_N7[both], found_N7[both], model)
+    return said
+
+
+def other_results(metrics: dict[str, Any]) -> list[str]:
+    """What is scored of a network without poses."""
+    said = []
+    if figures := metrics.get("segmentation"):
+        said.append(f"mean IoU {100 * figures['mean_iou']:.1f} % over {figures['frames']} images")
+    if figures := metrics.get("odometry"):
+        said.append(f"odometry {figures['rpe_translation_m']:.4f} m, {figures['rpe_rotation_deg']:.3f} deg an image")
     return said
 
 
@@ -303,14 +315,15 @@ def _odometry(source: Source, heard: Heard) -> dict[str, Any]:
 
 
 def _confusion(source: Source, recording: Path, classes: int) -> tuple[NDArray[np.int64], int]:
-    """Counts over the images that have both masks, and how many there are; both bags are in the order of stamps."""
+    """Counts over the images that have both masks, and how many there are; both bags are in the order of the images."""
     matrix, frames = np.zeros((classes, classes), np.int64), 0
-    truths = source.masks()
-    true_stamp, truth_HW = next(truths, (None, np.empty(0, np.uint8)))
+    place = {stamp: i for i, stamp in enumerate(source.stamps_ns.tolist())}
+    truths = ((place[stamp], mask_HW) for stamp, mask_HW in source.masks() if stamp in place)
+    at, truth_HW = next(truths, (len(source.stamps_ns), np.empty(0, np.uint8)))
     for stamp, mask_HW in _masks(recording):
-        while true_stamp is not None and true_stamp < stamp:
-            true_stamp, truth_HW = next(truths, (None, truth_HW))
-        if true_stamp != stamp:
+        while at < place[stamp]:
+            at, truth_HW = next(truths, (len(source.stamps_ns), truth_HW))
+        if at != place[stamp]:
             continue
         if truth_HW.shape != mask_HW.shape:
             shapes = f"{truth_HW.shape}, the mask of its image {mask_HW.shape}"

@@ -57,7 +57,9 @@ class Played:
     """Times of images and answers, measured outside the node."""
 
     published_at: dict[int, float] = field(default_factory=dict)
-    """Image stamp -> seconds on the clock of this process."""
+    """Image stamp -> seconds on the clock of this process; of a repeated stamp the first."""
+    published: int = 0
+    """Images, also those with a repeated stamp."""
     answered_at: dict[int, float] = field(default_factory=dict)
     """Image stamp -> when the last of its answers came."""
     node: dict[str, str] = field(default_factory=dict)
@@ -87,6 +89,7 @@ class Session:
         self._recording = recording
         self._timeout_s = timeout_s
         self._expected = [ANSWERS[task] for task in tasks]
+        self._recorded = self._expected + [EXTRAS[extra] for extra in extras]
         self._changed = threading.Condition()
         self._arrived: dict[int, set[str]] = {}
         self._status = ""
@@ -104,13 +107,12 @@ class Session:
         self._image_topic = f"{topics.image_base}/compressed" if topics.compressed else topics.image_base
         self._image = self._node.create_publisher(image_type, self._image_topic, QoSProfile(depth=images_kept(topics)))
         self._info = self._node.create_publisher(CameraInfo, topics.camera_info, reliable)
-        for topic, message_type in self._expected + [EXTRAS[extra] for extra in extras]:
+        for topic, message_type in self._recorded:
             self._node.create_subscription(
                 message_type, topic, self._keeper(topic, type_name(message_type)), reliable, raw=True
             )
         self._node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._on_diagnostics, reliable)
         self._change_state = self._node.create_client(ChangeState, f"{NODE}/change_state")
-        self._subscribed = len(self._expected) + len(extras)
         self._broken: Exception | None = None
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -149,7 +151,8 @@ class Session:
                 self._wait_until(first[1] + (log_time_ns - first[0]) / SECOND_NS / rate)
             unanswered = self._unanswered()
             with self._changed:
-                self._played.published_at[stamp_ns] = time.perf_counter()
+                self._played.published_at.setdefault(stamp_ns, time.perf_counter())
+                self._played.published += 1
             self._image.publish(cdr)
             if rate is None:
                 self._wait(partial(self._fate_known, stamp_ns, unanswered), "an answer")
@@ -159,7 +162,7 @@ class Session:
         self._wait(lambda: self._played.node.get("state") == "inactive", "the node's last diagnostics")
         played = self._played
         if not played.answered_at and not self._count("withheld"):
-            raise ReplayError(f"the node answered none of {len(played.published_at)} images: {self._why_dropped()}")
+            raise ReplayError(f"the node answered none of {played.published} images: {self._why_dropped()}")
         ended = max(played.answered_at.values(), default=time.perf_counter())
         played.seconds = ended - min(played.published_at.values())
         return played
@@ -194,7 +197,7 @@ class Session:
         # An image that the transport lost is never reported, nor is an answer that it lost.
         settled = self._count("processed") + self._count("dropped") >= self._count("received")
         quiet = time.monotonic() - self._last_news > QUIET_S and settled
-        return quiet or accounted >= len(self._played.published_at)
+        return quiet or accounted >= self._played.published
 
     def _stop_if_hopeless(self) -> None:
         dropped = self._count("dropped")
@@ -215,7 +218,7 @@ class Session:
             raise ReplayError(f"the node refused: {self._status}")
 
     def _matched(self) -> bool:
-        wanted = [topic.replace(NODE, "~") for topic, _ in self._expected]
+        wanted = [topic.replace(NODE, "~") for topic, _ in self._recorded]
         heard = all(self._count(f"subscribers/{topic}") for topic in wanted)
         return heard and bool(self._image.get_subscription_count() and self._info.get_subscription_count())
 

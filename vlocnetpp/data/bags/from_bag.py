@@ -6,6 +6,7 @@ Depth and mask are the nearest in time. `conversion.json`, beside the frames, re
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from vlocnetpp.data.bags.reader import SECOND_NS, BagMessage, BagSummary, open_b
 from vlocnetpp.data.bags.survey import PoseFile, Recording, survey
 from vlocnetpp.data.bags.topics import Topics
 from vlocnetpp.data.layouts.folder import FolderWriter
+from vlocnetpp.data.layouts.text_files import read_text
 from vlocnetpp.errors import DataError
 from vlocnetpp.progress import track
 
@@ -113,7 +115,7 @@ def read_bag(
         "jpeg_quality": jpeg_quality,
     }
     bags = _by_split(bag, split)
-    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=_settings(options, wishes, bags))
+    writer = FolderWriter(out, jpeg_quality=jpeg_quality, settings=_settings(options, wishes, bags, files))
     for name in bags:
         if files and name not in files:
             raise DataError(f"{out}: split '{name}' has no file of poses")
@@ -137,11 +139,14 @@ def _by_split(paths: Path | Mapping[str, Path] | None, split: str) -> dict[str, 
     return {name: Path(path) for name, path in paths.items()} if isinstance(paths, Mapping) else {split: Path(paths)}
 
 
-def _settings(options: Mapping[str, Any], wishes: Topics, bags: Mapping[str, Path]) -> dict[str, str]:
+def _settings(
+    options: Mapping[str, Any], wishes: Topics, bags: Mapping[str, Path], files: Mapping[str, Path]
+) -> dict[str, str]:
     """What decides the content: an interrupted conversion is continued only with the same."""
     named = {role: topic for role, topic in asdict(wishes).items() if topic is not None}
     sizes = {f"recording {name}": f"{path.name}, {size_on_disk(path)} bytes" for name, path in bags.items()}
-    return {key: str(value) for key, value in (dict(options) | named).items()} | sizes
+    digests = {f"poses {name}": hashlib.sha256(read_text(path).encode()).hexdigest() for name, path in files.items()}
+    return {key: str(value) for key, value in (dict(options) | named).items()} | sizes | digests
 
 
 def _common_map_frame(recordings: Sequence[Recording], out: Path) -> str:

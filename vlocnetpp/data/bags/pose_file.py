@@ -43,7 +43,7 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
         if columns is None:
             columns = _named(cells)
             if columns is not None:
-                nanoseconds = _nanoseconds(cells)
+                nanoseconds = _nanoseconds(cells, columns[0])
                 continue
             columns = tuple(range(len(ORDER)))
         if text.startswith("#"):
@@ -79,9 +79,13 @@ def _words(cells: list[str]) -> list[str]:
     return [re.sub(r"\[.*?\]|[^a-z]", "", cell.lower()) for cell in cells]
 
 
-def _nanoseconds(cells: list[str]) -> int | None:
-    """The column of the nanoseconds where seconds have one of their own."""
-    return next((place for place, name in enumerate(_words(cells)) if name.endswith(NANOSECONDS)), None)
+def _nanoseconds(cells: list[str], stamp: int) -> int | None:
+    """The column of the nanoseconds that belong to a column of whole seconds: `header.stamp.nsecs` to
+    `header.stamp.secs`, and not to another clock beside them."""
+    words = _words(cells)
+    whole = re.fullmatch(r"(.*?)secs?", words[stamp])
+    names = [f"{whole[1]}{ending}" for ending in NANOSECONDS] if whole is not None else []
+    return next((place for place, name in enumerate(words) if name in names), None)
 
 
 def _named(cells: list[str]) -> tuple[int, ...] | None:
@@ -98,4 +102,7 @@ def _named(cells: list[str]) -> tuple[int, ...] | None:
             places.setdefault(f"q{name[-1]}", place)
         elif way and name[-1:] in ("x", "y", "z"):
             places.setdefault(name[-1], place)
+    # Seconds with nanoseconds are a header's stamp; another column of times beside them is when it was recorded.
+    paired = [place for place in range(len(cells)) if _nanoseconds(cells, place) is not None]
+    places |= {"stamp": paired[0]} if paired else {}
     return tuple(places[key] for key in ORDER) if set(ORDER) <= set(places) else None

@@ -163,8 +163,11 @@ def _turning(bag: Path, index: Index) -> Turning:
         with open_bag(bag) as opened:
             for place, each in enumerate(opened.messages({found.image})):
                 if place % every < 2:
-                    where = f"{bag}: {found.image}"
-                    yield each.header_stamp_ns(), messages.color(each.message(), where)[0]
+                    try:
+                        image_HW3 = messages.color(each.message(), f"{bag}: {found.image}")[0]
+                    except DataError:  # left out and counted when the images are copied
+                        continue
+                    yield each.header_stamp_ns(), image_HW3
 
     shown = track(images(), f"turning in {bag.name}", len(index.stamps[found.image]) * min(2, every) // every)
     return turning_of_images(shown, camera.K_33, LONGEST_STEP_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def align(root: Path, layout: str | None, names: Collection[str], out: Path, pai
     study = study_of(dataset, pairs, seed)
     if not study.explained or study.reading is not study.stored:
         raise DataError(f"{root}: its poses do not explain its images; see vlocnetpp data doctor {root}")
-    drives = compare_drives(study)
+    drives = compare_drives(study, names)
     joints: dict[str, Joint] = {}
     for name in names:
         drive = next((each for each in drives if each.name == name), None)
@@ -58,7 +59,7 @@ def write_moved(dataset: Dataset, joints: dict[str, Joint], writer: FolderWriter
             pose = frame.pose_7
             if pose is not None and name in joints:
                 pose = joints[name].apply(pose)
-            plain = name.replace("/", "-").replace(" ", "-")
+            plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)
             encoded = _encoded(frame)
             writer.add(
                 plain, split, frame.stamp_ns, None if encoded else frame.image(), frame.K_33, pose, frame.depth(),

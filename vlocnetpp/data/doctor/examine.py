@@ -19,8 +19,8 @@ from vlocnetpp.data.doctor.matches import features_of
 from vlocnetpp.data.doctor.placing import MOST_LINKS
 from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import MOST_FRAMES, ExaminedFrame, examine_frame, survey
-from vlocnetpp.data.frames import DataError, Dataset
-from vlocnetpp.data.layouts.recognize import LAYOUTS, open_dataset
+from vlocnetpp.data.frames import DataError, Dataset, StampError
+from vlocnetpp.data.layouts.recognize import LAYOUTS, open_dataset, recognizing
 from vlocnetpp.data.poses import NoPoseError, PoseError
 from vlocnetpp.progress import duration
 
@@ -96,10 +96,10 @@ def examine(root: Path, layout: str | None = None, pairs: int = 60, seed: int = 
     try:
         dataset = open_dataset(root, layout)
     except DataError as error:
-        named = layout in LAYOUTS if layout else sum(reader.recognizes(root) for reader in LAYOUTS.values()) == 1
+        named = layout in LAYOUTS if layout else len(recognizing(root)) == 1
         if not root.is_dir() or not named:
             raise
-        kinds = {NoPoseError: "lost", PoseError: "rotation"}
+        kinds = {NoPoseError: "lost", PoseError: "rotation", StampError: "stamps"}
         kind = next((name for kind, name in kinds.items() if isinstance(error, kind)), "reading")
         where, _, what = str(error).partition(": ")
         return Report(root, (Finding("error", kind, where, what or str(error)),), None)
@@ -134,7 +134,7 @@ def expected_s(dataset: Dataset, pairs: int) -> float:
     sample = [every[i] for i in np.linspace(0, len(every) - 1, min(SAMPLED, len(every))).astype(int)]
     began = time.monotonic()
     for frame in sample:
-        examine_frame(ExaminedFrame(frame, "", "", 0))
+        examine_frame(ExaminedFrame(frame, "", ""))
     read_s = (time.monotonic() - began) / len(sample)
     posed = [frame for frame in every if frame.pose_7 is not None]
     if not posed:

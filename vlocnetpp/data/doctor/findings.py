@@ -92,8 +92,12 @@ KINDS = {
         "register depth to colour where it is recorded, or train with `data.depth_camera`, as the finding says",
     ),
     "depth": Kind(
-        "Depth images are mostly empty or hold unlikely distances.",
+        "Depth images cannot be read, are mostly empty or hold unlikely distances.",
         "look at the unit and at the encoding; the project reads 16-bit, 0 = unknown",
+    ),
+    "mask": Kind(
+        "Masks are missing or cannot be read as one id a pixel.",
+        "write them as 8-bit images of one channel: class ids, 255 = unlabelled (docs/recordings.md)",
     ),
     "mask-ids": Kind("Masks contain ids that no class has.", "map the ids to 0 .. classes - 1 and 255 = unlabelled"),
     "mask-shift": Kind(

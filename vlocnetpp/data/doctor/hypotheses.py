@@ -130,7 +130,7 @@ def point_errors(pair: Pair, T_44: Floats, scale: float = 1.0, focal: float = 1.
     K = pair.first.K_33 * np.array([[focal, 1, 1], [1, focal, 1], [1, 1, 1]])
     R, t = T_44[:3, :3], T_44[:3, 3] * scale
     rays1, rays2 = _rays(pair.x1_N2, K), _rays(pair.x2_N2, K)
-    if pair.has_depth:
+    if pair.has_both_depths:
         forth = _project(rays1 * pair.z1_N[:, None] @ R.T + t, K) - pair.x2_N2
         back = _project((rays2 * pair.z2_N[:, None] - t) @ R, K) - pair.x1_N2
         distance = np.stack([np.linalg.norm(forth, axis=1), np.linalg.norm(back, axis=1)])

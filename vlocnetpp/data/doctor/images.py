@@ -26,7 +26,7 @@ FLICKER = 0.15
 
 def check_files(study: Study) -> Iterator[Finding]:
     """Files that do not decode, layers of another size, frames that lack what others have."""
-    for kind in ("image", "size"):
+    for kind in ("image", "depth", "mask", "size"):
         found = [
             (examined.frame.name, why) for examined in study.frames for which, why in examined.problems if which == kind
         ]

@@ -5,7 +5,7 @@ for all images of the drive, and joins it to the map.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from vlocnetpp.data.doctor.locate import Located, Map
 from vlocnetpp.data.doctor.matches import Floats, match_frames
 from vlocnetpp.data.doctor.study import Study
 from vlocnetpp.data.doctor.survey import ExaminedFrame
+from vlocnetpp.data.layouts.recognize import recognizing
 from vlocnetpp.poses import compose, inverse, relative, rotate, rotation_angle, weighted_mean
 from vlocnetpp.progress import track
 
@@ -83,6 +84,9 @@ def check_maps(study: Study) -> Iterator[Finding]:
     drives = compare_drives(study)
     if len(drives) < 2:
         return
+    if skipped := len(_drives(study)) - len(drives):
+        text = f"{skipped} of {skipped + len(drives)} drives were not compared, to end in time"
+        yield Finding("warning", "cannot-tell", "maps", text, 0.0)
     root = study.dataset.root
     for drive in drives[1:]:
         if drive.joint is not None:
@@ -94,7 +98,8 @@ def check_maps(study: Study) -> Iterator[Finding]:
                 f"{metres:.2f} m and {degrees:.1f} deg from their poses: it is in another map than {drives[0].name}. "
                 f"To join it, move its poses by {drive.joint}; cameras are then {drive.joint.error:.2g} m apart"
             )
-            remedy = f"vlocnetpp data align {root} {drive.name} --out NEW"
+            layout = "" if recognizing(root) == [study.dataset.layout] else f" --layout {study.dataset.layout}"
+            remedy = f"vlocnetpp data align {root} {drive.name}{layout} --out NEW"
             yield Finding("error", "maps", drive.name, text, drive.joint.images / max(len(drive.located), 1), remedy)
         elif not drive.in_map and not drive.located:
             yield _strangers(study, drive, drives)
@@ -110,11 +115,19 @@ def check_maps(study: Study) -> Iterator[Finding]:
         yield Finding("info", "evidence", "maps", text)
 
 
-def compare_drives(study: Study) -> list[Drive]:
+def compare_drives(study: Study, wanted: Collection[str] = ()) -> list[Drive]:
     """Locate images of each drive in those known to be in the first one's map; a drive with too few is tried again when
     the map has grown.
+
+    Args:
+        wanted: names of drives that are compared in any case; of the others, so many that `MOST_DRIVES` are.
     """
     drives = _drives(study)
+    others = [drive for drive in drives if drive.name not in wanted]
+    if len(drives) > MOST_DRIVES:
+        some = np.unique(np.linspace(0, len(others) - 1, max(MOST_DRIVES - len(wanted), 1)).astype(int))
+        kept = {id(others[i]) for i in some}
+        drives = [drive for drive in drives if drive.name in wanted or id(drive) in kept]
     if len(drives) < 2:
         return drives
     drives[0].in_map = True
@@ -237,6 +250,4 @@ def _drives(study: Study) -> list[Drive]:
             frames = [each for each in sequence if each.frame.pose_7 is not None and each.thumbnail is not None]
             if len(frames) >= ENOUGH:
                 drives.append(Drive(frames, []))
-    if len(drives) <= MOST_DRIVES:
-        return drives
-    return [drives[i] for i in np.unique(np.linspace(0, len(drives) - 1, MOST_DRIVES).astype(int))]
+    return drives

@@ -34,7 +34,8 @@ def check_masks(study: Study) -> Iterator[Finding]:
     classes = [each.name for each in study.dataset.classes]
     total = np.sum([examined.mask_pixels for examined in masked], axis=0)
     if not classes:
-        yield Finding("warning", "mask-ids", "dataset", f"{len(masked)} masks, but the dataset names no class")
+        text, remedy = f"{len(masked)} masks, but the dataset names no class", "write `classes:` into dataset.yaml"
+        yield Finding("warning", "mask-ids", "dataset", text, remedy=f"{remedy} (docs/recordings.md)")
         return
     stray = [i for i in np.flatnonzero(total) if len(classes) <= i < VOID]
     if stray:

@@ -40,8 +40,13 @@ class Pair:
 
     @property
     def has_depth(self) -> bool:
-        """Whether enough points have a depth to warp by."""
+        """Whether enough points have a depth in the first image, to be moved by it."""
         return int(np.isfinite(self.z1_N).sum()) >= LEAST_MATCHES
+
+    @property
+    def has_both_depths(self) -> bool:
+        """Whether enough points have a depth in both images."""
+        return int((np.isfinite(self.z1_N) & np.isfinite(self.z2_N)).sum()) >= LEAST_MATCHES
 
     @property
     def displacement(self) -> float:
@@ -89,7 +94,7 @@ def count_matches(first: Frame, second: Frame) -> int:
 
 
 def features_of(frame: Frame) -> Features | None:
-    """SIFT points (Lowe 2004) of a frame with their depths; None if a file of the frame cannot be read."""
+    """SIFT points (Lowe 2004) of a frame with their depths; None if its image cannot be read."""
     files = [path for path in (frame.image_path, frame.depth_path) if path is not None and path.is_file()]
     return _features(_Key(frame, tuple((path.resolve(), path.stat().st_mtime_ns) for path in files)))
 
@@ -107,9 +112,12 @@ def _features(key: _Key) -> Features | None:
     frame = key.frame
     try:
         grey = cv2.cvtColor(frame.image(), cv2.COLOR_RGB2GRAY)
-        depth = frame.depth()
     except DataError:
         return None  # the survey of the images has a finding for it
+    try:
+        depth = frame.depth()
+    except DataError:
+        depth = None  # and for this; poses are then judged without it
     width = grey.shape[1]
     shrink = max(1, round(width / WORKING_WIDTH))
     if shrink > 1:

@@ -48,6 +48,13 @@ def plot_splits(path: Path, study: Study) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     dots = None
+    distances = {
+        split: nearest_poses(train, _poses([examined for sequence in sequences for examined in sequence]))[0]
+        for split, sequences in posed.items()
+        if split not in COLORS and len(train) and any(sequences)
+    }
+    # One scale for all splits, since they share the bar.
+    farthest = max((float(metres.max()) for metres in distances.values()), default=0.01)
     for split, sequences in posed.items():
         poses = _poses([examined for sequence in sequences for examined in sequence])
         if not len(poses):
@@ -57,14 +64,12 @@ def plot_splits(path: Path, study: Study) -> None:
         for sequence in sequences:
             line = _poses(sequence)
             axes.plot(line[:, right], line[:, up], color=color, linewidth=1.0, alpha=0.8, zorder=2)
-        if split in COLORS or not len(train):
+        if split not in distances:
             axes.scatter(poses[:, right], poses[:, up], s=5, color=color, linewidths=0, label=label, zorder=3)
         else:
-            metres, _, _ = nearest_poses(train, poses)
-            farthest = max(float(metres.max()), 0.01)
             dots = axes.scatter(
-                poses[:, right], poses[:, up], c=metres, cmap="cividis_r", vmin=0.0, vmax=farthest, s=20, label=label,
-                zorder=4, edgecolors="#00000066", linewidths=0.4,
+                poses[:, right], poses[:, up], c=distances[split], cmap="cividis_r", vmin=0.0, vmax=max(farthest, 0.01),
+                s=20, label=label, zorder=4, edgecolors="#00000066", linewidths=0.4,
             )  # fmt: skip
         every_nth = poses[:: max(1, len(poses) // ARROWS)]
         headings(axes, every_nth, view, color if split in COLORS else "#222222")

@@ -116,8 +116,8 @@ class Study:
 
     @cached_property
     def surfaces(self) -> dict[int, Surfaces]:
-        """The depth of those pairs that have it, by their place among the pairs."""
-        return {i: Surfaces(pair) for i, pair in enumerate(self.pairs) if pair.has_depth}
+        """The depth of those pairs that have it in both images, by their place among the pairs."""
+        return {i: Surfaces(pair) for i, pair in enumerate(self.pairs) if pair.has_both_depths}
 
     @cached_property
     def by_depth(self) -> Fit | None:

@@ -45,7 +45,7 @@ class Surfaces:
         first, second = pair.first.depth(), pair.second.depth()
         assert first is not None and second is not None
         self.K_33 = pair.first.K_33
-        self.depths = (first.astype(np.float64), second.astype(np.float64))
+        self.depths = (first, second)
         step = max(1, round((first.size / POINTS) ** 0.5))
         self.samples = []
         for depth in self.depths:

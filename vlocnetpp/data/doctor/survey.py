@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import cv2
@@ -27,8 +28,6 @@ class ExaminedFrame:
     frame: Frame
     split: str
     sequence: str
-    index: int
-    """Place in its sequence."""
     read: bool = False
     """Whether its files were looked at."""
     set_aside: bool = False
@@ -63,10 +62,7 @@ class ExaminedFrame:
 def survey(dataset: Dataset) -> dict[str, list[list[ExaminedFrame]]]:
     """Examine all frames: for each split, for each sequence, its frames in order."""
     sequences_by_split = {
-        split: [
-            [ExaminedFrame(frame, split, sequence.name, i) for i, frame in enumerate(sequence.frames)]
-            for sequence in sequences
-        ]
+        split: [[ExaminedFrame(frame, split, sequence.name) for frame in sequence.frames] for sequence in sequences]
         for split, sequences in dataset.splits.items()
     }
     every = [examined for sequences in sequences_by_split.values() for sequence in sequences for examined in sequence]
@@ -75,6 +71,15 @@ def survey(dataset: Dataset) -> dict[str, list[list[ExaminedFrame]]]:
     for examined in track(wanted, "looking at the frames"):
         examine_frame(examined)
     return sequences_by_split
+
+
+def _layer(examined: ExaminedFrame, kind: str, read: Callable[[], NDArray | None]) -> NDArray | None:
+    """Depth or mask of a frame; None, and a problem of that kind, where its file cannot be used."""
+    try:
+        return read()
+    except DataError as error:
+        examined.problems.append((kind, str(error)))
+        return None
 
 
 def examine_frame(examined: ExaminedFrame) -> None:
@@ -94,12 +99,8 @@ def examine_frame(examined: ExaminedFrame) -> None:
     examined.brightest = float(np.percentile(grey, 95))
     energy = float(grey.astype(np.float64).var())
     examined.sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var()) / max(energy, 1.0)
-    try:
-        depth = examined.frame.depth()
-        mask = examined.frame.mask()
-    except DataError as error:
-        examined.problems.append(("image", str(error)))
-        return
+    depth = _layer(examined, "depth", examined.frame.depth)
+    mask = _layer(examined, "mask", examined.frame.mask)
     for name, layer in (("depth", depth), ("mask", mask)):
         if layer is not None and layer.shape != examined.size:
             size = f"{layer.shape[1]} x {layer.shape[0]}, the image {examined.size[1]} x {examined.size[0]}"

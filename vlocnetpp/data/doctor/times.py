@@ -26,16 +26,12 @@ NO_ORDER = 0.8
 
 
 def check_stamps(study: Study) -> Iterator[Finding]:
-    """Stamps that do not increase, and pauses within a sequence."""
+    """Pauses within a sequence. Stamps that do not increase are refused when a dataset is opened."""
     for sequence in study.sequences:
         seconds = np.diff([examined.frame.stamp_ns for examined in sequence]) * 1e-9
         if not len(seconds):
             continue
-        back = np.flatnonzero(seconds <= 0) + 1
-        if len(back):
-            names = listing([sequence[i].frame.name for i in back])
-            yield Finding("error", "stamps", names, f"{len(back)} stamps of {sequence[0].sequence} do not increase")
-        usual = float(np.median(seconds[seconds > 0])) if (seconds > 0).any() else 0.0
+        usual = float(np.median(seconds))
         pauses = np.flatnonzero((seconds > 5 * usual) & (seconds > 0.5)) + 1
         if len(pauses):
             names = listing([sequence[i].frame.name for i in pauses])
@@ -71,7 +67,11 @@ def check_speed(study: Study) -> Iterator[Finding]:
         if speed > fastest:
             fastest, where = speed, sequence[0].sequence
     if fastest > FASTEST_M_S:
-        yield Finding("warning", "speed", where, f"{fastest:.3g} m/s in the median: are these metres?", 0.8)
+        text, remedy = (
+            f"{fastest:.3g} m/s in the median: are these metres?",
+            "bring the positions of the poses to metres",
+        )
+        yield Finding("warning", "speed", where, text, 0.8, remedy)
 
 
 def check_order(study: Study) -> Iterator[Finding]:

@@ -44,6 +44,7 @@ def read(root: Path) -> Dataset:
     given = checked_intrinsics(matrix(root / INTRINSICS, 3), root / INTRINSICS) if _has_own(root, focals) else None
     groups: dict[str, dict[str, list[UnstampedFrame]]] = {}
     notes: tuple[str, ...] = ()
+    nominal = 0
     for split, table in TABLES.items():
         if not (root / table).exists():
             continue
@@ -55,9 +56,13 @@ def read(root: Path) -> Dataset:
             for name in names:
                 image = _image(root, name, root / table)
                 K_33 = _intrinsics(image, focals.get(_stem(name))) if given is None else given
+                nominal += given is None and _stem(name) not in focals
                 shots.append(UnstampedFrame(Path(name).stem, image, K_33, poses[name]))
     if given is None and not focals:
         text = f"{root / RECONSTRUCTION}: is missing and so is {INTRINSICS}; the focal length is the nominal "
+        notes += (f"{text}{NOMINAL_FOCAL:g} px of images {PUBLISHED_SIDE} px wide",)
+    elif nominal:
+        text = f"{root / RECONSTRUCTION}: has no focal length of {nominal} images; theirs is the nominal "
         notes += (f"{text}{NOMINAL_FOCAL:g} px of images {PUBLISHED_SIDE} px wide",)
     return Dataset(root, "cambridge", splits_of(groups), notes=notes)
 

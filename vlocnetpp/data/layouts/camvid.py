@@ -56,7 +56,8 @@ def read(root: Path) -> Dataset:
     for split in SPLITS:
         if (root / split).is_dir():
             splits[split], next_ns = _split(root, split, next_ns)
-    return Dataset(root, "camvid", splits, CLASSES)
+    note = f"{root}: CamVid comes without intrinsics; K is nominal, a focal length of one image width"
+    return Dataset(root, "camvid", splits, CLASSES, notes=(note,))
 
 
 def _split(root: Path, split: str, start_ns: int) -> tuple[tuple[Sequence, ...], int]:

@@ -81,7 +81,7 @@ def read(root: Path) -> Dataset:
     K_of: dict[int, NDArray[np.float64]] = {}
     groups: dict[str, list[UnstampedFrame]] = {}
     for folder, names in by_folder(list(listed)).items():
-        shots = groups.setdefault(folder.replace("/", "-") or IMAGES, [])
+        shots = groups.setdefault(folder or IMAGES, [])
         for name in names:
             image, path = listed[name], inside(base, name, images_file)
             if not path.is_file():
@@ -95,10 +95,23 @@ def read(root: Path) -> Dataset:
                 UnstampedFrame(Path(name).stem, path, K_of[image.camera], None if pose is None else _inverted(pose))
             )
     splits = listed_splits(root, list(groups), f"a folder of images in {base}")
-    chosen = {split: {name: groups[name] for name in folders} for split, folders in splits.items()}
+    sequences = _sequence_names(list(groups))
+    chosen = {split: {sequences[name]: groups[name] for name in folders} for split, folders in splits.items()}
     return Dataset(
         root, "colmap", splits_of(chosen), notes=(*note_of_lost(lost, len(listed)), *_notes(cameras, cameras_file))
     )
+
+
+def _sequence_names(folders: list[str]) -> dict[str, str]:
+    """The name of each folder's sequence: without slashes, which a sequence has none of, and still different."""
+    names: dict[str, str] = {}
+    for folder in sorted(folders, key=lambda folder: "/" in folder):
+        plain, number = folder.replace("/", "-"), 2
+        name = plain
+        while name in names.values():
+            name, number = f"{plain}-{number}", number + 1
+        names[folder] = name
+    return names
 
 
 def _model(root: Path) -> tuple[Path, Path] | None:

@@ -67,6 +67,8 @@ def read(root: Path) -> Dataset:
         if (root / split).is_dir():
             splits[split], next_ns, lost = _split(root, split, next_ns)
             notes += lost
+    if not (root / INTRINSICS).exists():
+        notes += (f"{root / INTRINSICS}: is missing; K is nominal, a focal length of {NOMINAL_FOCAL:.3f} image widths",)
     return Dataset(root, "deeploc", splits, CLASSES, notes=notes)
 
 

@@ -26,7 +26,7 @@ import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vlocnetpp.data.files import visible
-from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence
+from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence, StampError
 from vlocnetpp.data.layouts.text_files import inside, listed_splits, numbers, read_text
 from vlocnetpp.data.poses import checked_intrinsics, interpolate_poses, known_pose, note_of_lost, pose_from_matrix
 from vlocnetpp.poses import compose, inverse
@@ -109,7 +109,7 @@ def _images(camera: Path) -> list[tuple[int, Path]]:
         raise DataError(f"{camera / TABLE}: lists no image")
     for before, after in pairwise(images):
         if after[0] <= before[0]:
-            raise DataError(f"{camera / TABLE}: stamps do not increase at {after[1].name}")
+            raise StampError(f"{camera / TABLE}: stamps do not increase at {after[1].name}")
     return images
 
 

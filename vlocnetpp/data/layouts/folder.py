@@ -29,7 +29,7 @@ import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from vlocnetpp.data.files import lock
-from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, LabelClass, Sequence, decode_image
+from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, LabelClass, Sequence, StampError, decode_image
 from vlocnetpp.data.layouts.text_files import inside
 from vlocnetpp.data.poses import checked_intrinsics, checked_pose, known_pose, note_of_lost
 
@@ -372,7 +372,7 @@ def _read_sequence(root: Path, name: str, notes: list[str]) -> Sequence:
         raise DataError(f"{table}: a frame name occurs twice")
     for before, after in pairwise(frames):
         if after.stamp_ns <= before.stamp_ns:
-            raise DataError(f"{table}: stamps do not increase, {after.name} comes at or before {before.name}")
+            raise StampError(f"{table}: stamps do not increase, {after.name} comes at or before {before.name}")
     notes += note_of_lost(lost, len(lost) + sum(frame.pose_7 is not None for frame in frames))
     return Sequence(name, tuple(frames))
 

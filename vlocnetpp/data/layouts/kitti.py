@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.files import visible
-from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence
+from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence, StampError
 from vlocnetpp.data.layouts.text_files import numbers, rows
 from vlocnetpp.data.poses import checked_intrinsics, known_matrix, note_of_lost
 
@@ -135,7 +135,7 @@ def _times(path: Path) -> list[int] | None:
         times.append(round(values[0] * 1e9))
     for (before, after), (where, _) in zip(pairwise(times), rows(path)[1:], strict=True):
         if after <= before:
-            raise DataError(f"{where}: times do not increase")
+            raise StampError(f"{where}: times do not increase")
     return times
 
 

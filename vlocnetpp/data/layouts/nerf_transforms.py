@@ -133,8 +133,9 @@ def _shot(root: Path, name: str, about: dict[str, Any], path: Path, lost: list[s
 
 
 def _intrinsics(image: Path, about: dict[str, Any], where: str) -> NDArray[np.float64]:
-    if "FISHEYE" in str(about.get("camera_model", "")):
-        raise DataError(f"{where}: camera model {about['camera_model']} is no pinhole; undistort the images")
+    model = "fisheye" if about.get("is_fisheye") is True else str(about.get("camera_model", ""))
+    if "FISHEYE" in model.upper():
+        raise DataError(f"{where}: camera model {model} is no pinhole; undistort the images")
     height, width = image_size(image)
     told = float(about.get("w", width)), float(about.get("h", height))
     across, down = width / told[0], height / told[1]

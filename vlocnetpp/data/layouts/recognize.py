@@ -62,9 +62,14 @@ def open_dataset(root: Path, layout: str | None = None) -> Dataset:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
 
 
+def recognizing(root: Path) -> list[str]:
+    """Names of the layouts that a folder may have."""
+    return [name for name, reader in LAYOUTS.items() if reader.recognizes(root)]
+
+
 def _read(root: Path, layout: str | None) -> Dataset:
     if layout is None:
-        found = [name for name, reader in LAYOUTS.items() if reader.recognizes(root)]
+        found = recognizing(root)
         if not found and _holds_bag(visible(root)):
             raise DataError(f"{root}: {IS_BAG}")
         if not found and images.lacks_intrinsics(root):

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlocnetpp.data.files import visible
-from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence
+from vlocnetpp.data.frames import LATEST_NS, DataError, Dataset, Frame, Sequence, StampError
 from vlocnetpp.data.layouts.text_files import INTRINSICS, inside, intrinsics_of, listed_splits, matrix, numbers, rows
 from vlocnetpp.data.poses import checked_intrinsics, interpolate_poses, known_pose, note_of_lost
 
@@ -94,7 +94,7 @@ def _listed(folder: Path, file: str) -> list[tuple[int, Path]]:
         images.append((stamp_of(cells[0], where), image))
     for (before, after), (where, _) in zip(pairwise(images), table[1:], strict=True):
         if after[0] <= before[0]:
-            raise DataError(f"{where}: stamps do not increase, {after[1].name} comes at or before {before[1].name}")
+            raise StampError(f"{where}: stamps do not increase, {after[1].name} comes at or before {before[1].name}")
     if len({path for _, path in images}) < len(images):
         raise DataError(f"{folder / file}: lists an image twice")
     return images

@@ -140,7 +140,7 @@ def _rendered(
             workers[ours].start()
             theirs.close()
             assigned[ours], chunk = queue.pop()
-            ours.send(chunk)
+            _send(ours, chunk)
         for index, chunk in enumerate(chunks):
             while index not in done:
                 for connection in wait(list(assigned)):
@@ -148,7 +148,7 @@ def _rendered(
                     done[assigned.pop(connection)] = _received(connection)
                     if queue:
                         assigned[connection], following = queue.pop()
-                        connection.send(following)
+                        _send(connection, following)
             stamps, poses_N7 = drive_recording(chunk.recording, settings.seed)
             for i, view in zip(range(chunk.start, chunk.stop), done.pop(index), strict=True):
                 yield chunk.recording, int(stamps[i]), poses_N7[i], view, i + 1 == chunk.recording.frames
@@ -159,11 +159,21 @@ def _rendered(
             worker.join()
 
 
+DIED = "a rendering process died, perhaps for want of memory; the same command goes on"
+
+
+def _send(connection: Connection, chunk: _Chunk) -> None:
+    try:
+        connection.send(chunk)
+    except OSError:
+        raise DataError(DIED) from None
+
+
 def _received(connection: Connection) -> list[View]:
     try:
         answer = connection.recv()
-    except EOFError:
-        raise DataError("a rendering process died, perhaps for want of memory; the same command goes on") from None
+    except (EOFError, OSError):  # the latter where it died before it had read its chunk
+        raise DataError(DIED) from None
     if isinstance(answer, str):
         raise DataError(answer)
     return answer  # type: ignore[no-any-return]

@@ -38,7 +38,7 @@ class MahalanobisScore(nn.Module):
         return (whitened_BC.square().mean(dim=1) + self.offset.to(pooled_BC.dtype)).sqrt()
 
     @torch.no_grad()
-    def measure(self, pooled_VC: Tensor, shrinkage: float = SHRINKAGE) -> None:
+    def measure(self, pooled_VC: Tensor) -> None:
         """Take mean and covariance from the training images (V, C). Raises ValueError of fewer than two."""
         if len(pooled_VC) < 2:
             raise ValueError("a Mahalanobis distance is measured on at least two images")
@@ -47,9 +47,9 @@ class MahalanobisScore(nn.Module):
         centred_VC = pooled_VC - mean_C
         covariance_CC = centred_VC.t() @ centred_VC / (len(pooled_VC) - 1)
         diagonal_C = covariance_CC.diagonal().clamp_min(LEAST_VARIANCE)
-        shrunk_CC = (1 - shrinkage) * covariance_CC + shrinkage * torch.diag(diagonal_C)
+        shrunk_CC = (1 - SHRINKAGE) * covariance_CC + SHRINKAGE * torch.diag(diagonal_C)
         values_C, vectors_CC = torch.linalg.eigh(shrunk_CC)
-        whiten_CC = vectors_CC * values_C.clamp_min(LEAST_VARIANCE * shrinkage).rsqrt()
+        whiten_CC = vectors_CC * values_C.clamp_min(LEAST_VARIANCE * SHRINKAGE).rsqrt()
         usual = (centred_VC @ whiten_CC).square().mean().sqrt()
         self.mean_C.copy_(mean_C)
         self.whiten_CC.copy_(whiten_CC / usual)

@@ -42,8 +42,3 @@ class SegmentationStream(nn.Module):
         self.res4 = Stage("res4", self.front.out_channels, width, activation, stride=2, dilations=rates["res4"])
         self.res5 = Stage("res5", self.res4.out_channels, width, activation, stride=1, dilations=rates["res5"])
         self.decoder = Decoder(self.res5.out_channels, self.front.out_channels, classes, activation)
-
-    def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Logits (B, C, H, W) of a normalized image, without any past."""
-        res3d = self.front(image_B3HW)
-        return self.decoder(self.res5(self.res4(res3d)), res3d)

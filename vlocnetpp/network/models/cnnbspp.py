@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vlocnetpp.errors import ConfigError
 from vlocnetpp.network.blocks.alexnet import alexnet
 from vlocnetpp.network.blocks.siamese import SiameseOdometry
 from vlocnetpp.network.config import NetworkConfig, Traits
@@ -23,6 +24,10 @@ class CnnBsppSettings:
 
     levels: tuple[int, ...] = LEVELS
     """Cells of each level of the pyramid along each axis."""
+
+    def __post_init__(self) -> None:
+        if not self.levels or min(self.levels) < 1:
+            raise ConfigError(f"levels: {list(self.levels)} is not a list of numbers of at least 1")
 
     @property
     def traits(self) -> Traits:

@@ -46,6 +46,8 @@ from vlocnetpp.step import LOCALIZATION, ODOMETRY, SEGMENTATION, TASKS, Predicti
 
 MIN_INLIERS = 0.15
 """With a smaller share of the cells in agreement the regressed pose is returned."""
+SMALLEST = 48
+"""Pixels of an input's shorter side that the alignment of two images needs."""
 MAX_ANGLE = 0.05
 """Radians between a cell's point and its ray, beyond which its depth is unknown."""
 
@@ -112,6 +114,8 @@ class Robot(nn.Module):
         self.normalize = Normalize()
         self.normalize.adopt((INPUT_MEAN / 255,) * 3, (INPUT_DEVIATION / 255,) * 3)
         scene, width = config.scene, config.width
+        if ODOMETRY in own.tasks and min(config.view.height, config.view.width_px) < SMALLEST:
+            raise ConfigError(f"height, width_px: odometry needs an input of at least {SMALLEST} pixels along each")
         shared = scaled(512, width)
         self.front = EfficientNetLite(own.front)
         self.hypercolumns = Hypercolumns(self.front.channels)

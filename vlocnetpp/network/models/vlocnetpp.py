@@ -93,6 +93,8 @@ class VLocNetPlusPlusSettings:
             raise ConfigError("warp: needs the tasks odometry and segmentation")
         if self.warp and self.depth == "none":
             raise ConfigError("warp: needs a depth, 'network' or 'sensor'")
+        if self.depth != "none" and not self.warp:
+            raise ConfigError(f"depth: '{self.depth}' is read by nothing without warp; leave it at none")
         if self.warp and self.semantics == "input":
             raise ConfigError("warp: cannot go with semantics 'input', whose mask must exist before odometry does")
         if self.coordinates != "none" and ("localization" not in tasks or self.semantics == "shared"):
