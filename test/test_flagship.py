@@ -199,6 +199,13 @@ def test_a_disk_without_room_is_named_before_the_first_step(wall, run, tmp_path,
     assert not (tmp_path / "full").exists()
 
 
+def test_a_last_stage_of_cells_is_judged_by_its_pose(wall, tmp_path):
+    config = quick(wall, preset="robot", stages=STAGES[:2], data=DataConfig(root=str(wall), cache="none"))
+    assert train(config, tmp_path / "run") == 0
+    best = load_checkpoint(tmp_path / "run/best.pt")
+    assert best["progress"]["stage"] == 1 and best["best"] == best["metrics"]["localization"]["median_translation_m"]
+
+
 def test_each_stage_trains_its_own_part_and_keeps_the_front_that_the_cells_were_trained_on(run):
     saved = load_checkpoint(run / "last.pt")
     assert {row["stage"] for row in saved["rows"]} == {"masks", "coordinates", "streams"}
