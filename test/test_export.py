@@ -323,7 +323,6 @@ def test_best_is_taken_where_there_is_one(run, exported, tmp_path):
 
 def test_a_checkpoint_whose_norms_are_not_settled_is_refused(run, tmp_path):
     saved = load_checkpoint(run / "last.pt")
-    assert saved["settled"]
     save_checkpoint(tmp_path / "last.pt", {**saved, "settled": False})
     with pytest.raises(CheckpointError, match=r"last\.pt: was written between two validations.*train --resume"):
         export_run(tmp_path, tmp_path / "m.ts")
