@@ -29,8 +29,9 @@ from tiny_reconstructions import write_colmap, write_nerf_transforms
 
 from vlocnetpp.cli import main
 from vlocnetpp.data import DataError, open_dataset
+from vlocnetpp.data.doctor.align import _plain
 from vlocnetpp.data.frames import image_size
-from vlocnetpp.data.layouts import colmap
+from vlocnetpp.data.layouts.unstamped import distinct
 
 
 def check(root: Path, wants: list[Want]) -> None:
@@ -287,7 +288,21 @@ def test_folders_within_folders_of_a_colmap_model_are_listed_as_they_are(tmp_pat
     (tmp_path / "TestSplit.txt").write_text("run/walk\n")
     dataset = open_dataset(tmp_path)
     assert [each.name for each in dataset.sequences("test")] == ["run-walk"]
-    assert colmap._sequence_names(["a/b", "a-b", "a"]) == {"a-b": "a-b", "a": "a", "a/b": "a-b-2"}
+    (tmp_path / "TestSplit.txt").write_text("run-walk\n")
+    assert [each.name for each in open_dataset(tmp_path).sequences("test")] == ["run-walk"], "also by that name"
+
+
+def test_names_that_become_one_stay_apart() -> None:
+    names = ["a/b", "a-b", "a", "a b"]
+    assert distinct(names, lambda name: name.replace("/", "-")) == {
+        "a/b": "a-b-2",
+        "a-b": "a-b",
+        "a": "a",
+        "a b": "a b",
+    }
+    assert [_plain(name) for name in ("küche 1", "Übung", ".hidden", "fr1_desk")] == [
+        "k-che-1", "_-bung", "_.hidden", "fr1_desk",
+    ]  # fmt: skip
 
 
 def test_stray_images_and_depth_of_another_size_are_told(tmp_path: Path) -> None:

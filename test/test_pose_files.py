@@ -207,6 +207,7 @@ WRITTEN = {
     "bagpy": "Time,header.seq,header.stamp.secs,header.stamp.nsecs,header.frame_id,pose.position.x,pose.position.y,"
     "pose.position.z,pose.orientation.x,pose.orientation.y,pose.orientation.z,pose.orientation.w\n"
     "1700000000.9,7,1700000000,123456789,map,1,2,3,0.5,0.5,0.5,-0.5",
+    "seconds by another name": "timestamp,nsec,x,y,z,qx,qy,qz,qw\n1700000000,123456789,1,2,3,0.5,0.5,0.5,-0.5",
     "RTAB-Map": "#timestamp x y z qx qy qz qw id\n1700000000.123456789 1 2 3 0.5 0.5 0.5 -0.5 4",
 }
 

@@ -217,9 +217,15 @@ def _frame_bytes(layers: Layers) -> int:
 
 
 def room(folder: Path) -> int:
-    """Bytes that a new cache may take in a folder: what its disk has free, and what older caches hold there."""
+    """Bytes that a new cache may take in a folder, at most: what its disk has free, and what others hold there, those
+    being made too, since one of them may be the new one begun before."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    held = sum(size for _, _, size in _complete(folder)) if existing == folder else 0
+    held = 0
+    if existing == folder:
+        begun = [path for path in _ours(folder, hidden=True) if path.is_dir()]
+        with suppress(FileNotFoundError):  # another process removes
+            held = sum(file.stat().st_size for path in begun for file in path.iterdir() if file.is_file())
+        held += sum(size for _, _, size in _complete(folder))
     return shutil.disk_usage(existing).free + held
 
 

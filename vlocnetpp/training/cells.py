@@ -210,16 +210,9 @@ def has_room(
     shape: tuple[int, int],
     settings: Sequence[object],
 ) -> bool:
-    """Whether the disk has room for the buffer of `open_cells` with these arguments, or holds it already."""
-    kept, _ = _share(views, _cells_an_image(stride, shape), channels, LARGEST_BYTES)
-    name = _name(views, channels, stride, shape, kept, settings)
-    held = any((folder / path).is_dir() for path in (name, _partial(name)))
+    """Whether the disk may have room for the buffer of `open_cells` with these arguments, or holds it already."""
+    held = is_built(folder, views, channels, stride, shape, settings)
     return held or largest_size(views, channels, stride, shape) <= room(folder)
-
-
-def _partial(name: str) -> str:
-    """Name of a buffer that is being built."""
-    return f".{name}.partial"
 
 
 def _name(views: int, channels: int, stride: int, shape: tuple[int, int], kept: int, settings: Sequence[object]) -> str:
@@ -293,7 +286,7 @@ def _build(
     kept: int,
 ) -> None:
     """Write a buffer under a temporary name, continuing an earlier build that was killed, and rename it."""
-    partial = folder / _partial(name)
+    partial = folder / f".{name}.partial"
     progress = partial / "progress.json"
     done = used = 0
     if progress.is_file():

@@ -19,6 +19,8 @@ from vlocnetpp.data.poses import known_pose, note_of_lost
 from vlocnetpp.errors import DataError
 
 ORDER = ("stamp", "x", "y", "z", "qx", "qy", "qz", "qw")
+LEAST_UNIT_DIGITS = 12
+"""A whole number with so many digits is no number of seconds."""
 NANOSECONDS = ("nanosec", "nanosecs", "nsec", "nsecs")
 """Ends of the names of a column that adds to one of seconds."""
 UNITS_NS = {10: 1_000_000_000, 13: 1_000_000, 16: 1_000, 19: 1}
@@ -32,6 +34,7 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
     """
     columns: tuple[int, ...] | None = None
     nanoseconds: int | None = None
+    strict = False
     found: dict[int, NDArray[np.float64]] = {}
     lost: list[str] = []
     given = 0
@@ -43,7 +46,9 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
         if columns is None:
             columns = _named(cells)
             if columns is not None:
-                nanoseconds = _nanoseconds(cells, columns[0])
+                nanoseconds, strict = _nanoseconds(cells, columns[0]), True
+                if nanoseconds is None:
+                    nanoseconds, strict = _only_nanoseconds(cells), False
                 continue
             columns = tuple(range(len(ORDER)))
         if text.startswith("#"):
@@ -52,9 +57,11 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
             raise DataError(f"{where}: has {len(cells)} columns instead of {max(columns) + 1}, {' '.join(ORDER)}")
         stamp, *values = (cells[column] for column in columns)
         if nanoseconds is not None and nanoseconds < len(cells):
-            if not (stamp.isdecimal() and cells[nanoseconds].isdecimal()):
+            whole = stamp.isdecimal() and cells[nanoseconds].isdecimal()
+            if strict and not whole:
                 raise DataError(f"{where}: '{stamp}' and '{cells[nanoseconds]}' are not whole seconds and nanoseconds")
-            stamp = f"{stamp}.{cells[nanoseconds]:0>9}"
+            if strict or (whole and len(stamp) < LEAST_UNIT_DIGITS):
+                stamp = f"{stamp}.{cells[nanoseconds]:0>9}"
         x, y, z, qx, qy, qz, qw = numbers(values, where)
         given += 1
         pose = known_pose((x, y, z, qw, qx, qy, qz), where, lost)
@@ -69,7 +76,7 @@ def read_pose_file(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], 
 
 
 def _stamp(text: str, where: str) -> int:
-    if text.isdecimal() and len(text) >= 12:
+    if text.isdecimal() and len(text) >= LEAST_UNIT_DIGITS:
         digits = min(UNITS_NS, key=lambda count: abs(count - len(text)))
         return int(text) * UNITS_NS[digits]
     return stamp_of(text, where)
@@ -86,6 +93,12 @@ def _nanoseconds(cells: list[str], stamp: int) -> int | None:
     whole = re.fullmatch(r"(.*?)secs?", words[stamp])
     names = [f"{whole[1]}{ending}" for ending in NANOSECONDS] if whole is not None else []
     return next((place for place, name in enumerate(words) if name in names), None)
+
+
+def _only_nanoseconds(cells: list[str]) -> int | None:
+    """The only column of nanoseconds, beside a column of seconds that is not named so, such as `timestamp`."""
+    places = [place for place, name in enumerate(_words(cells)) if name.endswith(NANOSECONDS)]
+    return places[0] if len(places) == 1 else None
 
 
 def _named(cells: list[str]) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from vlocnetpp.data.doctor.maps import Joint, compare_drives
 from vlocnetpp.data.frames import DataError, Dataset, Frame
 from vlocnetpp.data.layouts.folder import FolderWriter
 from vlocnetpp.data.layouts.recognize import open_dataset
+from vlocnetpp.data.layouts.unstamped import distinct
 from vlocnetpp.errors import nearest
 from vlocnetpp.progress import track
 
@@ -54,17 +55,22 @@ def write_moved(dataset: Dataset, joints: dict[str, Joint], writer: FolderWriter
         for sequence in sequences
         for frame in sequence.frames
     ]
+    names = distinct(list(dict.fromkeys(name for _, name, _ in frames)), _plain)
     with writer:
         for split, name, frame in track(frames, "writing the moved dataset"):
             pose = frame.pose_7
             if pose is not None and name in joints:
                 pose = joints[name].apply(pose)
-            plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)
             encoded = _encoded(frame)
             writer.add(
-                plain, split, frame.stamp_ns, None if encoded else frame.image(), frame.K_33, pose, frame.depth(),
+                names[name], split, frame.stamp_ns, None if encoded else frame.image(), frame.K_33, pose, frame.depth(),
                 frame.mask(), encoded=encoded,
             )  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    """A name that `FolderWriter` takes."""
+    return re.sub(r"^(?![A-Za-z0-9_])", "_", re.sub(r"[^A-Za-z0-9._-]", "-", name))
 
 
 def _encoded(frame: Frame) -> bytes | None:

@@ -125,8 +125,8 @@ def compare_drives(study: Study, wanted: Collection[str] = ()) -> list[Drive]:
     drives = _drives(study)
     others = [drive for drive in drives if drive.name not in wanted]
     if len(drives) > MOST_DRIVES:
-        some = np.unique(np.linspace(0, len(others) - 1, max(MOST_DRIVES - len(wanted), 1)).astype(int))
-        kept = {id(others[i]) for i in some}
+        spread = np.linspace(0, len(others) - 1, max(MOST_DRIVES - len(wanted), 1)).astype(int)
+        kept = {id(others[i]) for i in spread} if others else set()
         drives = [drive for drive in drives if drive.name in wanted or id(drive) in kept]
     if len(drives) < 2:
         return drives

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from vlocnetpp.data.frames import DataError, Dataset, image_size, read_bytes
 from vlocnetpp.data.layouts.text_files import inside, listed_splits, numbers, read_text
-from vlocnetpp.data.layouts.unstamped import UnstampedFrame, by_folder, splits_of
+from vlocnetpp.data.layouts.unstamped import UnstampedFrame, by_folder, distinct, splits_of
 from vlocnetpp.data.poses import checked_intrinsics, known_pose, note_of_lost
 from vlocnetpp.poses import inverse
 
@@ -94,24 +94,17 @@ def read(root: Path) -> Dataset:
             shots.append(
                 UnstampedFrame(Path(name).stem, path, K_of[image.camera], None if pose is None else _inverted(pose))
             )
-    splits = listed_splits(root, list(groups), f"a folder of images in {base}")
-    sequences = _sequence_names(list(groups))
-    chosen = {split: {sequences[name]: groups[name] for name in folders} for split, folders in splits.items()}
+    sequences = distinct(list(groups), lambda folder: folder.replace("/", "-"))
+    # Listed by their folders, or as the sequences are called.
+    folder_of = {name: folder for folder, name in sequences.items()} | {folder: folder for folder in groups}
+    splits = listed_splits(root, list(folder_of), f"a folder of images in {base}")
+    chosen = {
+        split: {sequences[folder_of[name]]: groups[folder_of[name]] for name in listed}
+        for split, listed in splits.items()
+    }
     return Dataset(
         root, "colmap", splits_of(chosen), notes=(*note_of_lost(lost, len(listed)), *_notes(cameras, cameras_file))
     )
-
-
-def _sequence_names(folders: list[str]) -> dict[str, str]:
-    """The name of each folder's sequence: without slashes, which a sequence has none of, and still different."""
-    names: dict[str, str] = {}
-    for folder in sorted(folders, key=lambda folder: "/" in folder):
-        plain, number = folder.replace("/", "-"), 2
-        name = plain
-        while name in names.values():
-            name, number = f"{plain}-{number}", number + 1
-        names[folder] = name
-    return names
 
 
 def _model(root: Path) -> tuple[Path, Path] | None:

@@ -3,7 +3,7 @@ depth that may be of another size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +37,17 @@ def by_folder(names: list[str]) -> dict[str, list[str]]:
     for name in sorted(names, key=natural):
         groups.setdefault(name.rpartition("/")[0], []).append(name)
     return groups
+
+
+def distinct(names: list[str], plain: Callable[[str], str]) -> dict[str, str]:
+    """Each name made plain; a number follows where another name would be the same. Names that are plain keep theirs."""
+    found: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: plain(name) != name):
+        made, number = plain(name), 2
+        while made in found.values():
+            made, number = f"{plain(name)}-{number}", number + 1
+        found[name] = made
+    return {name: found[name] for name in names}
 
 
 Key = TypeVar("Key")
