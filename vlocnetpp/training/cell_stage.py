@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, distributed
 
 from vlocnetpp.data import triangulation
-from vlocnetpp.data.cache import cache_folder
+from vlocnetpp.data.cache import cache_folder, room
 from vlocnetpp.geometry import compose
 from vlocnetpp.network import ViewConfig
 from vlocnetpp.network.blocks.hypercolumns import STRIDE
@@ -24,7 +24,7 @@ from vlocnetpp.network.contract import CellNetwork
 from vlocnetpp.progress import duration
 from vlocnetpp.training.cell_training import CellTraining, CellTrainingConfig, in_half
 from vlocnetpp.training.cell_views import training_views, triangulated
-from vlocnetpp.training.cells import CellBuffer, View, fits, has_room, is_built, open_cells
+from vlocnetpp.training.cells import CellBuffer, View, fits, is_built, largest_size, open_cells
 from vlocnetpp.training.clips import FrameStore, gather_clips, map_store
 from vlocnetpp.training.config import StageConfig, TrainConfig
 from vlocnetpp.training.datasets import TrainingError
@@ -98,13 +98,17 @@ def open_buffer(run: Run, store: FrameStore, stage: StageConfig) -> CellBuffer:
         raise TrainingError(f"{config.data.root}: no training frame has a pose, stage '{stage.name}' learns from none")
     lacking = triangulation.wanted(store.deep_N[store.posed_N.numpy() > 0])
     progress = run.state.progress
+
+    def built(count: int) -> bool:
+        return is_built(folder, count * posed, *layout)
+
     if not progress.versions and run.fabric.is_global_zero:
         progress.versions = choose_versions(
             run,
             stage,
             fitting=lambda count: fits(count * posed, *layout[:3]),
-            roomy=lambda count: has_room(folder, count * posed, *layout),
-            built=lambda count: is_built(folder, count * posed, *layout),
+            roomy=lambda count: built(count) or largest_size(count * posed, *layout[:3]) <= room(folder),
+            built=built,
             version_s=lambda: posed * seconds_per_image(posed, unlabelled, columns),
             labels_s=triangulation.seconds(posed) if lacking else 0.0,
         )

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vlocnetpp.data.cache import locked, make_room, room
+from vlocnetpp.data.cache import locked, make_room
 from vlocnetpp.data.frames import DataError
 from vlocnetpp.geometry import rotate
 from vlocnetpp.network.blocks.cell_coordinates import cell_rays
@@ -200,19 +200,6 @@ def is_built(
     """Whether `open_cells` with these arguments finds its buffer complete."""
     kept, _ = _share(views, _cells_an_image(stride, shape), channels, LARGEST_BYTES)
     return (folder / _name(views, channels, stride, shape, kept, settings) / INDEX_NAME).is_file()
-
-
-def has_room(
-    folder: Path,
-    views: int,
-    channels: int,
-    stride: int,
-    shape: tuple[int, int],
-    settings: Sequence[object],
-) -> bool:
-    """Whether the disk may have room for the buffer of `open_cells` with these arguments, or holds it already."""
-    held = is_built(folder, views, channels, stride, shape, settings)
-    return held or largest_size(views, channels, stride, shape) <= room(folder)
 
 
 def _name(views: int, channels: int, stride: int, shape: tuple[int, int], kept: int, settings: Sequence[object]) -> str:
