@@ -30,11 +30,8 @@ class Row:
     @property
     def label(self) -> str:
         """The name, and how many runs its figures are of where others failed."""
-        return (
-            f"{self.name} ({len(self.records)} of {len(self.records) + self.failed} seeds)"
-            if self.failed
-            else self.name
-        )
+        ended = len(self.records)
+        return f"{self.name} ({ended} of {ended + self.failed} seeds)" if self.failed else self.name
 
     @property
     def learned(self) -> bool:

@@ -54,7 +54,7 @@ def plot_splits(path: Path, study: Study) -> None:
         if split not in COLORS and len(train) and any(sequences)
     }
     # One scale for all splits, since they share the bar.
-    farthest = max((float(metres.max()) for metres in distances.values()), default=0.01)
+    farthest = max([0.01, *(float(metres.max()) for metres in distances.values())])
     for split, sequences in posed.items():
         poses = _poses([examined for sequence in sequences for examined in sequence])
         if not len(poses):
@@ -68,7 +68,7 @@ def plot_splits(path: Path, study: Study) -> None:
             axes.scatter(poses[:, right], poses[:, up], s=5, color=color, linewidths=0, label=label, zorder=3)
         else:
             dots = axes.scatter(
-                poses[:, right], poses[:, up], c=distances[split], cmap="cividis_r", vmin=0.0, vmax=max(farthest, 0.01),
+                poses[:, right], poses[:, up], c=distances[split], cmap="cividis_r", vmin=0.0, vmax=farthest,
                 s=20, label=label, zorder=4, edgecolors="#00000066", linewidths=0.4,
             )  # fmt: skip
         every_nth = poses[:: max(1, len(poses) // ARROWS)]

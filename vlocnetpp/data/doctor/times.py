@@ -67,11 +67,8 @@ def check_speed(study: Study) -> Iterator[Finding]:
         if speed > fastest:
             fastest, where = speed, sequence[0].sequence
     if fastest > FASTEST_M_S:
-        text, remedy = (
-            f"{fastest:.3g} m/s in the median: are these metres?",
-            "bring the positions of the poses to metres",
-        )
-        yield Finding("warning", "speed", where, text, 0.8, remedy)
+        text = f"{fastest:.3g} m/s in the median: are these metres?"
+        yield Finding("warning", "speed", where, text, 0.8, "bring the positions of the poses to metres")
 
 
 def check_order(study: Study) -> Iterator[Finding]:
